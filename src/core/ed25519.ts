@@ -1,0 +1,85 @@
+import { createPrivateKey, createPublicKey, type KeyObject, sign, verify } from "node:crypto";
+import { Fault } from "./fault.ts";
+
+export const ED25519_PUBLIC_BYTES = 32;
+export const ED25519_SEED_BYTES = 32;
+export const ED25519_SIGNATURE_BYTES = 64;
+
+/** Order of the base point (RFC 8032 §5.1), little-endian as in a signature. */
+const L = 2n ** 252n + 27742317777372353535851937790883648493n;
+const P = 2n ** 255n - 19n;
+/** y coordinates of the eight points of small order; the sign bit does not matter. */
+const SMALL_ORDER_Y = new Set([
+  0n,
+  1n,
+  P - 1n,
+  leHex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"),
+  leHex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
+]);
+
+/**
+ * The one verifier whose answer admits a document or a peer. Strict, so that no two nodes disagree: 64-byte signature,
+ * S < L, canonical A that is not of small order, then the cofactorless check of RFC 8032 §5.1.7 (OpenSSL recomputes R and compares bytes).
+ * Never throws for bad input: the answer is `false`.
+ */
+export function verifyEd25519(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
+  if (signature.length !== ED25519_SIGNATURE_BYTES || !isEd25519PublicKey(publicKey)) return false;
+  if (littleEndian(signature.subarray(32)) >= L) return false;
+  const key = publicKeyObject(publicKey);
+  return key !== undefined && verify(null, message, key, signature);
+}
+
+/** Whether these 32 bytes are a public key that `verifyEd25519` would ever accept a signature of. */
+export function isEd25519PublicKey(publicKey: Uint8Array): boolean {
+  if (publicKey.length !== ED25519_PUBLIC_BYTES) return false;
+  const y = littleEndian(publicKey) & ((1n << 255n) - 1n);
+  return y < P && !SMALL_ORDER_Y.has(y);
+}
+
+/** A private key for signing, from its 32-byte seed (RFC 8032 §5.1.5). */
+export class Ed25519Key {
+  readonly publicKey: Uint8Array;
+  readonly #key: KeyObject;
+
+  constructor(seed: Uint8Array) {
+    if (seed.length !== ED25519_SEED_BYTES) {
+      throw new Fault("core.ed25519-seed", `an Ed25519 seed is 32 bytes, not ${seed.length}`, { exit: "invalid" });
+    }
+    // RFC 8410 §7: the fixed DER head of an Ed25519 PrivateKeyInfo, then the seed.
+    const der = Buffer.concat([Buffer.from("302e020100300506032b657004220420", "hex"), seed]);
+    this.#key = createPrivateKey({ key: der, format: "der", type: "pkcs8" });
+    const jwk = createPublicKey(this.#key).export({ format: "jwk" });
+    this.publicKey = Buffer.from(jwk.x as string, "base64url");
+  }
+
+  sign(message: Uint8Array): Uint8Array {
+    return sign(null, message, this.#key);
+  }
+}
+
+/** Building a KeyObject costs as much as a verification; a fleet verifies against the same few keys again and again. */
+const MAX_CACHED_KEYS = 1_024;
+const cachedKeys = new Map<string, KeyObject>();
+
+function publicKeyObject(publicKey: Uint8Array): KeyObject | undefined {
+  const x = Buffer.from(publicKey).toString("base64url");
+  const cached = cachedKeys.get(x);
+  if (cached !== undefined) return cached;
+  let key: KeyObject;
+  try {
+    key = createPublicKey({ key: { kty: "OKP", crv: "Ed25519", x }, format: "jwk" });
+  } catch {
+    return undefined; // not a point on the curve
+  }
+  if (cachedKeys.size >= MAX_CACHED_KEYS) cachedKeys.delete(cachedKeys.keys().next().value as string);
+  cachedKeys.set(x, key);
+  return key;
+}
+
+function littleEndian(bytes: Uint8Array): bigint {
+  return leHex(Buffer.from(bytes).toString("hex"));
+}
+
+function leHex(hex: string): bigint {
+  return BigInt(`0x${Buffer.from(hex, "hex").reverse().toString("hex")}`);
+}
