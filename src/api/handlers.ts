@@ -1,0 +1,64 @@
+import type { z } from "zod";
+import type { InputOf, Route } from "./route.ts";
+import type { Routes } from "./routes.ts";
+import type {
+  ArtifactDetail,
+  ArtifactView,
+  DocumentDetail,
+  DocumentView,
+  EventView,
+  LinkView,
+  NodeView,
+  PendingView,
+  TokenView,
+} from "./views.ts";
+
+/** Every resource: what `list` shows, and what `get` shows of one. */
+export type Resources = {
+  nodes: { view: NodeView; detail: NodeView };
+  links: { view: LinkView; detail: LinkView };
+  artifacts: { view: ArtifactView; detail: ArtifactDetail };
+  documents: { view: DocumentView; detail: DocumentDetail };
+  tokens: { view: TokenView; detail: TokenView };
+  events: { view: EventView; detail: EventView };
+  pending: { view: PendingView; detail: PendingView };
+};
+export type ResourceName = keyof Resources;
+
+export const RESOURCE_NAMES = [
+  "nodes",
+  "links",
+  "artifacts",
+  "documents",
+  "tokens",
+  "events",
+  "pending",
+] as const satisfies readonly ResourceName[];
+
+/** What the daemon provides of one resource; the server adds selectors, watches and `missing` faults. */
+export interface ResourceHandler<N extends ResourceName> {
+  list(): Promise<Resources[N]["view"][]>;
+  /** By name; where people may type other things (a node id, an unambiguous beginning), by those too. */
+  get(name: string): Promise<Resources[N]["detail"] | undefined>;
+  /** Calls back when something in the list or in a detail may have changed; returns how to stop. */
+  onChange(listener: () => void): () => void;
+}
+
+type Resource = { readonly [N in ResourceName]: ResourceHandler<N> };
+
+type Calls = { [N in keyof Routes as Routes[N] extends { shape: "watch" } ? never : N]: Routes[N] };
+type CallName = Exclude<keyof Calls, `${"list" | "get"}${string}`>;
+
+type OutputOf<R extends Route> = R extends { output: infer O extends z.ZodType } ? z.output<O> : never;
+type ProgressOf<R extends Route> = R extends { progress: infer P extends z.ZodType } ? z.output<P> : never;
+
+/** `signal` fires when the caller hangs up or the server stops. */
+export type CallHandler<R extends Route> = R extends { shape: "job" }
+  ? (
+      input: InputOf<R>,
+      context: { signal: AbortSignal; progress: (event: ProgressOf<R>) => void },
+    ) => Promise<OutputOf<R>>
+  : (input: InputOf<R>, context: { signal: AbortSignal }) => Promise<OutputOf<R>>;
+
+/** What the control server calls. Input is validated before it comes here; a thrown Fault reaches the caller as it is. */
+export type Handlers = { readonly [N in CallName]: CallHandler<Calls[N]> } & { readonly resources: Resource };

@@ -1,0 +1,183 @@
+import { z } from "zod";
+import { NeedsView, SourceView } from "./views.ts";
+
+const Time = z.string();
+const Bytes = z.number().int().nonnegative();
+
+/** Longest path that a request may name (Linux PATH_MAX). */
+export const MAX_PATH_CHARS = 4_096;
+/** Largest request body in bytes; a claim list of 10,000 rows is about 2 MiB, and twice that in base64 and JSON. */
+export const MAX_BODY_BYTES = 8 * 1024 * 1024;
+
+/** Names of fleets, sites, operators, tenants, nodes: DNS names of at most 63 characters, as the documents have them. */
+export const Name = z
+  .string()
+  .max(63, "a name has at most 63 characters")
+  .regex(
+    /^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/u,
+    "lower-case letters, digits, - and . only",
+  );
+
+/** NAME or NAME:VERSION, as images have it. */
+export const ArtifactName = z
+  .string()
+  .max(128, "an artifact name has at most 128 characters")
+  .regex(
+    /^[a-z0-9]+([._-][a-z0-9]+)*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,63})?$/u,
+    "lower-case letters, digits, . _ - and an optional :VERSION",
+  );
+
+export const Labels = z
+  .record(z.string().max(63), z.string().max(63))
+  .refine((labels) => Object.keys(labels).length <= 32, "at most 32 labels");
+
+/** A node as it sees itself. */
+export const Status = z.object({
+  name: z.string(),
+  nodeId: z.string(),
+  site: z.string(),
+  /** hex; absent before `fleet create` or a join. */
+  fleet: z.string().optional(),
+  fleetName: z.string().optional(),
+  /** `forming`: the charter still lacks signatures. `offline`: no daemon runs, the data directory answered by itself. */
+  state: z.enum(["no-fleet", "forming", "joining", "pending", "refused", "member", "registrar"]),
+  offline: z.boolean(),
+  /** What stands in the way of joining: cause and next command. */
+  join: z.object({ code: z.string(), reason: z.string(), next: z.string() }).optional(),
+  version: z.string(),
+  pid: z.number().int(),
+  uptimeSeconds: z.number(),
+  data: z.string(),
+  addresses: z.array(z.string()),
+  links: z.number().int(),
+  nodes: z.number().int(),
+  documents: z.object({ count: z.number().int(), digest: z.string() }),
+  charterVersion: z.number().int(),
+  memberExpires: Time.optional(),
+  store: z.object({ usedBytes: Bytes, freeBytes: Bytes, artifacts: z.number().int() }),
+  warnings: z.array(z.string()),
+});
+
+/** What an operator needs to claim or approve this node. */
+export const Identity = z.object({
+  name: z.string(),
+  node: z.string(),
+  peerId: z.string(),
+  publicKey: z.string(),
+  keyHash: z.string(),
+  serial: z.string().optional(),
+  /** Needs a fleet: the words depend on it. */
+  words: z.array(z.string()).optional(),
+  fleet: z.string().optional(),
+});
+
+export const Finding = z.object({
+  level: z.enum(["ok", "info", "warn", "error"]),
+  /** What was looked at, e.g. `clock`, `listen`, `registrar`. */
+  subject: z.string(),
+  cause: z.string(),
+  next: z.string().optional(),
+});
+
+/** A body for the caller to check and sign: private keys stay with the caller. */
+export const Draft = z.object({
+  id: z.string(),
+  payloadType: z.string(),
+  /** base64 of the body: the bytes to sign. */
+  payload: z.string(),
+  needs: NeedsView,
+});
+
+export const Verdict = z.object({
+  id: z.string(),
+  version: z.number().int(),
+  digest: z.string(),
+  /** `known`: this very version was there before. */
+  status: z.enum(["accepted", "pending", "known"]),
+  needs: NeedsView,
+  missing: z.array(z.object({ keyid: z.string(), name: z.string() })),
+});
+
+export const OwnerKey = z.strictObject({ name: Name, publicKey: z.string() });
+
+export const CreateFleet = z.strictObject({
+  name: Name,
+  owners: z.array(OwnerKey).min(1).max(16),
+  threshold: z.number().int().min(1).max(16),
+  /** All keys lie on this machine; `doctor` goes on saying so. */
+  demo: z.boolean().default(false),
+  site: Name.optional(),
+});
+
+export const NewDraft = z.strictObject({
+  kind: z.string().max(40),
+  name: z.string().max(256),
+  tenant: Name.optional(),
+  labels: Labels.default({}),
+  spec: z.record(z.string(), z.unknown()),
+  /** Default: the kind's usual lifetime. */
+  expires: Time.optional(),
+});
+
+export const Publish = z.strictObject({
+  path: z.string().min(1).max(MAX_PATH_CHARS),
+  name: ArtifactName,
+  tenant: Name.optional(),
+  labels: Labels.default({}),
+  mediaType: z.string().max(200).optional(),
+  inPlace: z.boolean().default(false),
+});
+
+export const PublishProgress = z.object({ phase: z.enum(["reading", "storing"]), bytes: Bytes, sizeBytes: Bytes });
+
+export const Published = z.object({ draft: Draft, root: z.string(), sizeBytes: Bytes, files: z.number().int() });
+
+export const Fetch = z.strictObject({
+  /** Absolute path to write to; without it the artifact only comes to the store. */
+  output: z.string().min(1).max(MAX_PATH_CHARS).optional(),
+  /** Replace what is at `output`. */
+  force: z.boolean().default(false),
+});
+
+export const FetchProgress = z.object({
+  state: z.enum(["searching", "transferring", "writing"]),
+  bytes: Bytes,
+  sizeBytes: Bytes,
+  bytesFromSite: Bytes,
+  bytesFromWan: Bytes,
+  sources: z.number().int(),
+});
+
+export const Fetched = z.object({
+  name: z.string(),
+  root: z.string(),
+  bytes: Bytes,
+  /** hex SHA-256 of a single file; absent for a directory. */
+  sha256: z.string().optional(),
+  output: z.string().optional(),
+  bytesFromSite: Bytes,
+  bytesFromWan: Bytes,
+  sources: z.array(SourceView),
+  startedAt: Time,
+  finishedAt: Time,
+  seconds: z.number(),
+});
+
+/** A failure as the API sends it; core's Fault without its stack. */
+export const WireFault = z.object({
+  code: z.string(),
+  message: z.string(),
+  fix: z.string().optional(),
+  exit: z.enum(["internal", "invalid", "denied", "missing", "conflict", "timeout", "offline"]),
+});
+
+export type Status = z.output<typeof Status>;
+export type Identity = z.output<typeof Identity>;
+export type Finding = z.output<typeof Finding>;
+export type Draft = z.output<typeof Draft>;
+export type Verdict = z.output<typeof Verdict>;
+export type PublishProgress = z.output<typeof PublishProgress>;
+export type Published = z.output<typeof Published>;
+export type FetchProgress = z.output<typeof FetchProgress>;
+export type Fetched = z.output<typeof Fetched>;
+export type WireFault = z.output<typeof WireFault>;

@@ -1,0 +1,108 @@
+import { z } from "zod";
+import * as m from "./messages.ts";
+import { call, job, type Route, watch } from "./route.ts";
+import * as v from "./views.ts";
+
+/** Objects in one list; a longer list is cut, newest or alphabetically first kept, and says so by `truncated`. */
+export const MAX_LIST = 10_000;
+
+const ListQuery = z.strictObject({ selector: z.string().max(1_000).default("") });
+const WatchQuery = ListQuery.extend({ name: z.string().max(256).optional() });
+const NameParam = z.object({ name: z.string().min(1).max(256) });
+const Done = z.object({ done: z.literal(true) });
+
+function list<V extends z.ZodType>(plural: string, view: V) {
+  const Page = z.object({ items: z.array(view), truncated: z.boolean() });
+  return call("GET", `/v1/${plural}`, `Lists ${plural} that the selector matches.`, { query: ListQuery }, Page);
+}
+
+function get<V extends z.ZodType>(plural: string, detail: V) {
+  return call("GET", `/v1/${plural}/{name}`, `Shows one of the ${plural}.`, { params: NameParam }, detail);
+}
+
+function changes<V extends z.ZodType>(plural: string, view: V) {
+  const Change = z.discriminatedUnion("type", [
+    z.object({ type: z.enum(["added", "modified"]), object: view }),
+    z.object({ type: z.literal("deleted"), name: z.string() }),
+    z.object({ type: z.literal("synced") }),
+  ]);
+  return watch(
+    `/v1/watch/${plural}`,
+    `Follows ${plural}; with a name, the details of one.`,
+    { query: WatchQuery },
+    Change,
+  );
+}
+
+/** The whole control API: the server mounts it, the client is typed by it, `GET /openapi.json` is made from it. */
+export const ROUTES = {
+  status: call("GET", "/v1/status", "This node's state.", {}, m.Status),
+  identity: call("GET", "/v1/id", "What an operator needs to claim or approve this node.", {}, m.Identity),
+  doctor: call("GET", "/v1/doctor", "Looks for what is wrong.", {}, z.object({ findings: z.array(m.Finding) })),
+  token: call("GET", "/v1/token", "The bootstrap token to hand to new nodes.", {}, v.TokenView),
+
+  createFleet: call(
+    "POST",
+    "/v1/fleet",
+    "Drafts a fleet's charter and this node's Registrar document, as pending documents.",
+    { body: m.CreateFleet },
+    z.object({ fleet: z.string(), pending: z.array(v.PendingView) }),
+  ),
+  draft: call("POST", "/v1/drafts", "Fills in a body for the caller to sign.", { body: m.NewDraft }, m.Draft),
+  submit: call(
+    "POST",
+    "/v1/documents",
+    "Hands over an envelope; it counts at once or waits for more signatures.",
+    { body: z.strictObject({ envelope: z.string().max(m.MAX_BODY_BYTES) }) },
+    m.Verdict,
+  ),
+  reject: call(
+    "DELETE",
+    "/v1/pending/{name}",
+    "Drops a document that waits for signatures.",
+    { params: NameParam },
+    Done,
+  ),
+
+  publish: job(
+    "/v1/publish",
+    "Reads a path into the store and drafts its Artifact document.",
+    { body: m.Publish },
+    m.PublishProgress,
+    m.Published,
+  ),
+  fetch: job(
+    "/v1/artifacts/{name}/fetch",
+    "Brings an artifact to this node, and to a path.",
+    { params: NameParam, body: m.Fetch },
+    m.FetchProgress,
+    m.Fetched,
+  ),
+  leave: call("POST", "/v1/leave", "Forgets the fleet: documents, membership, remembered peers.", {}, Done),
+  shutdown: call("POST", "/v1/shutdown", "Stops the daemon in good order.", {}, Done),
+
+  listNodes: list("nodes", v.NodeView),
+  getNode: get("nodes", v.NodeView),
+  watchNodes: changes("nodes", v.NodeView),
+  listLinks: list("links", v.LinkView),
+  getLink: get("links", v.LinkView),
+  watchLinks: changes("links", v.LinkView),
+  listArtifacts: list("artifacts", v.ArtifactView),
+  getArtifact: get("artifacts", v.ArtifactDetail),
+  watchArtifacts: changes("artifacts", z.union([v.ArtifactDetail, v.ArtifactView])),
+  listDocuments: list("documents", v.DocumentView),
+  getDocument: get("documents", v.DocumentDetail),
+  watchDocuments: changes("documents", z.union([v.DocumentDetail, v.DocumentView])),
+  listTokens: list("tokens", v.TokenView),
+  getToken: get("tokens", v.TokenView),
+  watchTokens: changes("tokens", v.TokenView),
+  listEvents: list("events", v.EventView),
+  getEvent: get("events", v.EventView),
+  watchEvents: changes("events", v.EventView),
+  listPending: list("pending", v.PendingView),
+  getPending: get("pending", v.PendingView),
+  watchPending: changes("pending", v.PendingView),
+} as const satisfies Record<string, Route>;
+
+export type Routes = typeof ROUTES;
+export type RouteName = keyof Routes;

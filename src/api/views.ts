@@ -1,0 +1,176 @@
+import { z } from "zod";
+
+/**
+ * What the control API shows of each resource. Every view has `name` (what a person types; unique in its list) and
+ * `labels` (what `-l` selects by). Times are ISO 8601 UTC, sizes are bytes, rates bytes per second, lengths of time say
+ * their unit in the name.
+ */
+const Base = { name: z.string(), labels: z.record(z.string(), z.string()) };
+const Time = z.string();
+const Bytes = z.number().int().nonnegative();
+
+/** A key that may sign, and whose it is as far as this node knows. */
+export const SignerView = z.object({ keyid: z.string(), name: z.string() });
+
+/** Where a newcomer's key stands in the fleet, or this very node. */
+export const NodeView = z.object({
+  ...Base,
+  nodeId: z.string(),
+  keyHash: z.string(),
+  /** What a revocation names beside the id. */
+  generation: z.number().int().optional(),
+  /** `pending` asks to join and waits for an approval; `autonomous` is expired but not revoked. */
+  state: z.enum(["self", "connected", "known", "pending", "refused", "autonomous", "revoked"]),
+  site: z.string(),
+  tenant: z.string(),
+  roles: z.array(z.string()),
+  serial: z.string().optional(),
+  model: z.string().optional(),
+  address: z.string().optional(),
+  rttMs: z.number().optional(),
+  /** The six words to compare, of a node that is pending. */
+  words: z.array(z.string()).optional(),
+  /** Why it is pending or refused, and what to do. */
+  reason: z.string().optional(),
+  evidence: z.string().optional(),
+  registrar: z.string().optional(),
+  expires: Time.optional(),
+  since: Time.optional(),
+});
+
+/** A live connection to another node. `name` is the other node's. */
+export const LinkView = z.object({
+  ...Base,
+  nodeId: z.string(),
+  site: z.string(),
+  address: z.string(),
+  direction: z.enum(["in", "out"]),
+  state: z.enum(["up", "suspect"]),
+  rttMs: z.number().optional(),
+  bytesIn: Bytes.optional(),
+  bytesOut: Bytes.optional(),
+  since: Time.optional(),
+});
+
+/** What one node has of one artifact. `bytesFrom…` count payload that came over the mesh. */
+export const CopyView = z.object({
+  node: z.string(),
+  site: z.string(),
+  state: z.enum(["waiting", "transferring", "complete", "failed", "unknown"]),
+  /** The placement asks this node to have it. */
+  wanted: z.boolean(),
+  bytes: Bytes,
+  bytesFromSite: Bytes,
+  bytesFromWan: Bytes,
+  startedAt: Time.optional(),
+  finishedAt: Time.optional(),
+  reason: z.string().optional(),
+});
+
+export const SourceView = z.object({ node: z.string(), site: z.string(), bytes: Bytes });
+
+/** `name` is NAME or NAME:VERSION. `local` is this node's own copy. */
+export const ArtifactView = z.object({
+  ...Base,
+  tenant: z.string(),
+  mediaType: z.string(),
+  sizeBytes: Bytes,
+  files: z.number().int().nonnegative(),
+  root: z.string(),
+  local: CopyView,
+  /** Nodes that are known to hold all of it, and nodes that should by the placements. */
+  copies: z.number().int().nonnegative(),
+  wanted: z.number().int().nonnegative(),
+  createdAt: Time,
+  expires: Time,
+});
+
+export const ArtifactDetail = ArtifactView.extend({
+  chunkBytes: Bytes,
+  publisher: SignerView,
+  placements: z.array(z.object({ name: z.string(), selector: z.record(z.string(), z.string()) })),
+  nodes: z.array(CopyView),
+  /** Where this node's own copy came from. */
+  sources: z.array(SourceView),
+});
+
+/** A signed document. `name` is its id `Kind/tenant/name`. */
+export const DocumentView = z.object({
+  ...Base,
+  kind: z.string(),
+  tenant: z.string(),
+  documentName: z.string(),
+  version: z.number().int(),
+  digest: z.string(),
+  signers: z.array(SignerView),
+  notBefore: Time,
+  expires: Time,
+  state: z.enum(["valid", "expired", "future"]),
+});
+
+export const DocumentDetail = DocumentView.extend({
+  /** The signed body, parsed. */
+  body: z.record(z.string(), z.unknown()),
+  /** The DSSE envelope as it is stored and sent. */
+  envelope: z.string(),
+});
+
+/** What a document still needs before it counts. */
+export const NeedsView = z.object({
+  role: z.string(),
+  count: z.number().int(),
+  signers: z.array(SignerView),
+});
+
+/** A document that waits for signatures. It is a DSSE envelope with more members, so `sign -f` reads it as it stands. */
+export const PendingView = z.object({
+  ...Base,
+  kind: z.string(),
+  version: z.number().int(),
+  digest: z.string(),
+  needs: NeedsView,
+  signed: z.array(SignerView),
+  missing: z.array(SignerView),
+  since: Time,
+  payloadType: z.string(),
+  /** base64 of the body: the bytes to sign. */
+  payload: z.string(),
+  signatures: z.array(z.object({ keyid: z.string(), sig: z.string() })),
+});
+
+/** A bootstrap token. It holds no secret; `opens` says what it lets in just now. */
+export const TokenView = z.object({
+  ...Base,
+  token: z.string(),
+  fleet: z.string(),
+  rendezvous: z.array(z.string()),
+  expires: Time.optional(),
+  warnings: z.array(z.string()),
+  /** Evidence that admits nodes without a further signature: unused claims and open batches. */
+  opens: z.array(z.object({ document: z.string(), left: z.number().int(), until: Time })),
+});
+
+/** Something that happened. `name` is its number; numbers only grow. */
+export const EventView = z.object({
+  ...Base,
+  time: Time,
+  type: z.string(),
+  subject: z.string(),
+  actor: z.string().optional(),
+  outcome: z.enum(["ok", "refused", "failed"]),
+  message: z.string(),
+});
+
+export type NodeView = z.output<typeof NodeView>;
+export type LinkView = z.output<typeof LinkView>;
+export type CopyView = z.output<typeof CopyView>;
+export type SourceView = z.output<typeof SourceView>;
+export type ArtifactView = z.output<typeof ArtifactView>;
+export type ArtifactDetail = z.output<typeof ArtifactDetail>;
+export type DocumentView = z.output<typeof DocumentView>;
+export type DocumentDetail = z.output<typeof DocumentDetail>;
+export type SignerView = z.output<typeof SignerView>;
+export type NeedsView = z.output<typeof NeedsView>;
+export type PendingView = z.output<typeof PendingView>;
+export type TokenView = z.output<typeof TokenView>;
+export type EventView = z.output<typeof EventView>;
