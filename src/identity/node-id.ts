@@ -1,0 +1,59 @@
+import { createHash } from "node:crypto";
+import { ED25519_PUBLIC_BYTES, Fault, isEd25519PublicKey } from "#core";
+import { base32 } from "multiformats/bases/base32";
+import { base58btc } from "multiformats/bases/base58";
+
+/**
+ * The one identity of a node: the libp2p peer id of its Ed25519 key, as text (`12D3Koo…`), so that an authenticated
+ * connection and a signed document name the same thing.
+ */
+export type NodeId = string;
+
+/** libp2p peer id spec: identity multihash (0x00, 36 bytes) of the protobuf {Type: Ed25519, Data: 32 bytes}. */
+const PEER_ID_HEAD = Buffer.from("002408011220", "hex");
+
+/** The node id of a raw 32-byte Ed25519 public key. */
+export function nodeIdOf(publicKey: Uint8Array): NodeId {
+  return base58btc.baseEncode(Buffer.concat([PEER_ID_HEAD, publicKey]));
+}
+
+/** The public key inside a node id. Throws Fault `identity.node-id` (exit `invalid`) when it is not the id of a usable Ed25519 key. */
+export function publicKeyOf(nodeId: NodeId): Uint8Array {
+  const key = parseNodeId(nodeId);
+  if (key === undefined) {
+    throw new Fault("identity.node-id", `"${String(nodeId).slice(0, 80)}" is not a node id`, {
+      exit: "invalid",
+      fix: "A node id looks like 12D3Koo… and is printed by `portolan id`.",
+    });
+  }
+  return key;
+}
+
+/** Whether the text is the id of a usable Ed25519 key. */
+export function isNodeId(text: string): boolean {
+  return parseNodeId(text) !== undefined;
+}
+
+function parseNodeId(text: string): Uint8Array | undefined {
+  if (typeof text !== "string" || text.length < 40 || text.length > 64) return undefined;
+  let bytes: Uint8Array;
+  try {
+    bytes = base58btc.baseDecode(text);
+  } catch {
+    return undefined;
+  }
+  if (bytes.length !== PEER_ID_HEAD.length + ED25519_PUBLIC_BYTES) return undefined;
+  if (Buffer.compare(bytes.subarray(0, PEER_ID_HEAD.length), PEER_ID_HEAD) !== 0) return undefined;
+  const key = bytes.subarray(PEER_ID_HEAD.length);
+  return isEd25519PublicKey(key) ? key : undefined;
+}
+
+/** Hex SHA-256 of a raw public key: the `key` column of claims, the keyid of signatures. */
+export function keyHash(publicKey: Uint8Array): string {
+  return createHash("sha256").update(publicKey).digest("hex");
+}
+
+/** A short name for a key, fit for DNS: `n-` and 50 bits of its hash in base32. The name of a node that brought none. */
+export function shortId(publicKey: Uint8Array): string {
+  return `n-${base32.baseEncode(createHash("sha256").update(publicKey).digest()).slice(0, 10)}`;
+}
