@@ -1,6 +1,5 @@
-import type { z } from "zod";
-import type { InputOf, Route } from "./route.ts";
-import type { Routes } from "./routes.ts";
+import type { InputOf, OutputOf, ProgressOf, Route } from "./route.ts";
+import type { RouteName, Routes } from "./routes.ts";
 import type {
   ArtifactDetail,
   ArtifactView,
@@ -46,14 +45,11 @@ export interface ResourceHandler<N extends ResourceName> {
 
 type Resource = { readonly [N in ResourceName]: ResourceHandler<N> };
 
-type Calls = { [N in keyof Routes as Routes[N] extends { shape: "watch" } ? never : N]: Routes[N] };
-type CallName = Exclude<keyof Calls, `${"list" | "get"}${string}`>;
-
-type OutputOf<R extends Route> = R extends { output: infer O extends z.ZodType } ? z.output<O> : never;
-type ProgressOf<R extends Route> = R extends { progress: infer P extends z.ZodType } ? z.output<P> : never;
+/** Routes that are not about a resource: each has a handler of its own. */
+export type OperationName = Exclude<RouteName, `${string}.${string}`>;
 
 /** `signal` fires when the caller hangs up or the server stops. */
-export type CallHandler<R extends Route> = R extends { shape: "job" }
+export type OperationHandler<R extends Route> = R extends { shape: "job" }
   ? (
       input: InputOf<R>,
       context: { signal: AbortSignal; progress: (event: ProgressOf<R>) => void },
@@ -61,4 +57,6 @@ export type CallHandler<R extends Route> = R extends { shape: "job" }
   : (input: InputOf<R>, context: { signal: AbortSignal }) => Promise<OutputOf<R>>;
 
 /** What the control server calls. Input is validated before it comes here; a thrown Fault reaches the caller as it is. */
-export type Handlers = { readonly [N in CallName]: CallHandler<Calls[N]> } & { readonly resources: Resource };
+export type Handlers = { readonly [N in OperationName]: OperationHandler<Routes[N]> } & {
+  readonly resources: Resource;
+};

@@ -1,14 +1,26 @@
 export {
-  type CallHandler,
+  type CallName,
+  type CallOptions,
+  ControlClient,
+  DEFAULT_CALL_MS,
+  type JobName,
+  type WatchName,
+} from "./client.ts";
+export {
   type Handlers,
+  type OperationHandler,
+  type OperationName,
   RESOURCE_NAMES,
   type ResourceHandler,
   type ResourceName,
   type Resources,
 } from "./handlers.ts";
 export * from "./messages.ts";
-export type { InputOf, Route } from "./route.ts";
+export type { CallerInputOf, EventOf, InputOf, OutputOf, ProgressOf, Route } from "./route.ts";
 export { type RouteName, ROUTES, type Routes } from "./routes.ts";
 export { matchesSelector, parseSelector, type Selector } from "./selector.ts";
 export * from "./views.ts";
 export { fromWireFault, STATUS_OF_EXIT, toWireFault } from "./wire-fault.ts";
+export { encodeEvent, EventParser, type ServerEvent } from "./sse.ts";
+export { findSocket, MAX_SOCKET_PATH_BYTES, SOCKET_NAME, socketNotePath } from "./socket-path.ts";
+export { openApiDocument } from "./openapi.ts";

@@ -43,6 +43,13 @@ export type CallerInputOf<R extends Route> = SentPart<R["input"], "params"> &
   SentPart<R["input"], "query"> &
   SentPart<R["input"], "body">;
 
+/** What a call answers, or a job ends with. */
+export type OutputOf<R extends Route> = R extends { output: infer O extends z.ZodType } ? z.output<O> : never;
+/** What a job says on the way. */
+export type ProgressOf<R extends Route> = R extends { progress: infer P extends z.ZodType } ? z.output<P> : never;
+/** What a watch says. */
+export type EventOf<R extends Route> = R extends { event: infer E extends z.ZodType } ? z.output<E> : never;
+
 export function call<I extends Inputs, O extends z.ZodType>(
   method: RouteBase["method"],
   path: string,

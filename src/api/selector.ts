@@ -1,9 +1,7 @@
 import { Fault } from "#core";
 
 /** One condition on one label. `in` with one value is `=`; `notIn` also holds where the label is absent. */
-type Requirement =
-  | { key: string; operator: "in" | "notIn"; values: readonly string[] }
-  | { key: string; operator: "exists" | "absent" };
+type Requirement = { key: string; operator: "in" | "notIn" | "exists" | "absent"; values: readonly string[] };
 
 /** A parsed label selector: every requirement must hold. Empty: everything matches. */
 export type Selector = readonly Requirement[];
@@ -14,8 +12,8 @@ export const MAX_SELECTOR_CHARS = 1_000;
 const KEY = String.raw`[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,126})`;
 const VALUE = String.raw`[A-Za-z0-9](?:[A-Za-z0-9._:/-]{0,126})`;
 const FORMS: readonly [RegExp, (key: string, rest: string) => Requirement][] = [
-  [new RegExp(`^!\\s*(${KEY})$`, "u"), (key) => ({ key, operator: "absent" })],
-  [new RegExp(`^(${KEY})$`, "u"), (key) => ({ key, operator: "exists" })],
+  [new RegExp(`^!\\s*(${KEY})$`, "u"), (key) => ({ key, operator: "absent", values: [] })],
+  [new RegExp(`^(${KEY})$`, "u"), (key) => ({ key, operator: "exists", values: [] })],
   [new RegExp(`^(${KEY})\\s*={1,2}\\s*(${VALUE})$`, "u"), (key, v) => ({ key, operator: "in", values: [v] })],
   [new RegExp(`^(${KEY})\\s*!=\\s*(${VALUE})$`, "u"), (key, v) => ({ key, operator: "notIn", values: [v] })],
   [new RegExp(`^(${KEY})\\s+in\\s+\\(([^()]+)\\)$`, "u"), (key, list) => setOf(key, "in", list)],
