@@ -1,0 +1,106 @@
+import type { DocumentStore } from "./document-store.ts";
+import { isDocumentOf, type SignedDocument } from "./document.ts";
+import { keyHash, type NodeId } from "./node-id.ts";
+
+/** A node that the fleet has admitted: from its Member document, or from the Registrar document of a registrar's own node. */
+export type MemberInfo = {
+  node: NodeId;
+  name: string;
+  site: string;
+  tenant: string;
+  labels: Readonly<Record<string, string>>;
+  /** Hex SHA-256 of its public key. */
+  keyHash: string;
+  generation: number;
+  registrar: boolean;
+  serial?: string;
+  evidence?: string;
+  /** Key id of the registrar that admitted it. */
+  admittedBy?: string;
+  /** Unix milliseconds. */
+  expiresMs: number;
+  document: SignedDocument<"Member" | "Registrar">;
+};
+
+/** Who belongs to the fleet now, worked out from the documents in force. */
+export class Membership {
+  readonly #store: DocumentStore;
+  #digest: Uint8Array | undefined;
+  #byNode = new Map<NodeId, MemberInfo>();
+  #revoked = new Map<NodeId, number>();
+
+  constructor(store: DocumentStore) {
+    this.#store = store;
+  }
+
+  /** The member behind a node id; `undefined` for a stranger and for a revoked node. */
+  of(node: NodeId): MemberInfo | undefined {
+    this.#refresh();
+    return this.#byNode.get(node);
+  }
+
+  /** Every member, by name. */
+  all(): MemberInfo[] {
+    this.#refresh();
+    return [...this.#byNode.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  /** By name, node id, serial, or an unambiguous beginning of the id or key hash. */
+  find(text: string): MemberInfo | undefined {
+    const all = this.all();
+    const exact = all.find((member) => member.name === text || member.node === text || member.serial === text);
+    if (exact !== undefined || text.length < 6) return exact;
+    const close = all.filter((member) => member.node.startsWith(text) || member.keyHash.startsWith(text));
+    return close.length === 1 ? close[0] : undefined;
+  }
+
+  /** Whether this generation of the node, or a later one, was revoked. */
+  isRevoked(node: NodeId, generation: number): boolean {
+    this.#refresh();
+    return (this.#revoked.get(node) ?? -1) >= generation;
+  }
+
+  /** Nodes that were revoked, with the highest revoked generation. */
+  revoked(): ReadonlyMap<NodeId, number> {
+    this.#refresh();
+    return this.#revoked;
+  }
+
+  #refresh(): void {
+    const digest = this.#store.digest();
+    if (this.#digest !== undefined && Buffer.compare(digest, this.#digest) === 0) return;
+    this.#digest = digest;
+    this.#revoked = new Map(
+      this.#store.list("Revocation").flatMap(({ body }) => body.spec.nodes.map((n) => [n.node, n.generation] as const)),
+    );
+    this.#byNode = new Map();
+    for (const document of this.#store.all()) {
+      if (!isDocumentOf(document, "Member") && !isDocumentOf(document, "Registrar")) continue;
+      const info = memberInfo(document);
+      const known = this.#byNode.get(info.node);
+      // A registrar's own node may have been admitted before it became one; a node that was renamed shows its newest document.
+      if (known !== undefined && (known.registrar || known.generation >= info.generation)) continue;
+      if ((this.#revoked.get(info.node) ?? -1) < info.generation) this.#byNode.set(info.node, info);
+    }
+  }
+}
+
+function memberInfo(document: SignedDocument<"Member"> | SignedDocument<"Registrar">): MemberInfo {
+  const { metadata, spec, expires } = document.body;
+  const registrar = document.kind === "Registrar";
+  const member = isDocumentOf(document, "Member") ? document.body.spec : undefined;
+  return {
+    node: spec.node,
+    name: metadata.name,
+    site: spec.site,
+    tenant: metadata.tenant,
+    labels: metadata.labels,
+    keyHash: keyHash(Buffer.from(spec.publicKey, "base64")),
+    generation: member?.generation ?? 0,
+    registrar,
+    ...(member?.serial === undefined ? {} : { serial: member.serial }),
+    ...(member === undefined ? {} : { evidence: member.evidence, admittedBy: member.registrar }),
+    expiresMs: Date.parse(expires),
+    document: document as SignedDocument<"Member" | "Registrar">,
+  };
+}
