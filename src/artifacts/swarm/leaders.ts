@@ -1,0 +1,40 @@
+import type { Peer, Site, SwarmState } from "./swarm-state.ts";
+
+/**
+ * The sites that I am the one to export to, with the one of each to import. Everybody computes both by highest random
+ * weight, so they agree without a word as far as they see the same; where they do not, the receivers' vetoes settle it.
+ */
+export function leadsOf(state: SwarmState): { site: Site; importer: Peer }[] {
+  state.leads ??= [...state.sites.values()].flatMap((site) => {
+    const importer = importerOf(site);
+    return importer !== undefined && amExporterTo(state, site) ? [{ site, importer }] : [];
+  });
+  return state.leads;
+}
+
+function importerOf(site: Site): Peer | undefined {
+  let best: Peer | undefined;
+  for (const peer of site.members) {
+    if (!peer.status.wants || peer.status.yields || peer.banned) continue;
+    if (best === undefined || peer.weight > best.weight) best = peer;
+  }
+  return best;
+}
+
+function amExporterTo(state: SwarmState, site: Site): boolean {
+  for (const peer of state.peers.values()) {
+    if (peer.wan || peer.banned || !peer.status.reach.includes(site.name)) continue;
+    if ((peer.status.wants || peer.has.full) && peer.weight > state.weight) return false;
+  }
+  return true;
+}
+
+/** Whether I am the one of my site that takes chunks from other sites. */
+export function amImporter(state: SwarmState): boolean {
+  if (!state.status.wants || state.status.yields) return false;
+  for (const peer of state.peers.values()) {
+    if (peer.wan || peer.banned || !peer.status.wants || peer.status.yields) continue;
+    if (peer.status.reach.length > 0 && peer.weight > state.weight) return false;
+  }
+  return true;
+}

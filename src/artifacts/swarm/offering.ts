@@ -1,0 +1,63 @@
+import { leadsOf } from "./leaders.ts";
+import { MAX_AHEAD_BYTES, OFFER_AHEAD_CHUNKS, OFFER_AHEAD_S, OFFER_AHEAD_WAN_BYTES } from "./swarm-limits.ts";
+import type { Peer, Site, SwarmState } from "./swarm-state.ts";
+
+/** Offers what the site needs most to those who wait least on me, as far ahead as my uplink can follow. */
+export function offerLan(state: SwarmState): void {
+  const takers = [...state.peers.values()].filter((peer) => !peer.wan && takesOffers(peer));
+  if (takers.length === 0) return;
+  const ahead = OFFER_AHEAD_S * state.uplink.lan.bytesPerSecond();
+  const limit = Math.max(OFFER_AHEAD_CHUNKS * state.geometry.chunkBytes, Math.min(MAX_AHEAD_BYTES, ahead));
+  while (state.unsent.lan < limit) {
+    const chunk = state.lanRarity.pick(state.lanPeers, state.random, (c) => takers.some((p) => !state.isCovered(p, c)));
+    if (chunk === undefined) return;
+    const peer = leastOffered(state, takers, (p) => !state.isCovered(p, chunk));
+    if (peer === undefined) return;
+    offer(state, peer, chunk);
+  }
+}
+
+/** As the exporter of my site: offers the chunk that the fewest sites have to the importer of a site without it. */
+export function offerWan(state: SwarmState): void {
+  const leads = leadsOf(state).filter(({ importer }) => takesOffers(importer));
+  if (leads.length === 0) return;
+  const ahead = OFFER_AHEAD_S * state.uplink.wan.bytesPerSecond();
+  const limit = Math.max(OFFER_AHEAD_WAN_BYTES, Math.min(MAX_AHEAD_BYTES, ahead));
+  while (state.unsent.wan < limit) {
+    const chunk = state.wanRarity.pick(state.sites.size, state.random, (c) => leads.some(({ site }) => lacks(site, c)));
+    if (chunk === undefined) return;
+    const importers = leads.filter(({ site }) => lacks(site, chunk)).map(({ importer }) => importer);
+    const peer = leastOffered(state, importers, () => true);
+    if (peer === undefined) return;
+    offer(state, peer, chunk);
+  }
+}
+
+function takesOffers(peer: Peer): boolean {
+  return peer.status.wants && !peer.full && !peer.banned;
+}
+
+/** Of those that fit, one with the fewest open offers from me; a random one among equals. */
+function leastOffered(state: SwarmState, peers: readonly Peer[], fits: (peer: Peer) => boolean): Peer | undefined {
+  let best: Peer | undefined;
+  let ties = 0;
+  for (const peer of peers) {
+    if (!fits(peer)) continue;
+    const open = peer.offered.size - (best?.offered.size ?? Number.POSITIVE_INFINITY);
+    if (open > 0) continue;
+    ties = open < 0 ? 1 : ties + 1;
+    if (state.random.below(ties) === 0) best = peer;
+  }
+  return best;
+}
+
+/** Offers one chunk, which counts as unsent from now on. */
+export function offer(state: SwarmState, peer: Peer, chunk: number): void {
+  state.change(peer, chunk, () => peer.offered.add(chunk));
+  state.unsent[state.lane(peer)] += state.geometry.bytesOf(chunk);
+  state.say(peer, { type: "offer", chunk });
+}
+
+function lacks(site: Site, chunk: number): boolean {
+  return site.cover[chunk] === 0;
+}

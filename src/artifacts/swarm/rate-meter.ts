@@ -1,0 +1,28 @@
+/** Width of one measurement; short enough that a fast transfer is known as fast within its first second. */
+const BUCKET_MS = 100;
+/** Buckets kept: the rate is the best of the last two seconds, because a pause says nothing about the link. */
+const BUCKETS = 20;
+
+/** The rate a link has shown: the best 100 ms of the last 2 s, in bytes per second. 0 until one is measured. */
+export class RateMeter {
+  readonly #rates: number[] = [];
+  #startedMs = 0;
+  #bytes = 0;
+
+  add(bytes: number, nowMs: number): void {
+    const passedMs = nowMs - this.#startedMs;
+    if (passedMs >= BUCKET_MS) {
+      if (this.#bytes > 0) this.#rates.push((this.#bytes / passedMs) * 1_000);
+      if (this.#rates.length > BUCKETS) this.#rates.shift();
+      this.#startedMs = nowMs;
+      this.#bytes = 0;
+    }
+    this.#bytes += bytes;
+  }
+
+  bytesPerSecond(): number {
+    let best = 0;
+    for (const rate of this.#rates) best = Math.max(best, rate);
+    return best;
+  }
+}

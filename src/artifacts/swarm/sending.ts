@@ -1,0 +1,81 @@
+import { CELL_BYTES } from "../chunk-map.ts";
+import { FRAME_S, MAX_FRAME_BYTES, MIN_PEER_WINDOW_BYTES, MIN_WAN_WINDOW_BYTES } from "./swarm-limits.ts";
+import type { Outgoing, Peer, SwarmState } from "./swarm-state.ts";
+
+/** Sends cells of what was accepted, one receiver after the other, while their windows and these budgets (bytes) allow. */
+export function sendCells(state: SwarmState, budget: { lan: number; wan: number }, nowMs: number): void {
+  const open = { lan: true, wan: true };
+  let idle = 0; // receivers in a row that could take nothing
+  while (idle < state.senders.length && (open.lan || open.wan)) {
+    const peer = state.senders.shift();
+    if (peer === undefined) return;
+    if (peer.outgoing.size === 0 || state.peers.get(peer.id) !== peer) continue;
+    state.senders.push(peer);
+    const lane = state.lane(peer);
+    const room = Math.min(budget[lane], laneRoom(state, lane));
+    if (room <= 0) open[lane] = false;
+    const bytes = open[lane] ? sendNext(state, peer, room, nowMs) : 0;
+    budget[lane] -= bytes;
+    idle = bytes === 0 ? idle + 1 : 0;
+  }
+}
+
+/** LAN receivers share my uplink, so they share a window; over the WAN each has its own path. */
+function laneRoom(state: SwarmState, lane: "lan" | "wan"): number {
+  if (lane === "wan") return Number.POSITIVE_INFINITY;
+  const flow = state.uplink.lan;
+  return flow.windowBytes(2 * MIN_PEER_WINDOW_BYTES) - flow.inFlightBytes;
+}
+
+/** Returns the bytes sent: 0 when the window is full or the next cell has not arrived here yet. */
+function sendNext(state: SwarmState, peer: Peer, room: number, nowMs: number): number {
+  const minBytes = peer.wan ? MIN_WAN_WINDOW_BYTES : MIN_PEER_WINDOW_BYTES;
+  if (peer.flow.inFlightBytes + CELL_BYTES > peer.flow.windowBytes(minBytes)) return 0;
+  for (const outgoing of peer.outgoing.values()) {
+    const ready = cellsReady(state, outgoing.chunk) - outgoing.next;
+    if (ready <= 0) continue;
+    const count = Math.min(ready, frameCells(peer, room));
+    return send(state, peer, outgoing, count, nowMs);
+  }
+  return 0;
+}
+
+function cellsReady(state: SwarmState, chunk: number): number {
+  if (state.have.has(chunk)) return state.geometry.cellsOf(chunk);
+  return state.arrivals.get(chunk)?.got ?? 0;
+}
+
+/** As many cells as the link carries in 10 ms: large frames cost less, small ones are passed on earlier. */
+function frameCells(peer: Peer, room: number): number {
+  const bytes = Math.min(MAX_FRAME_BYTES, room, FRAME_S * peer.flow.bytesPerSecond());
+  return Math.max(1, Math.floor(bytes / CELL_BYTES));
+}
+
+function send(state: SwarmState, peer: Peer, outgoing: Outgoing, count: number, nowMs: number): number {
+  const { chunk, next: first } = outgoing;
+  const bytes = state.geometry.bytesOfCells(chunk, first, count);
+  const lane = state.lane(peer);
+  outgoing.next += count;
+  if (outgoing.next === outgoing.cells) peer.outgoing.delete(chunk);
+  state.unsent[lane] -= bytes;
+  peer.flow.inFlightBytes += bytes;
+  state.uplink[lane].inFlightBytes += bytes;
+  peer.sent.push({ bytes, atMs: nowMs });
+  state.effects.push({ type: "send", to: peer.id, chunk, first, count, bytes });
+  return bytes;
+}
+
+/** The peer took bytes off the connection; the oldest sent first. */
+export function onAcked(state: SwarmState, peer: Peer, bytes: number, nowMs: number): void {
+  let left = bytes;
+  while (left > 0) {
+    const oldest = peer.sent[0];
+    if (oldest === undefined) return;
+    const part = Math.min(left, oldest.bytes);
+    peer.flow.acked(part, nowMs - oldest.atMs, nowMs);
+    state.uplink[state.lane(peer)].acked(part, nowMs - oldest.atMs, nowMs);
+    oldest.bytes -= part;
+    left -= part;
+    if (oldest.bytes === 0) peer.sent.shift();
+  }
+}

@@ -1,0 +1,49 @@
+import { CELL_BYTES } from "../chunk-map.ts";
+
+/*
+ * The figures of the scheduler. Those with "sim" were found in the simulator of the swarm (test/sim/swarm-world.ts): less
+ * leaves links idle, more lets stale views cause duplicates and queues.
+ */
+
+/** Peers in one swarm, per node: the members of a site and the leaders of others. */
+export const MAX_SWARM_PEERS = 64;
+
+/** Offered or accepted but unsent, as seconds of my uplink, and at least this many chunks (sim). */
+export const OFFER_AHEAD_S = 0.16;
+export const OFFER_AHEAD_CHUNKS = 2;
+/** The same over the WAN: a round trip passes between an offer and its acceptance (sim). */
+export const OFFER_AHEAD_WAN_BYTES = 1024 * 1024;
+/** What I let arrive at once, as seconds of my downlink, and at least this many chunks; ≥ 2 × the offer limit (sim). */
+export const ACCEPT_AHEAD_S = 0.32;
+export const ACCEPT_AHEAD_CHUNKS = 8;
+/** Cap on both, whatever the rate: they are held in memory. */
+export const MAX_AHEAD_BYTES = 32 * 1024 * 1024;
+
+/** Unacknowledged bytes: this many seconds of the measured rate, so that a queue in a socket never delays more (field notes). */
+export const WINDOW_S = 0.05;
+/** Two cells: one on the way while the other is acknowledged. */
+export const MIN_PEER_WINDOW_BYTES = 2 * CELL_BYTES;
+/** Before a rate is known, and over the WAN always at least: a thin link's round trip at 100 Mbit/s and 80 ms. */
+export const FIRST_WINDOW_BYTES = 512 * 1024;
+export const MIN_WAN_WINDOW_BYTES = 256 * 1024;
+export const MAX_WINDOW_BYTES = 8 * 1024 * 1024;
+
+/** One frame takes at most this long on the link, so that others have their turn and cells are passed on early. */
+export const FRAME_S = 0.01;
+/** Bytes of one frame at most. */
+export const MAX_FRAME_BYTES = 256 * 1024;
+
+/** Haves and claims are collected this long before they are told. */
+export const TELL_EVERY_MS = 100;
+/** A peer that sends nothing of what it was accepted for so long, or 4 × its usual time, is left for `SNUB_MS` (sim: shorter costs WAN copies). */
+export const STALL_LAN_MS = 2_000;
+export const STALL_WAN_MS = 10_000;
+export const STALL_FACTOR = 4;
+export const SNUB_MS = 5_000;
+/** A WAN offer declined because the site has it is not repeated for so long. */
+export const SOFT_MS = 2_000;
+/** A leader that gets nothing over the WAN for so long leaves the lead to another for `YIELD_MS`. */
+export const LEADER_IDLE_MS = 10_000;
+export const YIELD_MS = 60_000;
+/** Nothing arrives though somebody says it has what I miss: after so long I ask for it by name. */
+export const CHALLENGE_AFTER_MS = 2_000;

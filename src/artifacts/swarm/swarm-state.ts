@@ -1,0 +1,175 @@
+import { createHash } from "node:crypto";
+import type { Random } from "#core";
+import type { NodeId } from "#identity";
+import { Bitset } from "../bitset.ts";
+import { type BlobRef, Geometry } from "../chunk-map.ts";
+import { Flow } from "./flow.ts";
+import { Rarity } from "./rarity.ts";
+import { RateMeter } from "./rate-meter.ts";
+import type { PeerStatus, SwarmEffect, SwarmMessage } from "./swarm-event.ts";
+import { MAX_SWARM_PEERS } from "./swarm-limits.ts";
+
+/** A chunk that a peer accepted from me, on its way. */
+export type Outgoing = { chunk: number; cells: number; next: number };
+
+/** A chunk on its way to me; cells come in order from one sender. */
+export type Arrival = { chunk: number; from: Peer; cells: number; got: number; bytesLeft: number; sinceMs: number };
+
+/** Another node in this swarm, as I see it. */
+export type Peer = {
+  readonly id: NodeId;
+  readonly site: string;
+  readonly wan: boolean;
+  readonly weight: number;
+  status: PeerStatus;
+  readonly has: Bitset;
+  readonly claims: Bitset;
+  /** My offers that it has not answered. */
+  readonly offered: Set<number>;
+  /** It declined for lack of room; until it says ready. */
+  full: boolean;
+  /** I declined for lack of room; I owe it a ready. */
+  owedReady: boolean;
+  banned: boolean;
+  snubbedUntilMs: number;
+  /** I asked for this chunk by name; it must offer it by then. */
+  challenge: { chunk: number; dueMs: number } | undefined;
+  readonly outgoing: Map<number, Outgoing>;
+  readonly flow: Flow;
+  /** What was sent and is not acknowledged, in order. */
+  readonly sent: { bytes: number; atMs: number }[];
+  arriving: number;
+  lastCellMs: number;
+  /** Smoothed time from acceptance to the last cell. */
+  chunkMs: number;
+};
+
+/** The members of another site, as a group that needs one copy over the WAN. */
+export type Site = {
+  readonly name: string;
+  readonly members: Set<Peer>;
+  /** Per chunk, how many members (and offers, and soft refusals) cover it. */
+  readonly cover: Uint8Array;
+};
+
+export type SwarmOptions = { ref: BlobRef; self: NodeId; site: string; random: Random; wants: boolean; nowMs: number };
+
+/** Highest-random-weight order of the nodes for one blob: everybody computes the same leader. */
+export function leaderWeight(root: string, node: NodeId): number {
+  return createHash("sha256").update(root).update(node).digest().readUIntBE(0, 6);
+}
+
+/** Everything one node knows about one swarm. Changed only by `step`. */
+export class SwarmState {
+  readonly self: NodeId;
+  readonly site: string;
+  readonly weight: number;
+  readonly root: string;
+  readonly random: Random;
+  readonly geometry: Geometry;
+  readonly have: Bitset;
+  readonly arrivals = new Map<number, Arrival>();
+  readonly peers = new Map<NodeId, Peer>();
+  readonly sites = new Map<string, Site>();
+  /** Peers with something to send to, the least recently served first. */
+  senders: Peer[] = [];
+  /** How many site members cover a chunk that I can offer. */
+  readonly lanRarity: Rarity;
+  /** How many other sites do. */
+  readonly wanRarity: Rarity;
+  lanPeers = 0;
+  readonly soft: { site: Site; chunk: number; untilMs: number }[] = [];
+  readonly newHaves: Bitset;
+  readonly newClaims: Bitset;
+  readonly newWanClaims: Bitset;
+  readonly newUnclaims: Bitset;
+  /** Bytes offered or accepted, not yet sent: to site members, and over the WAN. */
+  readonly unsent = { lan: 0, wan: 0 };
+  readonly arrivingBytes = { lan: 0, wan: 0 };
+  readonly uplink = { lan: new Flow(), wan: new Flow() };
+  readonly downlink = { lan: new RateMeter(), wan: new RateMeter() };
+  status: PeerStatus;
+  begun = false;
+  toldMs = 0;
+  /** The sites that I am the one to export to, each with its importer; `undefined` when that has to be found anew. */
+  leads: { site: Site; importer: Peer }[] | undefined;
+  lastCellMs: number;
+  lastWanCellMs: number;
+  yieldUntilMs = 0;
+  effects: SwarmEffect[] = [];
+
+  constructor(options: SwarmOptions) {
+    const { ref, self, site, random, wants, nowMs } = options;
+    this.self = self;
+    this.site = site;
+    this.root = ref.root;
+    this.random = random;
+    this.weight = leaderWeight(ref.root, self);
+    this.geometry = new Geometry(ref);
+    const { chunkCount } = this.geometry;
+    this.have = new Bitset(chunkCount);
+    this.lanRarity = new Rarity(chunkCount, MAX_SWARM_PEERS);
+    this.wanRarity = new Rarity(chunkCount, MAX_SWARM_PEERS);
+    this.newHaves = new Bitset(chunkCount);
+    this.newClaims = new Bitset(chunkCount);
+    this.newWanClaims = new Bitset(chunkCount);
+    this.newUnclaims = new Bitset(chunkCount);
+    this.status = { wants, yields: false, reach: [] };
+    this.lastCellMs = nowMs;
+    this.lastWanCellMs = nowMs;
+  }
+
+  say(to: Peer, message: SwarmMessage): void {
+    this.effects.push({ type: "say", to: to.id, message });
+  }
+
+  lane(peer: Peer): "lan" | "wan" {
+    return peer.wan ? "wan" : "lan";
+  }
+
+  /** Whether the peer has, claims or was offered the chunk, so that offering it again is useless. */
+  isCovered(peer: Peer, chunk: number): boolean {
+    return peer.has.has(chunk) || peer.claims.has(chunk) || peer.offered.has(chunk);
+  }
+
+  /** Runs a change to what covers `chunk` at `peer`, and keeps the rarity right. */
+  change(peer: Peer, chunk: number, apply: () => void): void {
+    const before = this.isCovered(peer, chunk);
+    apply();
+    const after = this.isCovered(peer, chunk);
+    if (before !== after) this.cover(peer, chunk, after ? 1 : -1);
+  }
+
+  cover(peer: Peer, chunk: number, by: 1 | -1): void {
+    const site = this.sites.get(peer.site);
+    if (site !== undefined) this.coverSite(site, chunk, by);
+    else if (by === 1) this.lanRarity.raise(chunk);
+    else this.lanRarity.lower(chunk);
+  }
+
+  coverSite(site: Site, chunk: number, by: 1 | -1): void {
+    const count = (site.cover[chunk] ?? 0) + by;
+    site.cover[chunk] = count;
+    if (by === 1 && count === 1) this.wanRarity.raise(chunk);
+    if (by === -1 && count === 0) this.wanRarity.lower(chunk);
+  }
+
+  /** The chunk can be offered from now on. */
+  list(chunk: number): void {
+    this.lanRarity.list(chunk);
+    this.wanRarity.list(chunk);
+  }
+
+  unlist(chunk: number): void {
+    this.lanRarity.unlist(chunk);
+    this.wanRarity.unlist(chunk);
+  }
+
+  /** The site has a peer other than me that has or claims the chunk. */
+  siteHas(chunk: number): boolean {
+    for (const peer of this.peers.values()) {
+      if (!peer.wan && !peer.banned && (peer.has.has(chunk) || peer.claims.has(chunk))) return true;
+    }
+    return false;
+  }
+}

@@ -1,0 +1,212 @@
+import type { NodeId } from "#identity";
+import { addPeer, banPeer, changeStatus, refundOffer, refundOutgoing, removePeer } from "./membership.ts";
+import { offer, offerLan, offerWan } from "./offering.ts";
+import {
+  abortOutgoing,
+  gain,
+  onCells,
+  onFouled,
+  onOffer,
+  readyAll,
+  releaseArrival,
+  settleLeaders,
+} from "./receiving.ts";
+import { areRuns, chunksIn } from "./runs.ts";
+import { onAcked, sendCells } from "./sending.ts";
+import type { SwarmEffect, SwarmEvent, SwarmMessage } from "./swarm-event.ts";
+import { SOFT_MS } from "./swarm-limits.ts";
+import { type Peer, type Site, type SwarmOptions, SwarmState } from "./swarm-state.ts";
+import { failChallenge, onTick } from "./tick.ts";
+
+/**
+ * The part of one node in the swarm of one blob, as a state machine without I/O, clock or chance of its own: the same
+ * events with the same seed give the same effects. What it does and why: docs/spec/swarm.md.
+ */
+export class Swarm {
+  readonly #state: SwarmState;
+
+  constructor(options: SwarmOptions) {
+    this.#state = new SwarmState(options);
+  }
+
+  /** What I have. */
+  get have(): { has(chunk: number): boolean; readonly count: number; readonly full: boolean } {
+    return this.#state.have;
+  }
+
+  /** The cell of `chunk` that this peer has to send me next; `undefined` when I wait for none of it. */
+  expects(peer: NodeId, chunk: number): number | undefined {
+    const arrival = this.#state.arrivals.get(chunk);
+    return arrival?.from.id === peer ? arrival.got : undefined;
+  }
+
+  /** How many others have a chunk or more, and how many want some. */
+  counts(): { holders: number; wanting: number } {
+    const peers = [...this.#state.peers.values()].filter((peer) => !peer.banned);
+    return {
+      holders: peers.filter((peer) => peer.has.count > 0).length,
+      wanting: peers.filter((peer) => peer.status.wants).length,
+    };
+  }
+
+  /** Takes in one event; returns what is to be done, in order. `nowMs` never goes back. */
+  step(event: SwarmEvent, nowMs: number): SwarmEffect[] {
+    const state = this.#state;
+    apply(state, event, nowMs);
+    if (state.effects.length === 0) return [];
+    const effects = state.effects;
+    state.effects = [];
+    return effects;
+  }
+}
+
+function apply(state: SwarmState, event: SwarmEvent, nowMs: number): void {
+  switch (event.type) {
+    case "peer-up":
+      return addPeer(state, event.peer, event.site, event.status, nowMs);
+    case "peer-down":
+      removePeer(state, event.peer);
+      return readyAll(state, nowMs);
+    case "stored":
+      return gain(state, event.chunk);
+    case "lost":
+      return lose(state, event.chunk);
+    case "begin":
+      state.begun = true;
+      state.lastCellMs = nowMs;
+      state.lastWanCellMs = nowMs;
+      if (state.have.full && state.status.wants) {
+        changeStatus(state, { wants: false });
+        state.effects.push({ type: "complete" });
+      }
+      return readyAll(state, nowMs);
+    case "tick":
+      return onTick(state, nowMs);
+    case "pump":
+      offerLan(state);
+      offerWan(state);
+      return sendCells(state, { lan: event.lanBytes, wan: event.wanBytes }, nowMs);
+    default:
+      return applyFromPeer(state, event, nowMs);
+  }
+}
+
+function applyFromPeer(
+  state: SwarmState,
+  event: SwarmEvent & { type: "said" | "cells" | "fouled" | "acked" },
+  nowMs: number,
+): void {
+  const peer = state.peers.get(event.peer);
+  if (peer === undefined) return;
+  if (event.type === "acked") return onAcked(state, peer, event.bytes, nowMs);
+  if (peer.banned) return;
+  if (event.type === "cells") return onCells(state, peer, event, nowMs);
+  if (event.type === "fouled") return onFouled(state, peer, event, nowMs);
+  const { message } = event;
+  if (!isInRange(state, message)) return banPeer(state, peer, "protocol");
+  onMessage(state, peer, message, nowMs);
+}
+
+function isInRange(state: SwarmState, message: SwarmMessage): boolean {
+  const { chunkCount } = state.geometry;
+  if ("runs" in message) return areRuns(message.runs, chunkCount);
+  return !("chunk" in message) || message.chunk < chunkCount;
+}
+
+function onMessage(state: SwarmState, peer: Peer, message: SwarmMessage, nowMs: number): void {
+  switch (message.type) {
+    case "status":
+      peer.status = { wants: message.wants, yields: message.yields, reach: message.reach };
+      state.leads = undefined;
+      return;
+    case "have":
+      for (const chunk of chunksIn(message.runs)) noteHave(state, peer, chunk);
+      return;
+    case "claim":
+      for (const chunk of chunksIn(message.runs)) {
+        if (!peer.has.has(chunk)) state.change(peer, chunk, () => peer.claims.add(chunk));
+        if (message.wan) settleLeaders(state, peer, chunk);
+      }
+      return;
+    case "unclaim":
+      for (const chunk of chunksIn(message.runs)) state.change(peer, chunk, () => peer.claims.delete(chunk));
+      return;
+    case "offer":
+      return onOffer(state, peer, message.chunk, nowMs);
+    case "want":
+      return onWant(state, peer, message.chunk);
+    case "ready":
+      peer.full = false;
+      return;
+    default:
+      return onTransferMessage(state, peer, message, nowMs);
+  }
+}
+
+function noteHave(state: SwarmState, peer: Peer, chunk: number): void {
+  state.change(peer, chunk, () => {
+    peer.has.add(chunk);
+    peer.claims.delete(chunk);
+  });
+}
+
+/** What is said about one chunk on its way from one to the other. */
+function onTransferMessage(
+  state: SwarmState,
+  peer: Peer,
+  message: SwarmMessage & { type: "accept" | "decline" | "cancel" | "abort" },
+  nowMs: number,
+): void {
+  const { chunk } = message;
+  const arrival = state.arrivals.get(chunk);
+  switch (message.type) {
+    case "accept":
+      return onAccept(state, peer, chunk);
+    case "decline":
+      if (!refundOffer(state, peer, chunk)) return;
+      if (message.reason === "have") state.change(peer, chunk, () => peer.claims.add(chunk));
+      else if (message.reason === "site") softCover(state, peer, chunk, nowMs);
+      else peer.full = true;
+      return;
+    case "cancel":
+      refundOutgoing(state, peer, chunk);
+      return;
+    case "abort":
+      if (arrival?.from === peer) releaseArrival(state, arrival, false);
+      if (peer.challenge?.chunk === chunk) failChallenge(state, peer);
+      return;
+  }
+}
+
+function onAccept(state: SwarmState, peer: Peer, chunk: number): void {
+  if (!refundOffer(state, peer, chunk)) return state.say(peer, { type: "abort", chunk });
+  if (!state.have.has(chunk) && !state.arrivals.has(chunk)) return state.say(peer, { type: "abort", chunk });
+  state.change(peer, chunk, () => peer.claims.add(chunk));
+  if (peer.outgoing.size === 0 && !state.senders.includes(peer)) state.senders.unshift(peer);
+  peer.outgoing.set(chunk, { chunk, cells: state.geometry.cellsOf(chunk), next: 0 });
+  state.unsent[state.lane(peer)] += state.geometry.bytesOf(chunk);
+}
+
+/** Its site has the chunk, so for a while nobody there needs it from me. */
+function softCover(state: SwarmState, peer: Peer, chunk: number, nowMs: number): void {
+  const site: Site | undefined = state.sites.get(peer.site);
+  if (site === undefined) return;
+  state.coverSite(site, chunk, 1);
+  state.soft.push({ site, chunk, untilMs: nowMs + SOFT_MS });
+}
+
+/** A peer asks by name for what I say that I have. */
+function onWant(state: SwarmState, peer: Peer, chunk: number): void {
+  if (peer.offered.has(chunk) || peer.outgoing.has(chunk)) return;
+  if (!state.have.has(chunk) && !state.arrivals.has(chunk)) return state.say(peer, { type: "abort", chunk });
+  offer(state, peer, chunk);
+}
+
+/** The store lost a chunk: nobody gets it from me any more, and I want it again if I want the blob. */
+function lose(state: SwarmState, chunk: number): void {
+  if (!state.have.delete(chunk)) return;
+  state.newHaves.delete(chunk);
+  state.newUnclaims.add(chunk);
+  state.unlist(chunk);
+  abortOutgoing(state, chunk);
+}

@@ -1,0 +1,107 @@
+import type { Bitset } from "../bitset.ts";
+import { amImporter } from "./leaders.ts";
+import { changeStatus, forgetHaves } from "./membership.ts";
+import { readyAll, releaseArrival } from "./receiving.ts";
+import { runsOf } from "./runs.ts";
+import type { Runs, SwarmMessage } from "./swarm-event.ts";
+import {
+  CHALLENGE_AFTER_MS,
+  LEADER_IDLE_MS,
+  SNUB_MS,
+  STALL_FACTOR,
+  STALL_LAN_MS,
+  STALL_WAN_MS,
+  TELL_EVERY_MS,
+  YIELD_MS,
+} from "./swarm-limits.ts";
+import type { Peer, SwarmState } from "./swarm-state.ts";
+
+/** What only the passing of time brings. */
+export function onTick(state: SwarmState, nowMs: number): void {
+  for (const peer of state.peers.values()) {
+    leaveStalled(state, peer, nowMs);
+    if (peer.challenge !== undefined && nowMs >= peer.challenge.dueMs) failChallenge(state, peer);
+  }
+  readyAll(state, nowMs);
+  while (state.soft[0] !== undefined && state.soft[0].untilMs <= nowMs) {
+    state.coverSite(state.soft[0].site, state.soft[0].chunk, -1);
+    state.soft.shift();
+  }
+  if (state.begun && state.status.wants) {
+    turnLead(state, nowMs);
+    challenge(state, nowMs);
+  }
+  tell(state, nowMs);
+}
+
+function stallMs(peer: Peer): number {
+  return Math.max(peer.wan ? STALL_WAN_MS : STALL_LAN_MS, STALL_FACTOR * peer.chunkMs);
+}
+
+/** A peer from which nothing comes any more: cancel all of its transfers and take nothing from it for a while. */
+function leaveStalled(state: SwarmState, peer: Peer, nowMs: number): void {
+  if (peer.arriving === 0 || nowMs - peer.lastCellMs < stallMs(peer)) return;
+  peer.snubbedUntilMs = nowMs + SNUB_MS;
+  peer.owedReady = true;
+  for (const arrival of state.arrivals.values()) {
+    if (arrival.from === peer) releaseArrival(state, arrival, true);
+  }
+}
+
+/** A leader without a cell over the WAN for long, while something is missing in the whole site, leaves the lead for a while. */
+function turnLead(state: SwarmState, nowMs: number): void {
+  if (state.status.yields) {
+    if (nowMs >= state.yieldUntilMs) changeStatus(state, { yields: false });
+    return;
+  }
+  const alone = ![...state.peers.values()].some((peer) => !peer.wan && peer.status.wants && !peer.status.yields);
+  if (alone || state.sites.size === 0 || !amImporter(state) || nowMs - state.lastWanCellMs < LEADER_IDLE_MS) return;
+  const missing = state.have.firstMissing();
+  if (missing === undefined || state.siteHas(missing)) return;
+  state.yieldUntilMs = nowMs + YIELD_MS;
+  state.lastWanCellMs = nowMs;
+  changeStatus(state, { yields: true });
+}
+
+/** Nothing comes though somebody says it has what I miss: ask for it by name. A have that is not served is no have. */
+function challenge(state: SwarmState, nowMs: number): void {
+  if (state.arrivals.size > 0 || nowMs - state.lastCellMs < CHALLENGE_AFTER_MS) return;
+  const peers = [...state.peers.values()];
+  if (peers.some((peer) => peer.challenge !== undefined)) return;
+  const { chunkCount } = state.geometry;
+  const chunk = state.have.firstMissing(state.random.below(chunkCount)) ?? state.have.firstMissing();
+  if (chunk === undefined) return;
+  const leader = amImporter(state);
+  const holders = peers.filter(
+    (p) => p.has.has(chunk) && !p.banned && p.snubbedUntilMs <= nowMs && (!p.wan || (leader && !state.siteHas(chunk))),
+  );
+  const holder = holders[state.random.below(Math.max(1, holders.length))];
+  if (holder === undefined) return;
+  holder.challenge = { chunk, dueMs: nowMs + stallMs(holder) };
+  state.say(holder, { type: "want", chunk });
+}
+
+/** It says that it has what it does not serve. */
+export function failChallenge(state: SwarmState, peer: Peer): void {
+  peer.challenge = undefined;
+  forgetHaves(state, peer);
+  state.effects.push({ type: "blame", peer: peer.id, blame: "ignored" });
+}
+
+/** Tells everybody what I have, claim and no longer claim since the last time. */
+function tell(state: SwarmState, nowMs: number): void {
+  if (nowMs - state.toldMs < TELL_EVERY_MS) return;
+  state.toldMs = nowMs;
+  tellSet(state, state.newUnclaims, (runs) => ({ type: "unclaim", runs }));
+  tellSet(state, state.newClaims, (runs) => ({ type: "claim", runs, wan: false }));
+  tellSet(state, state.newWanClaims, (runs) => ({ type: "claim", runs, wan: true }));
+  tellSet(state, state.newHaves, (runs) => ({ type: "have", runs }));
+}
+
+function tellSet(state: SwarmState, set: Bitset, message: (runs: Runs) => SwarmMessage): void {
+  if (set.count === 0) return;
+  for (const runs of runsOf(set)) {
+    for (const peer of state.peers.values()) if (!peer.banned) state.say(peer, message(runs));
+  }
+  set.clear();
+}
