@@ -22,9 +22,9 @@ export interface ByteStream {
   /** Stops and starts delivery, and with it the sender. */
   pause(): void;
   resume(): void;
-  /** Closes in good order after what is queued. */
+  /** Says that nothing more will be sent, after what is queued. The other direction goes on until the peer closes it too. */
   close(): void;
-  /** Ends both directions at once; the other side sees an error. */
+  /** Ends both directions at once and drops what is queued; both sides see an error. */
   abort(reason: Error): void;
 }
 
@@ -33,32 +33,34 @@ const MEMORY_HIGH_WATER_BYTES = 256 * 1024;
 
 /** Two ends of one stream in this process: the twin of the libp2p adapter, with the same back-pressure. */
 export function memoryStreamPair(): [ByteStream, ByteStream] {
-  const a = new MemoryStream();
-  const b = new MemoryStream();
-  a.connect(b);
-  b.connect(a);
-  return [a, b];
+  return MemoryStream.pair();
 }
 
+type Waiter = { resolve: () => void; reject: (reason: unknown) => void };
+
 class MemoryStream implements ByteStream {
-  #peer: MemoryStream | undefined;
+  #peer: MemoryStream = this;
   #sink: ByteSink | undefined;
-  #inbox: Uint8Array[] = [];
+  readonly #inbox: Uint8Array[] = [];
   #inboxBytes = 0;
   #paused = false;
   #scheduled = false;
-  #closing = false; // the peer closed: end after the inbox
-  #endError: Error | undefined;
-  #ended = false;
-  #waiters: { resolve: () => void; reject: (error: Error) => void }[] = [];
+  #closed = false; // this side sends no more
+  #ended = false; // the sink has been told so
+  #failure: Error | undefined;
+  readonly #waiters: Waiter[] = [];
 
-  connect(peer: MemoryStream): void {
-    this.#peer = peer;
+  static pair(): [MemoryStream, MemoryStream] {
+    const a = new MemoryStream();
+    const b = new MemoryStream();
+    a.#peer = b;
+    b.#peer = a;
+    return [a, b];
   }
 
   send(...pieces: Uint8Array[]): boolean {
-    const peer = this.#peer as MemoryStream;
-    if (this.#ended || peer.#closing) throw streamEnded();
+    if (this.#closed || this.#failure !== undefined) throw streamEnded(this.#failure);
+    const peer = this.#peer;
     for (const piece of pieces) {
       if (piece.length === 0) continue;
       peer.#inbox.push(piece);
@@ -69,24 +71,18 @@ class MemoryStream implements ByteStream {
   }
 
   drained(signal?: AbortSignal): Promise<void> {
-    signal?.throwIfAborted();
-    if (this.#ended) return Promise.reject(streamEnded());
-    if ((this.#peer as MemoryStream).#inboxBytes < MEMORY_HIGH_WATER_BYTES) return Promise.resolve();
-    return new Promise((resolve, reject) => {
-      const onAbort = (): void => {
-        this.#waiters = this.#waiters.filter((w) => w !== waiter);
-        reject(signal?.reason as Error);
-      };
-      const settle =
-        <A extends unknown[]>(done: (...args: A) => void) =>
-        (...args: A): void => {
-          signal?.removeEventListener("abort", onAbort);
-          done(...args);
-        };
-      const waiter = { resolve: settle(resolve), reject: settle(reject) };
-      this.#waiters.push(waiter);
-      signal?.addEventListener("abort", onAbort, { once: true });
-    });
+    if (signal?.aborted === true) return Promise.reject(signal.reason);
+    if (this.#closed || this.#failure !== undefined) return Promise.reject(streamEnded(this.#failure));
+    if (this.#peer.#inboxBytes < MEMORY_HIGH_WATER_BYTES) return Promise.resolve();
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const waiter = { resolve, reject };
+    this.#waiters.push(waiter);
+    const onAbort = (): void => {
+      this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
+      reject(signal?.reason);
+    };
+    signal?.addEventListener("abort", onAbort, { once: true });
+    return promise.finally(() => signal?.removeEventListener("abort", onAbort));
   }
 
   listen(sink: ByteSink): void {
@@ -104,18 +100,30 @@ class MemoryStream implements ByteStream {
   }
 
   close(): void {
-    const peer = this.#peer as MemoryStream;
-    peer.#closing = true;
-    peer.#schedule();
+    this.#closed = true;
+    this.#rejectWaiters();
+    this.#peer.#schedule();
   }
 
   abort(reason: Error): void {
-    this.#finish(reason);
-    (this.#peer as MemoryStream).#finish(
-      new Fault("core.stream-reset", "the peer reset the stream", { cause: reason }),
-    );
+    this.#fail(reason);
+    this.#peer.#fail(new Fault("core.stream-reset", "the peer reset the stream", { cause: reason }));
   }
 
+  #fail(reason: Error): void {
+    if (this.#failure !== undefined || (this.#closed && this.#ended)) return;
+    this.#failure = reason;
+    this.#inbox.length = 0;
+    this.#inboxBytes = 0;
+    this.#rejectWaiters();
+    this.#schedule();
+  }
+
+  #rejectWaiters(): void {
+    for (const waiter of this.#waiters.splice(0)) waiter.reject(streamEnded(this.#failure));
+  }
+
+  /** Delivery never happens inside a caller's own call, as over a network. */
   #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
@@ -126,35 +134,22 @@ class MemoryStream implements ByteStream {
   }
 
   #deliver(): void {
-    if (this.#sink === undefined) return;
-    while (!this.#paused && !this.#ended) {
+    const sink = this.#sink;
+    if (sink === undefined || this.#ended) return;
+    while (!this.#paused) {
       const piece = this.#inbox.shift();
       if (piece === undefined) break;
       this.#inboxBytes -= piece.length;
-      this.#sink.data(piece);
+      sink.data(piece);
     }
     if (this.#inboxBytes < MEMORY_HIGH_WATER_BYTES) {
-      const peer = this.#peer as MemoryStream;
-      for (const waiter of peer.#waiters.splice(0)) waiter.resolve();
+      for (const waiter of this.#peer.#waiters.splice(0)) waiter.resolve();
     }
-    if (this.#closing && !this.#paused && this.#inbox.length === 0) this.#finish();
-    else if (this.#ended) this.#finish(this.#endError);
-  }
-
-  #finish(error?: Error): void {
-    for (const waiter of this.#waiters.splice(0)) waiter.reject(error ?? streamEnded());
-    if (!this.#ended) {
-      this.#ended = true;
-      this.#endError = error;
-      this.#inbox = [];
-      this.#inboxBytes = 0;
-      if (this.#sink === undefined) return;
-    }
-    const sink = this.#sink;
-    if (sink === undefined) return;
-    this.#sink = undefined;
-    if (this.#endError === undefined) sink.end();
-    else sink.end(this.#endError);
+    const finished = this.#peer.#closed && this.#inbox.length === 0 && !this.#paused;
+    if (!finished && this.#failure === undefined) return;
+    this.#ended = true;
+    if (this.#failure === undefined) sink.end();
+    else sink.end(this.#failure);
   }
 }
 

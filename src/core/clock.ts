@@ -20,33 +20,40 @@ export class SystemClock implements Clock {
     return Date.now();
   }
 
-  sleep(ms: number, signal?: AbortSignal): Promise<void> {
-    signal?.throwIfAborted();
-    return new Promise((resolve, reject) => {
-      const onAbort = (): void => {
-        clearTimeout(timer);
-        reject(signal?.reason as Error);
-      };
-      const timer = setTimeout(
-        () => {
-          signal?.removeEventListener("abort", onAbort);
-          resolve();
-        },
-        Math.min(ms, 2 ** 31 - 1), // setTimeout fires at once beyond 2^31-1
-      );
-      signal?.addEventListener("abort", onAbort, { once: true });
-    });
+  async sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    for (let leftMs = ms; ; leftMs -= MAX_TIMEOUT_MS) {
+      await pause(Math.min(leftMs, MAX_TIMEOUT_MS), signal);
+      if (leftMs <= MAX_TIMEOUT_MS) return;
+    }
   }
 }
 
-type Sleeper = { dueMs: number; order: number; wake: () => void };
+/** setTimeout fires at once when asked for more than 2^31 - 1 ms (24.8 days). */
+const MAX_TIMEOUT_MS = 2 ** 31 - 1;
+
+function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    signal?.throwIfAborted();
+    const onAbort = (): void => {
+      clearTimeout(timer);
+      reject(signal?.reason);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", onAbort);
+      resolve();
+    }, ms);
+    signal?.addEventListener("abort", onAbort, { once: true });
+  });
+}
+
+type Sleeper = { dueMs: number; wake: () => void };
 
 /** A clock that moves only when told to. Sleepers wake in order of due time, then of arrival. */
 export class VirtualClock implements Clock {
   #nowMs = 0;
-  #order = 0;
-  #sleepers: Sleeper[] = [];
   #epochMs: number;
+  /** In the order in which they wake. */
+  readonly #sleepers: Sleeper[] = [];
 
   /** `epochMs`: what `wallMs()` says at the start. */
   constructor(epochMs = 1_800_000_000_000) {
@@ -67,18 +74,18 @@ export class VirtualClock implements Clock {
   }
 
   sleep(ms: number, signal?: AbortSignal): Promise<void> {
-    signal?.throwIfAborted();
     return new Promise((resolve, reject) => {
+      signal?.throwIfAborted();
       const onAbort = (): void => {
-        this.#sleepers = this.#sleepers.filter((s) => s !== sleeper);
-        reject(signal?.reason as Error);
+        this.#sleepers.splice(this.#sleepers.indexOf(sleeper), 1);
+        reject(signal?.reason);
       };
       const wake = (): void => {
         signal?.removeEventListener("abort", onAbort);
         resolve();
       };
-      const sleeper: Sleeper = { dueMs: this.#nowMs + ms, order: this.#order++, wake };
-      this.#sleepers.push(sleeper);
+      const sleeper: Sleeper = { dueMs: this.#nowMs + Math.max(0, ms), wake };
+      this.#sleepers.splice(this.#sleepers.findLastIndex(({ dueMs }) => dueMs <= sleeper.dueMs) + 1, 0, sleeper);
       signal?.addEventListener("abort", onAbort, { once: true });
     });
   }
@@ -86,23 +93,22 @@ export class VirtualClock implements Clock {
   /** Moves time forward, waking every sleeper on the way at its own due time. */
   async advanceMs(ms: number): Promise<void> {
     const endMs = this.#nowMs + ms;
-    for (let next = this.#nextDue(endMs); next !== undefined; next = this.#nextDue(endMs)) {
+    await turn();
+    for (let next = this.#sleepers[0]; next !== undefined && next.dueMs <= endMs; next = this.#sleepers[0]) {
       this.#nowMs = next.dueMs;
-      this.#sleepers = this.#sleepers.filter((s) => s !== next);
+      this.#sleepers.shift();
       next.wake();
-      await new Promise(setImmediate); // lets what was woken run, and fall asleep again
+      await turn();
     }
     this.#nowMs = endMs;
   }
+}
 
-  #nextDue(endMs: number): Sleeper | undefined {
-    let next: Sleeper | undefined;
-    for (const s of this.#sleepers) {
-      if (s.dueMs > endMs) continue;
-      if (next === undefined || s.dueMs < next.dueMs || (s.dueMs === next.dueMs && s.order < next.order)) next = s;
-    }
-    return next;
-  }
+/** Lets what can run do so, until it sleeps again. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
 }
 
 /**
@@ -130,7 +136,7 @@ export async function withDeadline<T>(
   );
   try {
     const aborted = new Promise<never>((_, reject) => {
-      controller.signal.addEventListener("abort", () => reject(controller.signal.reason as Error), { once: true });
+      controller.signal.addEventListener("abort", () => reject(controller.signal.reason), { once: true });
     });
     aborted.catch(() => undefined);
     return await Promise.race([work(controller.signal), aborted]);

@@ -17,6 +17,9 @@ export type EnvelopeSignature = {
 /** Signatures in one envelope; more are refused before any is verified. */
 export const MAX_SIGNATURES = 64;
 
+/** Media types are ASCII; other characters could read alike and sign alike. */
+const PAYLOAD_TYPE = /^[!-~]{1,200}$/u;
+
 /** The bytes that are signed: DSSE pre-authentication encoding. */
 export function preAuthEncoding(payloadType: string, payload: Uint8Array): Uint8Array {
   const type = Buffer.from(payloadType, "utf8");
@@ -46,7 +49,9 @@ export function decodeEnvelope(bytes: Uint8Array, maxBytes: number): Envelope {
     throw refuse("an envelope has exactly the members payloadType, payload and signatures");
   }
   const { payloadType, payload, signatures } = value;
-  if (typeof payloadType !== "string" || payloadType.length > 200) throw refuse("payloadType is not a short string");
+  if (typeof payloadType !== "string" || !PAYLOAD_TYPE.test(payloadType)) {
+    throw refuse("payloadType is not 1 to 200 visible ASCII characters");
+  }
   if (!Array.isArray(signatures) || signatures.length === 0 || signatures.length > MAX_SIGNATURES) {
     throw refuse(`an envelope has 1 to ${MAX_SIGNATURES} signatures`);
   }

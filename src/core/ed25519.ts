@@ -48,8 +48,8 @@ export class Ed25519Key {
     // RFC 8410 §7: the fixed DER head of an Ed25519 PrivateKeyInfo, then the seed.
     const der = Buffer.concat([Buffer.from("302e020100300506032b657004220420", "hex"), seed]);
     this.#key = createPrivateKey({ key: der, format: "der", type: "pkcs8" });
-    const jwk = createPublicKey(this.#key).export({ format: "jwk" });
-    this.publicKey = Buffer.from(jwk.x as string, "base64url");
+    const spki = createPublicKey(this.#key).export({ format: "der", type: "spki" });
+    this.publicKey = spki.subarray(-ED25519_PUBLIC_BYTES);
   }
 
   sign(message: Uint8Array): Uint8Array {
@@ -71,15 +71,16 @@ function publicKeyObject(publicKey: Uint8Array): KeyObject | undefined {
   } catch {
     return undefined; // not a point on the curve
   }
-  if (cachedKeys.size >= MAX_CACHED_KEYS) cachedKeys.delete(cachedKeys.keys().next().value as string);
+  const oldest = cachedKeys.keys().next();
+  if (cachedKeys.size >= MAX_CACHED_KEYS && !oldest.done) cachedKeys.delete(oldest.value);
   cachedKeys.set(x, key);
   return key;
 }
 
 function littleEndian(bytes: Uint8Array): bigint {
-  return leHex(Buffer.from(bytes).toString("hex"));
+  return BigInt(`0x${Buffer.from(bytes.toReversed()).toString("hex")}`);
 }
 
 function leHex(hex: string): bigint {
-  return BigInt(`0x${Buffer.from(hex, "hex").reverse().toString("hex")}`);
+  return littleEndian(Buffer.from(hex, "hex"));
 }

@@ -1,7 +1,6 @@
-import type { ByteStream } from "./byte-stream.ts";
-import { streamEnded } from "./byte-stream.ts";
+import { type ByteStream, streamEnded } from "./byte-stream.ts";
 import { decodeCbor, encodeCbor } from "./cbor.ts";
-import { Fault } from "./fault.ts";
+import { asError, Fault } from "./fault.ts";
 
 /** One message: a CBOR header, then raw bytes that the header describes. */
 export type Frame = {
@@ -38,6 +37,9 @@ export function encodeFrame(header: unknown, payload: readonly Uint8Array[] = []
   return [head, ...payload];
 }
 
+/** Pieces below this are joined while they wait, so that a peer that sends single bytes costs no more memory than bytes. */
+const SMALL_PIECE_BYTES = 4_096;
+
 /**
  * Cuts a stream of bytes into frames, whatever the pieces it arrives in. Holds at most one frame, and no more than the limits.
  *
@@ -57,20 +59,19 @@ export class FrameReader {
 
   /** True when nothing of a next frame has arrived, so that an end of the stream here loses nothing. */
   get idle(): boolean {
-    return this.#bytes === 0;
+    return this.#bytes === 0 && this.#headerBytes < 0;
   }
 
   /** Adds a piece and hands every frame that it completes to `onFrame`, in order. */
   push(piece: Uint8Array, onFrame: (frame: Frame) => void): void {
-    this.#pieces.push(piece);
-    this.#bytes += piece.length;
+    this.#hold(piece);
     for (;;) {
       if (this.#headerBytes < 0) {
         if (this.#bytes < PREFIX_BYTES) return;
         this.#readPrefix();
       }
       if (this.#bytes < this.#headerBytes + this.#payloadBytes) return;
-      const header = decodeCbor(join(this.#take(this.#headerBytes)), this.#limits.maxHeaderBytes);
+      const header = decodeCbor(Buffer.concat(this.#take(this.#headerBytes)), this.#limits.maxHeaderBytes);
       const payloadBytes = this.#payloadBytes;
       const payload = this.#take(payloadBytes);
       this.#headerBytes = -1;
@@ -78,11 +79,23 @@ export class FrameReader {
     }
   }
 
+  /** Small pieces are merged in doubling sizes (each byte is copied at most 12 times), so that few of them wait. */
+  #hold(piece: Uint8Array): void {
+    this.#bytes += piece.length;
+    let held = piece;
+    while (held.length < SMALL_PIECE_BYTES) {
+      const last = this.#pieces.at(-1);
+      if (last === undefined || last.length > held.length) break;
+      this.#pieces.pop();
+      held = Buffer.concat([last, held]);
+    }
+    if (held.length > 0) this.#pieces.push(held);
+  }
+
   #readPrefix(): void {
-    const prefix = join(this.#take(PREFIX_BYTES));
-    const view = new DataView(prefix.buffer, prefix.byteOffset, PREFIX_BYTES);
-    const headerBytes = view.getUint32(0);
-    const payloadBytes = view.getUint32(4);
+    const prefix = Buffer.concat(this.#take(PREFIX_BYTES));
+    const headerBytes = prefix.readUInt32BE(0);
+    const payloadBytes = prefix.readUInt32BE(4);
     const { maxHeaderBytes, maxPayloadBytes } = this.#limits;
     if (headerBytes === 0 || headerBytes > maxHeaderBytes || payloadBytes > maxPayloadBytes) {
       throw new Fault(
@@ -97,36 +110,34 @@ export class FrameReader {
 
   #take(bytes: number): Uint8Array[] {
     const taken: Uint8Array[] = [];
+    let whole = 0;
     let left = bytes;
-    while (left > 0) {
-      const first = this.#pieces[0] as Uint8Array;
-      if (first.length <= left) {
-        taken.push(first);
-        this.#pieces.shift();
-        left -= first.length;
-      } else {
-        taken.push(first.subarray(0, left));
-        this.#pieces[0] = first.subarray(left);
-        left = 0;
+    for (const piece of this.#pieces) {
+      if (left === 0) break;
+      if (piece.length > left) {
+        taken.push(piece.subarray(0, left));
+        this.#pieces[whole] = piece.subarray(left);
+        break;
       }
+      taken.push(piece);
+      whole += 1;
+      left -= piece.length;
     }
+    this.#pieces.splice(0, whole);
     this.#bytes -= bytes;
     return taken;
   }
 }
 
-function join(pieces: Uint8Array[]): Uint8Array {
-  return pieces.length === 1 ? (pieces[0] as Uint8Array) : Buffer.concat(pieces);
-}
-
-/** Frames a reader may hold unread before the stream is paused. */
+/** Frames that may wait unread before the stream is paused; those of the piece in hand may add to it. */
 const UNREAD_HIGH_WATER = 16;
 
 /** Frames over a stream for protocols that take turns: `send`, then `await read()`. */
 export class FrameStream {
   readonly #stream: ByteStream;
   readonly #unread: Frame[] = [];
-  #waiter: { resolve: (frame: Frame | undefined) => void; reject: (error: Error) => void } | undefined;
+  #waiter: { resolve: (frame: Frame | undefined) => void; reject: (reason: unknown) => void } | undefined;
+  #paused = false;
   #ended = false;
   #error: Error | undefined;
 
@@ -135,11 +146,12 @@ export class FrameStream {
     const reader = new FrameReader(limits);
     stream.listen({
       data: (bytes) => {
+        if (this.#ended) return;
         try {
           reader.push(bytes, (frame) => this.#arrived(frame));
         } catch (error) {
-          stream.abort(error as Error);
-          this.#finish(error as Error);
+          this.#finish(asError(error));
+          stream.abort(asError(error));
         }
       },
       end: (error) => this.#finish(error ?? (reader.idle ? undefined : streamEnded())),
@@ -155,33 +167,29 @@ export class FrameStream {
     return this.#stream.drained(signal);
   }
 
-  /** The next frame, or `undefined` after a good end. Rejects with what ended the stream otherwise, or when `signal` fires. One reader at a time. */
-  read(signal?: AbortSignal): Promise<Frame | undefined> {
+  /**
+   * The next frame, or `undefined` after a good end. Rejects with what ended the stream otherwise, or when `signal` fires.
+   *
+   * Throws Fault `core.frame-turn` when another read still waits: a protocol that takes turns has one reader.
+   */
+  async read(signal?: AbortSignal): Promise<Frame | undefined> {
     signal?.throwIfAborted();
+    if (this.#waiter !== undefined) throw new Fault("core.frame-turn", "two reads at a time on one stream");
     const frame = this.#unread.shift();
     if (frame !== undefined) {
-      if (this.#unread.length < UNREAD_HIGH_WATER) this.#stream.resume();
-      return Promise.resolve(frame);
+      this.#resume();
+      return frame;
     }
-    if (this.#error !== undefined) return Promise.reject(this.#error);
-    if (this.#ended) return Promise.resolve(undefined);
-    return new Promise((resolve, reject) => {
-      const onAbort = (): void => {
-        this.#waiter = undefined;
-        reject(signal?.reason as Error);
-      };
-      signal?.addEventListener("abort", onAbort, { once: true });
-      this.#waiter = {
-        resolve: (next) => {
-          signal?.removeEventListener("abort", onAbort);
-          resolve(next);
-        },
-        reject: (error) => {
-          signal?.removeEventListener("abort", onAbort);
-          reject(error);
-        },
-      };
-    });
+    if (this.#error !== undefined) throw this.#error;
+    if (this.#ended) return undefined;
+    const { promise, resolve, reject } = Promise.withResolvers<Frame | undefined>();
+    this.#waiter = { resolve, reject };
+    const onAbort = (): void => {
+      this.#waiter = undefined;
+      reject(signal?.reason);
+    };
+    signal?.addEventListener("abort", onAbort, { once: true });
+    return promise.finally(() => signal?.removeEventListener("abort", onAbort));
   }
 
   close(): void {
@@ -200,7 +208,15 @@ export class FrameStream {
       return;
     }
     this.#unread.push(frame);
-    if (this.#unread.length >= UNREAD_HIGH_WATER) this.#stream.pause();
+    if (this.#unread.length < UNREAD_HIGH_WATER || this.#paused) return;
+    this.#paused = true;
+    this.#stream.pause();
+  }
+
+  #resume(): void {
+    if (!this.#paused || this.#unread.length >= UNREAD_HIGH_WATER || this.#ended) return;
+    this.#paused = false;
+    this.#stream.resume();
   }
 
   #finish(error?: Error): void {

@@ -28,7 +28,7 @@ export function createLog(clock: Clock, write: (line: string) => void, minimum: 
         .filter(([, value]) => value !== undefined)
         .map(([name, value]) => ` ${name}=${quote(String(value))}`)
         .join("");
-      write(`${time} ${level.padEnd(5)} ${message}${tail}\n`);
+      write(`${time} ${level.padEnd(5)} ${escapeControls(message)}${tail}\n`);
     };
   return {
     debug: emit("debug"),
@@ -50,5 +50,10 @@ export const SILENT_LOG: Log = {
 
 function quote(value: string): string {
   const cut = value.length > MAX_FIELD_CHARS ? `${value.slice(0, MAX_FIELD_CHARS)}…` : value;
-  return /^[\w.:/@+,-]+$/u.test(cut) ? cut : JSON.stringify(cut);
+  return /^[\w.:/@+,-]+$/u.test(cut) ? cut : escapeControls(JSON.stringify(cut));
+}
+
+/** What could break a line, drive a terminal, or turn text around when a person reads it, is written as an escape. */
+function escapeControls(text: string): string {
+  return text.replaceAll(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, (char) => `\\u{${char.codePointAt(0)?.toString(16)}}`);
 }

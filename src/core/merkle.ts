@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { Fault } from "./fault.ts";
 
 /** SHA-256 output. */
 export const HASH_BYTES = 32;
@@ -20,35 +21,45 @@ export function nodeHash(left: Uint8Array, right: Uint8Array): Uint8Array {
 
 /** The RFC 6962 root over leaf (or equal-height interior) hashes, in order; of none: SHA-256 of nothing. */
 export function merkleRoot(hashes: readonly Uint8Array[]): Uint8Array {
-  if (hashes.length === 0) return createHash("sha256").digest();
-  // Pairing neighbours level by level and lifting an odd last one equals the recursive split at the largest power of two.
   let level = hashes;
-  while (level.length > 1) {
-    const next: Uint8Array[] = [];
-    for (let i = 0; i + 1 < level.length; i += 2) {
-      next.push(nodeHash(level[i] as Uint8Array, level[i + 1] as Uint8Array));
-    }
-    if (level.length % 2 === 1) next.push(level.at(-1) as Uint8Array);
-    level = next;
-  }
-  return level[0] as Uint8Array;
+  while (level.length > 1) level = parents(level);
+  return level[0] ?? createHash("sha256").digest();
 }
 
-/** The sibling hashes that prove leaf `index` of `hashes`, from the leaf up (RFC 6962 §2.1.1). */
-export function auditPath(hashes: readonly Uint8Array[], index: number): Uint8Array[] {
-  const path: Uint8Array[] = [];
-  let level = hashes;
-  let at = index;
-  while (level.length > 1) {
-    const sibling = at % 2 === 0 ? level[at + 1] : level[at - 1];
-    if (sibling !== undefined) path.push(sibling);
-    const next: Uint8Array[] = [];
-    for (let i = 0; i < level.length; i += 2) {
-      const right = level[i + 1];
-      next.push(right === undefined ? (level[i] as Uint8Array) : nodeHash(level[i] as Uint8Array, right));
+/**
+ * The level above: neighbours paired, an odd last one lifted. Level by level this equals the RFC's recursive split at the
+ * largest power of two.
+ */
+function parents(level: readonly Uint8Array[]): Uint8Array[] {
+  const above: Uint8Array[] = [];
+  let left: Uint8Array | undefined;
+  for (const hash of level) {
+    if (left === undefined) {
+      left = hash;
+    } else {
+      above.push(nodeHash(left, hash));
+      left = undefined;
     }
-    level = next;
-    at >>= 1;
+  }
+  if (left !== undefined) above.push(left);
+  return above;
+}
+
+/**
+ * The sibling hashes that prove leaf `index` of `hashes`, from the leaf up (RFC 6962 §2.1.1).
+ *
+ * Throws Fault `core.merkle-index` (exit `invalid`) when there is no such leaf.
+ */
+export function auditPath(hashes: readonly Uint8Array[], index: number): Uint8Array[] {
+  if (hashes[index] === undefined) {
+    throw new Fault("core.merkle-index", `no leaf ${index} among ${hashes.length}`, { exit: "invalid" });
+  }
+  const path: Uint8Array[] = [];
+  let at = index;
+  for (let level = hashes; level.length > 1; level = parents(level)) {
+    const sibling = level[at % 2 === 0 ? at + 1 : at - 1];
+    if (sibling !== undefined) path.push(sibling);
+    at = Math.floor(at / 2);
   }
   return path;
 }
@@ -66,7 +77,7 @@ export function verifyAuditPath(
   let last = size - 1;
   let hash = leaf;
   for (const sibling of path) {
-    if (last === 0) return false;
+    if (last === 0 || sibling.length !== HASH_BYTES) return false;
     if (at % 2 === 1 || at === last) {
       hash = nodeHash(sibling, hash);
       while (at % 2 === 0 && at !== 0) {

@@ -6,7 +6,7 @@ export interface Random {
   bytes(length: number): Uint8Array;
   /** A number in [0, 1). */
   unit(): number;
-  /** An integer in [0, limit). */
+  /** An integer in [0, limit), for a limit of up to 2^32. */
   below(limit: number): number;
 }
 
@@ -25,30 +25,36 @@ export class SystemRandom implements Random {
 
 /** xoshiro128** (Blackman and Vigna) seeded by splitmix32: the same seed gives the same run. Never for keys. */
 export class SeededRandom implements Random {
-  readonly #s: Uint32Array;
+  #a: number;
+  #b: number;
+  #c: number;
+  #d: number;
 
   constructor(seed: number) {
     let x = seed >>> 0;
-    this.#s = Uint32Array.from({ length: 4 }, () => {
+    const mix = (): number => {
       x = (x + 0x9e3779b9) >>> 0;
       let z = x;
       z = Math.imul(z ^ (z >>> 16), 0x85ebca6b);
       z = Math.imul(z ^ (z >>> 13), 0xc2b2ae35);
-      return (z ^ (z >>> 16)) >>> 0;
-    });
+      return z ^ (z >>> 16);
+    };
+    this.#a = mix();
+    this.#b = mix();
+    this.#c = mix();
+    this.#d = mix();
   }
 
   #next(): number {
-    const s = this.#s as unknown as [number, number, number, number];
-    const m = Math.imul(s[1], 5);
+    const m = Math.imul(this.#b, 5);
     const result = Math.imul((m << 7) | (m >>> 25), 9) >>> 0;
-    const t = s[1] << 9;
-    s[2] ^= s[0];
-    s[3] ^= s[1];
-    s[1] ^= s[2];
-    s[0] ^= s[3];
-    s[2] ^= t;
-    s[3] = (s[3] << 11) | (s[3] >>> 21);
+    const shifted = this.#b << 9;
+    this.#c ^= this.#a;
+    this.#d ^= this.#b;
+    this.#b ^= this.#c;
+    this.#a ^= this.#d;
+    this.#c ^= shifted;
+    this.#d = (this.#d << 11) | (this.#d >>> 21);
     return result;
   }
 

@@ -19,16 +19,16 @@ export class RateLimit {
   /** Takes `amount` if it is there; takes nothing otherwise. */
   take(amount = 1): boolean {
     this.#fill();
-    if (this.#level < amount) return false;
+    if (!(amount <= this.#level)) return false; // also for NaN
     this.#level -= amount;
     return true;
   }
 
-  /** Milliseconds until `take(amount)` can succeed; `Infinity` when `amount` is over the burst. */
+  /** Whole milliseconds until `take(amount)` can succeed, so that sleeping them always moves time; `Infinity` when `amount` is over the burst. */
   waitMs(amount = 1): number {
     if (amount > this.#burst) return Number.POSITIVE_INFINITY;
     this.#fill();
-    return this.#level >= amount ? 0 : ((amount - this.#level) / this.#perSecond) * 1_000;
+    return this.#level >= amount ? 0 : Math.ceil(((amount - this.#level) / this.#perSecond) * 1_000);
   }
 
   #fill(): void {
