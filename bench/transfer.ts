@@ -1,0 +1,94 @@
+import { mkdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { z } from "zod";
+import { atLeast, type BenchContext, defineBench, median, numberFlag, type Sample } from "./bench.ts";
+import { run } from "../test/lab/index.ts";
+import { compareCopies, cpuSeconds, type Place, type StartFleet, startLocally } from "./fleet.ts";
+import { libtorrentMissing, startLibtorrent } from "./libtorrent.ts";
+import { startPortolan } from "./portolan.ts";
+import { writeRandomFile } from "./workspace.ts";
+
+/** The stage's bar: median speed over libtorrent's median speed. */
+const SPEED_RATIO = 1.2;
+/** A transfer that takes this long is a hang: 1 GiB at 2 MiB/s. */
+const TRANSFER_MS = 600_000;
+const SYNC_MS = 120_000;
+
+const options = z.object({
+  mib: numberFlag(1024, 1, 65_536, "size of the file in MiB"),
+  runs: numberFlag(3, 1, 99, "measured runs of each peer, alternating"),
+  peers: z.boolean().default(true).describe("also run libtorrent, which the bar compares with"),
+});
+
+export const transfer = defineBench({
+  name: "transfer",
+  claim: `one file from one daemon to another on loopback, encrypted, hashed, to disk: ≥ ${SPEED_RATIO} × libtorrent`,
+  options,
+  missing: async () => (process.platform === "linux" ? undefined : "CPU time is read from /proc, which needs Linux"),
+  run: async (context, { mib, runs, peers }) => {
+    const noPeer = peers ? await libtorrentMissing(context.clock) : "switched off";
+    if (noPeer !== undefined) context.progress(`without libtorrent, so without a bar: ${noPeer}`);
+    const source = join(context.directory, "source");
+    await mkdir(source);
+    const file = join(source, "file.bin");
+    const sha256 = await writeRandomFile(file, mib * 2 ** 20);
+    const kinds: [string, StartFleet][] = [["portolan", startPortolan]];
+    if (noPeer === undefined) kinds.push(["libtorrent", startLibtorrent]);
+    const samples: (Sample & { peer: string; mibPerSecond: number; cpuSecondsPerGib: number })[] = [];
+    const setupSeconds: Record<string, number> = {};
+    for (let i = 1; i <= runs; i++) {
+      for (const [peer, start] of kinds) {
+        const { setup, figures } = await measure(context, start, { file, sha256, mib });
+        samples.push({ peer, run: i, ...figures });
+        for (const [step, seconds] of Object.entries(setup)) setupSeconds[`${peer} ${i} ${step}`] = seconds;
+        context.progress(`${peer} ${i}: ${figures.mibPerSecond.toFixed(0)} MiB/s`);
+      }
+    }
+    const medianOf = (peer: string, figure: "mibPerSecond" | "cpuSecondsPerGib"): number =>
+      median(samples.filter((s) => s.peer === peer).map((s) => s[figure]));
+    const medians = Object.fromEntries(
+      kinds.map(([peer]) => [
+        `${peer}Median`,
+        { mibPerSecond: medianOf(peer, "mibPerSecond"), cpuSecondsPerGib: medianOf(peer, "cpuSecondsPerGib") },
+      ]),
+    );
+    const ratio = medianOf("portolan", "mibPerSecond") / medianOf("libtorrent", "mibPerSecond");
+    return {
+      conditions: { fileMib: mib, sha256, path: "127.0.0.1", directory: context.directory, runs, ...medians },
+      setupSeconds,
+      samples,
+      bars: noPeer === undefined ? [atLeast("median speed ÷ libtorrent's median speed", SPEED_RATIO, ratio)] : [],
+    };
+  },
+});
+
+const PLACES: readonly [Place, Place] = [
+  { address: "127.0.0.1", port: 46_881, site: "site-1" },
+  { address: "127.0.0.1", port: 46_882, site: "site-1" },
+];
+
+type Subject = { file: string; sha256: string; mib: number };
+
+async function measure(context: BenchContext, start: StartFleet, { file, sha256, mib }: Subject) {
+  const { clock } = context;
+  const directory = join(context.directory, "fleet");
+  try {
+    await using fleet = await start({ clock, startAt: startLocally(clock) }, { places: PLACES, file, directory });
+    await run(clock, SYNC_MS, ["sync"]); // what earlier steps left to write is not this run's
+    const before = await cpuSeconds(fleet);
+    const [seconds = Number.NaN] = await fleet.distribute(TRANSFER_MS);
+    const after = await cpuSeconds(fleet);
+    await compareCopies(fleet, sha256);
+    const [sendCpuSeconds = Number.NaN, receiveCpuSeconds = Number.NaN] = after.map((s, i) => s - (before[i] ?? 0));
+    const figures = {
+      seconds,
+      mibPerSecond: mib / seconds,
+      sendCpuSeconds,
+      receiveCpuSeconds,
+      cpuSecondsPerGib: ((sendCpuSeconds + receiveCpuSeconds) * 1024) / mib,
+    };
+    return { setup: fleet.setupSeconds, figures };
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}

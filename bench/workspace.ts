@@ -1,0 +1,35 @@
+import { createHash, randomFillSync } from "node:crypto";
+import { existsSync, rmSync } from "node:fs";
+import { mkdir, open, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+const PREFIX = "portolan-bench-";
+const PIECE_BYTES = 4 * 1024 * 1024;
+
+/** Makes this process's directory, removes it when the process exits, and removes those of processes that were killed. */
+export async function makeWorkspace(): Promise<string> {
+  for (const name of await readdir(tmpdir())) {
+    if (name.startsWith(PREFIX) && !existsSync(`/proc/${name.slice(PREFIX.length)}`)) {
+      await rm(join(tmpdir(), name), { recursive: true, force: true });
+    }
+  }
+  const directory = join(tmpdir(), PREFIX + process.pid);
+  await mkdir(directory, { mode: 0o700 });
+  process.on("exit", () => rmSync(directory, { recursive: true, force: true, maxRetries: 3 }));
+  return directory;
+}
+
+/** Writes a file of random bytes; returns its SHA-256 in hex. */
+export async function writeRandomFile(path: string, sizeBytes: number): Promise<string> {
+  const hash = createHash("sha256");
+  const piece = Buffer.allocUnsafe(PIECE_BYTES);
+  await using file = await open(path, "wx");
+  for (let left = sizeBytes; left > 0; left -= PIECE_BYTES) {
+    const bytes = randomFillSync(piece).subarray(0, Math.min(left, PIECE_BYTES));
+    hash.update(bytes);
+    await file.writeFile(bytes);
+  }
+  await file.sync(); // the write-back of this file is not the benchmark's
+  return hash.digest("hex");
+}
