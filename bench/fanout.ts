@@ -1,7 +1,7 @@
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
-import { gatewayOf, type Lab, type LabHost, labNeeds, type LabOptions, startLab } from "../test/lab/index.ts";
+import { gatewayOf, type Lab, type LabHost, labNeeds, type LabOptions, startLab } from "./lab/index.ts";
 import { atMost, type Bar, type BenchContext, defineBench, median, numberFlag, type Sample } from "./bench.ts";
 import { compareCopies, cpuSeconds, type Place, type StartFleet } from "./fleet.ts";
 import { fanOutSeconds, wanSeconds } from "./fluid.ts";

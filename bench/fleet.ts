@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { pipeline } from "node:stream/promises";
 import { type Clock, Fault } from "#core";
-import { Child, type ChildOptions } from "../test/lab/index.ts";
+import { Child, type ChildOptions } from "./lab/index.ts";
 
 /** Where a peer runs: a host of the lab, or this machine when there is no `netns`. */
 export type Place = { netns?: string; address: string; port: number; site: string };

@@ -2,7 +2,7 @@ import { mkdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { z } from "zod";
 import type { Clock } from "#core";
-import { type Child, run } from "../test/lab/index.ts";
+import { type Child, run } from "./lab/index.ts";
 import { type FleetOptions, type Place, type StartFleet, timed } from "./fleet.ts";
 
 /** Debian's interpreter: python3-libtorrent installs for it, whatever else is first on the PATH. */

@@ -2,7 +2,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ControlClient, type Status } from "#api";
 import { type Clock, Fault, withDeadline } from "#core";
-import { type Child, run } from "../test/lab/index.ts";
+import { type Child, run } from "./lab/index.ts";
 import { type FleetDeps, type FleetOptions, type Place, type StartFleet, timed } from "./fleet.ts";
 
 const PORTOLAN = join(import.meta.dirname, "..", "bin", "portolan");

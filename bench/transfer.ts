@@ -2,7 +2,7 @@ import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { atLeast, type BenchContext, defineBench, median, numberFlag, type Sample } from "./bench.ts";
-import { run } from "../test/lab/index.ts";
+import { run } from "./lab/index.ts";
 import { compareCopies, cpuSeconds, type Place, type StartFleet, startLocally } from "./fleet.ts";
 import { libtorrentMissing, startLibtorrent } from "./libtorrent.ts";
 import { startPortolan } from "./portolan.ts";

@@ -1,8 +1,9 @@
-import { createHash, randomFillSync } from "node:crypto";
+import { createHash } from "node:crypto";
 import { existsSync, rmSync } from "node:fs";
 import { mkdir, open, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { SystemRandom } from "#core";
 
 const PREFIX = "portolan-bench-";
 const PIECE_BYTES = 4 * 1024 * 1024;
@@ -23,10 +24,10 @@ export async function makeWorkspace(): Promise<string> {
 /** Writes a file of random bytes; returns its SHA-256 in hex. */
 export async function writeRandomFile(path: string, sizeBytes: number): Promise<string> {
   const hash = createHash("sha256");
-  const piece = Buffer.allocUnsafe(PIECE_BYTES);
+  const random = new SystemRandom();
   await using file = await open(path, "wx");
   for (let left = sizeBytes; left > 0; left -= PIECE_BYTES) {
-    const bytes = randomFillSync(piece).subarray(0, Math.min(left, PIECE_BYTES));
+    const bytes = random.bytes(Math.min(left, PIECE_BYTES));
     hash.update(bytes);
     await file.writeFile(bytes);
   }

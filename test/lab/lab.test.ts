@@ -1,12 +1,13 @@
 import { strict as assert } from "node:assert";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { SystemClock } from "#core";
-import { Child, labNeeds, run, startLab } from "./index.ts";
+import { Child, labNeeds, run, startLab } from "../../bench/lab/index.ts";
 
 const clock = new SystemClock();
 const REPLY_MS = 10_000;
-const TRAFFIC = [process.execPath, join(import.meta.dirname, "traffic.ts")];
+const TRAFFIC = [process.execPath, fileURLToPath(new URL("./traffic.ts", import.meta.url))];
 
 describe("lab", function () {
   this.timeout(60_000);
@@ -68,7 +69,7 @@ describe("lab", function () {
   it("leaves no process and no namespace behind after kill -9", async () => {
     const program = `
       import { SystemClock } from "#core";
-      import { startLab } from "${import.meta.dirname}/index.ts";
+      import { startLab } from "${join(import.meta.dirname, "../../bench/lab/index.ts")}";
       const clock = new SystemClock();
       await using lab = await startLab(clock, { sites: 2, hostsPerSite: 1 });
       const pids = [lab.start("h1-1", ["sleep", "1000"]).pid, lab.start("gw1", ["sleep", "1000"]).pid];

@@ -7,7 +7,7 @@ import { SystemClock } from "#core";
 import { atLeast, atMost, defineBench, median, numberFlag } from "../../bench/bench.ts";
 import { fanOutSeconds, wanSeconds } from "../../bench/fluid.ts";
 import { renderReport } from "../../bench/report.ts";
-import { Child, run } from "../lab/index.ts";
+import { Child, run } from "../../bench/lab/index.ts";
 
 const clock = new SystemClock();
 const MIB = 2 ** 20;
@@ -87,7 +87,7 @@ describe("lab child", () => {
     if (process.platform !== "linux") return;
     const program = `
       import { SystemClock } from "#core";
-      import { Child } from "${join(import.meta.dirname, "../lab/index.ts")}";
+      import { Child } from "${join(import.meta.dirname, "../../bench/lab/index.ts")}";
       console.log(new Child(new SystemClock(), ["sleep", "1000"]).pid);`;
     const node = [process.execPath, "--input-type=module-typescript", "-e", program];
     await using parent = new Child(clock, node, { cwd: import.meta.dirname });

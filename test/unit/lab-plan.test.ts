@@ -1,5 +1,5 @@
 import { strict as assert } from "node:assert";
-import { DEFAULT_LAB, labHosts, lanScript, wanemuArguments, wanScript } from "../lab/plan.ts";
+import { DEFAULT_LAB, labHosts, lanScript, wanemuArguments, wanScript } from "../../bench/lab/plan.ts";
 
 describe("lab plan", () => {
   it("numbers hosts site by site, with an address in their site's network", () => {
