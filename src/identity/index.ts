@@ -4,6 +4,7 @@ export {
   judgeDocument,
   type Missing,
   ruleFor,
+  type SignerName,
   type TrustedKey,
   tombstoneName,
   type Verdict,
@@ -28,6 +29,25 @@ export {
   signPayload,
 } from "./document.ts";
 export { type DocumentListener, DocumentStore, type PendingDocument, SUMMARY_BUCKETS } from "./document-store.ts";
-export { EVIDENCE, isKind, KIND_NAMES, KINDS, type Kind, OPERATOR_ROLES, ROLES, type Role, type Spec } from "./kinds.ts";
+export {
+  EVIDENCE,
+  isKind,
+  KIND_NAMES,
+  KINDS,
+  type Kind,
+  OPERATOR_ROLES,
+  ROLES,
+  type Role,
+  type Spec,
+} from "./kinds.ts";
 export { isNodeId, keyHash, type NodeId, nodeIdOf, publicKeyOf, shortId } from "./node-id.ts";
 export { openStateDatabase } from "./state-database.ts";
+export { type MemberInfo, Membership } from "./membership.ts";
+export { type ClaimRow, MAX_CLAIM_ROWS, readClaims } from "./claims-csv.ts";
+export { writeDurably } from "./durable-file.ts";
+export { type IpScope, ipInCidr, ipScope, isCidr } from "./ip-range.ts";
+export { createKeyFile, isSealedKeyFile, type NamedKey, openKeyFile } from "./key-file.ts";
+export { loadNodeKey, type NodeKey, nodeKeyFrom } from "./node-key.ts";
+export { formatPublicKey, type NamedPublicKey, parsePublicKey, readPublicKeyFile } from "./public-key-file.ts";
+export { type BootstrapToken, decodeToken, encodeToken, tokenWarnings } from "./token.ts";
+export { sixWords } from "./words.ts";
