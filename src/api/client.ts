@@ -117,10 +117,12 @@ export class ControlClient {
   /** Sends the request; resolves with a response of status 200, throws the fault of any other. */
   async #open(route: Route, input: Input, signal: AbortSignal, whole = signal): Promise<IncomingMessage> {
     const { path, body } = place(route, input);
+    const socketPath = findSocket(this.#dataDir);
+    if (socketPath === undefined) throw this.#down();
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
       const headers = body === undefined ? {} : { "content-type": "application/json", "content-length": body.length };
       const sent: ClientRequest = request({
-        socketPath: findSocket(this.#dataDir),
+        socketPath,
         method: route.method,
         path,
         headers,
@@ -145,10 +147,14 @@ export class ControlClient {
       });
     }
     if (error.code !== "ENOENT" && error.code !== "ECONNREFUSED" && error.code !== "ENOTSOCK") return hungUp(error);
+    return this.#down(error);
+  }
+
+  #down(cause?: Error): Fault {
     return new Fault("api.daemon-down", `no daemon runs on ${this.#dataDir}`, {
       exit: "offline",
       fix: "start it: portolan up",
-      cause: error,
+      cause,
     });
   }
 }

@@ -17,7 +17,7 @@ export {
 } from "./handlers.ts";
 export * from "./messages.ts";
 export type { CallerInputOf, EventOf, InputOf, OutputOf, ProgressOf, Route } from "./route.ts";
-export { type RouteName, ROUTES, type Routes } from "./routes.ts";
+export { MAX_LIST, type RouteName, ROUTES, type Routes } from "./routes.ts";
 export { matchesSelector, parseSelector, type Selector } from "./selector.ts";
 export * from "./views.ts";
 export { fromWireFault, STATUS_OF_EXIT, toWireFault } from "./wire-fault.ts";

@@ -15,13 +15,13 @@ export function socketNotePath(socketPath: string): string {
   return `${socketPath}.path`;
 }
 
-/** Where the daemon of this data directory listens, if it runs. */
-export function findSocket(dataDir: string): string {
+/** Where the daemon of this data directory listens if it runs; `undefined` when it cannot be running. */
+export function findSocket(dataDir: string): string | undefined {
   const path = join(dataDir, SOCKET_NAME);
   if (Buffer.byteLength(path) <= MAX_SOCKET_PATH_BYTES) return path;
   try {
     return readFileSync(socketNotePath(path), "utf8").trim();
   } catch {
-    return path; // no note: no daemon, which the connection attempt will say
+    return undefined;
   }
 }

@@ -131,7 +131,7 @@ export const PendingView = z.object({
   needs: NeedsView,
   signed: z.array(SignerView),
   missing: z.array(SignerView),
-  since: Time,
+  since: Time.optional(),
   payloadType: z.string(),
   /** base64 of the body: the bytes to sign. */
   payload: z.string(),
