@@ -23,7 +23,6 @@ const FORBIDDEN_NAMES: ReadonlyMap<string, HouseRule> = new Map([
   ["Date.now", "time"],
   ["performance.now", "time"],
   ["process.hrtime", "time"],
-  ["process.hrtime.bigint", "time"],
   ["AbortSignal.timeout", "time"],
   ["Math.random", "chance"],
   ["crypto.getRandomValues", "chance"],

@@ -74,7 +74,7 @@ function publicKeyObject(publicKey: Uint8Array): KeyObject | undefined {
   try {
     key = createPublicKey({ key: { kty: "OKP", crv: "Ed25519", x }, format: "jwk" });
   } catch {
-    return undefined; // not a point on the curve
+    return undefined; // this OpenSSL says false for a point off the curve; another may refuse to load it
   }
   const oldest = cachedKeys.keys().next();
   if (cachedKeys.size >= MAX_CACHED_KEYS && !oldest.done) cachedKeys.delete(oldest.value);

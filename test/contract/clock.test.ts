@@ -54,6 +54,17 @@ function clockContract(name: string, make: () => Subject): void {
       await assert.rejects(clock.sleep(0, controller.signal), reason);
     });
 
+    it("does not cut a sleep of more than 24.8 days short, where setTimeout fires at once", async () => {
+      const { clock, pass } = make();
+      const controller = new AbortController();
+      let woken = false;
+      const slept = clock.sleep(2 ** 31 + 5, controller.signal).then(() => (woken = true));
+      await pass(20);
+      assert.equal(woken, false);
+      controller.abort(new Error("enough"));
+      await assert.rejects(slept, /enough/u);
+    });
+
     it("takes a sleep of no time or less as one turn", async () => {
       const { clock, pass } = make();
       const before = clock.nowMs();

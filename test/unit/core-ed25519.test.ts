@@ -116,6 +116,12 @@ describe("Ed25519", () => {
     assert.equal(isEd25519PublicKey(new Uint8Array(31)), false);
   });
 
+  it("refuses a key that is not on the curve", () => {
+    const off = Buffer.alloc(32);
+    off.writeUInt8(2, 0);
+    assert.equal(verifyEd25519(off, Buffer.from("x"), new Ed25519Key(random.bytes(32)).sign(Buffer.from("x"))), false);
+  });
+
   it("goes on verifying when more keys were seen than it keeps", () => {
     const key = new Ed25519Key(random.bytes(32));
     const signature = key.sign(Buffer.from("x"));

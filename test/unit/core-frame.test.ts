@@ -186,6 +186,14 @@ describe("frame stream", () => {
     assert.equal((await b.read())?.header, "still here");
   });
 
+  it("tells the peer's reader of an abort", async () => {
+    const [a, b] = pair();
+    const waiting = b.read();
+    a.abort(new Error("give up"));
+    await assert.rejects(waiting, { code: "core.stream-reset" });
+    await assert.rejects(a.read(), /give up/u);
+  });
+
   it("refuses a second read at a time", async () => {
     const [a, b] = pair();
     const first = b.read();
