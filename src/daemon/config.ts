@@ -1,0 +1,144 @@
+import { readFileSync, statSync } from "node:fs";
+import { homedir } from "node:os";
+import { join, resolve } from "node:path";
+import { isCidr } from "#identity";
+import { errorMessage, Fault } from "#core";
+import { z } from "zod";
+import { readConfigFile } from "./config-file.ts";
+
+const TCP_PORT = z.coerce.number().int().min(0).max(65_535);
+/** Bits do not appear in this program; a rate in bytes per second, or with a unit: `800k`, `10M` (powers of ten, as links are sold). */
+const Rate = z.union([z.number(), z.string()]).transform((value, context) => {
+  const match = /^(\d+(?:\.\d+)?)\s*([kMG]?)$/u.exec(String(value).trim());
+  const unit = { "": 1, k: 1e3, M: 1e6, G: 1e9 }[match?.[2] ?? ""];
+  const rate = Math.round(Number(match?.[1]) * (unit ?? Number.NaN));
+  if (Number.isSafeInteger(rate) && rate >= 1_000) return rate;
+  context.addIssue("a rate in bytes per second, at least 1k, like 800k or 10M");
+  return z.NEVER;
+});
+const Multiaddr = z.string().regex(/^\/(ip4|ip6|dns|dns4|dns6)\/[^/]+\/tcp\/\d+(\/tls)?(\/p2p\/[A-Za-z0-9]+)?$/u, {
+  error: "an address like /ip4/0.0.0.0/tcp/4001/tls",
+});
+const Cidr = z.string().refine(isCidr, "a range like 10.1.0.0/16");
+const SiteName = z
+  .string()
+  .max(63, "at most 63 characters")
+  .regex(
+    /^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/u,
+    "lower-case letters, digits, - and . only",
+  );
+const ProxyUrl = z.string().refine((text) => {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  return url?.protocol === "http:" && url.port !== "" && url.pathname === "/";
+}, "a proxy like http://10.1.0.1:3128");
+const HostPort = z.string().transform((text, context) => {
+  const match = /^(?:\[?(127\.\d+\.\d+\.\d+|localhost|::1)\]?:)?(\d{1,5})$/u.exec(text);
+  const port = TCP_PORT.safeParse(match?.[2]);
+  if (match !== null && port.success) return { host: match[1] ?? "127.0.0.1", port: port.data };
+  context.addIssue("a port, or a loopback address and a port like 127.0.0.1:9464");
+  return z.NEVER;
+});
+
+/** The schema of the configuration file and, merged over it, of the flags of `portolan up`. */
+const Config = z.strictObject({
+  /** The data directory. */
+  data: z
+    .string()
+    .min(1)
+    .transform((path) => resolve(path)),
+  /** The bootstrap token; needed only until the node is a member. */
+  token: z.string().max(4_096).optional(),
+  /** Name of the place this node stands in; its members share a LAN. A claim or batch may say another. */
+  site: SiteName.optional(),
+  labels: z.record(z.string().max(63), z.coerce.string().max(63)).default({}),
+  /** Serial number to match a claim. Default: the key's short id. */
+  serial: z
+    .string()
+    .min(1)
+    .max(128)
+    .regex(/^[\x21-\x7e]+$/u, "printable ASCII without spaces")
+    .optional(),
+  model: z.string().max(128).optional(),
+  /** Where to accept connections. Port 0 is a free one, kept from start to start where it can be. */
+  listen: z.array(Multiaddr).max(16).default(["/ip4/0.0.0.0/tcp/0/tls"]),
+  /** Addresses to tell others instead of those found on the network cards, e.g. a forwarded port's. */
+  announce: z.array(Multiaddr).max(16).default([]),
+  /** Ranges that are dialled directly; anything else goes through `proxy`. Empty: everything is dialled directly. */
+  lan: z.array(Cidr).max(32).default([]),
+  proxy: ProxyUrl.optional(),
+  /** Find nodes of the fleet on the same network by multicast. */
+  mdns: z.boolean().default(true),
+  logLevel: z.enum(["debug", "info", "warn", "error"]).default("info"),
+  /** Serve GET /metrics here. Off unless given. */
+  metrics: HostPort.optional(),
+  /** Bytes per second; without one as fast as it goes. `wan` counts traffic with other sites, both ways. */
+  limits: z
+    .strictObject({ uploadBps: Rate.optional(), downloadBps: Rate.optional(), wanBps: Rate.optional() })
+    .default({}),
+});
+
+/** How a daemon runs. Merged once from defaults, the file and flags (later wins), then never changed. */
+export type DaemonConfig = z.output<typeof Config>;
+/** What a file or flags may say. */
+export type ConfigInput = Partial<z.input<typeof Config>>;
+
+/** Largest configuration file; one with every option has 2 KiB. */
+const MAX_CONFIG_BYTES = 256 * 1024;
+
+/** `$PORTOLAN_DATA`, else `portolan` under `$XDG_DATA_HOME`, else `~/.local/share/portolan`. */
+export function defaultDataDir(env: NodeJS.ProcessEnv = process.env): string {
+  const named = env["PORTOLAN_DATA"];
+  if (named !== undefined && named !== "") return resolve(named);
+  const share = env["XDG_DATA_HOME"];
+  return join(share === undefined || share === "" ? join(homedir(), ".local", "share") : share, "portolan");
+}
+
+/**
+ * The configuration from defaults, a YAML or JSON file, and flags. Labels are merged key by key; of everything else the
+ * flag replaces what the file says.
+ *
+ * Throws Fault `daemon.config` (exit `invalid`) with the option, and for the file with its path and line, `daemon.config-file`
+ * (exit `missing`) when there is no such file.
+ */
+export function loadConfig(flags: ConfigInput, file?: string): DaemonConfig {
+  const fromFile = file === undefined ? undefined : readConfigFile(readText(file), file, Object.keys(Config.shape));
+  const labels = { ...(fromFile?.value["labels"] as object | undefined), ...flags.labels };
+  const given = Object.fromEntries(Object.entries(flags).filter(([, value]) => value !== undefined));
+  const parsed = Config.safeParse({ data: defaultDataDir(), ...fromFile?.value, ...given, labels });
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0];
+    const path = (issue?.path ?? []).map(String);
+    const isFlag =
+      path[0] !== undefined &&
+      path[0] in given &&
+      !(path[0] === "labels" && path[1] !== undefined && !(path[1] in (flags.labels ?? {})));
+    const where = isFlag || fromFile === undefined ? "" : `${fromFile.locate(path)}: `;
+    throw badConfig(`${where}${path.join(".")}: ${issue?.message ?? "invalid"}`);
+  }
+  if (parsed.data.lan.length > 0 && parsed.data.proxy === undefined) {
+    throw badConfig("lan: is given without proxy, so nothing outside those ranges could be reached");
+  }
+  return parsed.data;
+}
+
+function readText(file: string): string {
+  const stat = statSync(file, { throwIfNoEntry: false });
+  if (stat === undefined) {
+    throw new Fault("daemon.config-file", `there is no configuration file ${file}`, { exit: "missing" });
+  }
+  if (!stat.isFile() || stat.size > MAX_CONFIG_BYTES) {
+    throw badConfig(`${file} is not a file of at most ${MAX_CONFIG_BYTES} bytes`);
+  }
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    throw badConfig(`${file} cannot be read: ${errorMessage(error)}`);
+  }
+}
+
+function badConfig(message: string): Fault {
+  return new Fault("daemon.config", message, {
+    exit: "invalid",
+    fix: "`portolan up --help` lists the options; a file has the same ones, docs/cli.md shows one.",
+  });
+}

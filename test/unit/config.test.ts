@@ -1,0 +1,83 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { defaultDataDir, loadConfig } from "../../src/daemon/config.ts";
+
+describe("configuration", () => {
+  let dir: string;
+  beforeEach(() => {
+    dir = mkdtempSync(join(tmpdir(), "config-"));
+  });
+  afterEach(() => rmSync(dir, { recursive: true }));
+  const file = (text: string): string => {
+    const path = join(dir, "portolan.yaml");
+    writeFileSync(path, text);
+    return path;
+  };
+
+  it("has a default for everything but the node's own name and place", () => {
+    const config = loadConfig({ data: "/d" });
+    assert.deepEqual(config, {
+      data: "/d",
+      labels: {},
+      listen: ["/ip4/0.0.0.0/tcp/0/tls"],
+      announce: [],
+      lan: [],
+      mdns: true,
+      logLevel: "info",
+      limits: {},
+    });
+  });
+
+  it("reads YAML and JSON alike, and lets flags win, labels key by key", () => {
+    const yaml = file("site: berlin\nlabels: {gpu: true, rack: r1}\nlimits: {uploadBps: 10M, wanBps: 125000}\n");
+    const config = loadConfig({ site: "paris", labels: { rack: "r2" }, metrics: "9464" }, yaml);
+    assert.equal(config.site, "paris");
+    assert.deepEqual(config.labels, { gpu: "true", rack: "r2" });
+    assert.deepEqual(config.limits, { uploadBps: 10_000_000, wanBps: 125_000 });
+    assert.deepEqual(config.metrics, { host: "127.0.0.1", port: 9464 });
+    assert.equal(loadConfig({}, file('{"site": "berlin", "mdns": false}')).mdns, false);
+    assert.equal(loadConfig({}, file("# nothing yet\n")).mdns, true);
+  });
+
+  it("names file, line and option, and suggests the option that was meant", () => {
+    const cases: [string, RegExp, RegExp?][] = [
+      ["site: berlin\nlistem: []\n", /portolan\.yaml:2: there is no option "listem"/u, /Did you mean "listen"/u],
+      [
+        "site: berlin\nlisten:\n  - /ip4/0.0.0.0/tcp/4001/tls\n  - nonsense\n",
+        /portolan\.yaml:4: listen\.1: an address/u,
+      ],
+      ["site: Berlin Mitte\n", /portolan\.yaml:1: site: lower-case/u],
+      ["mdns: maybe\n", /portolan\.yaml:1: mdns:/u],
+      ["site: a\nsite: b\n", /portolan\.yaml:2: .*unique/u],
+      ["- a\n", /portolan\.yaml:1: the file is not a list of options/u],
+      ["site: [\n", /portolan\.yaml:\d: /u],
+      ["limits: {uploadBps: fast}\n", /portolan\.yaml:1: limits\.uploadBps: a rate/u],
+      ["lan: [10.0.0.0/8]\n", /lan: is given without proxy/u],
+      ["proxy: ftp://x\n", /proxy: a proxy like/u],
+      ["metrics: 0.0.0.0:9464\n", /metrics: a port, or a loopback/u],
+    ];
+    for (const [text, message, fix] of cases) {
+      const expected = { code: "daemon.config", exit: "invalid", message, ...(fix === undefined ? {} : { fix }) };
+      assert.throws(() => loadConfig({}, file(text)), expected, text);
+    }
+  });
+
+  it("blames the flag, not the file, for a bad flag", () => {
+    const path = file("site: berlin\n");
+    assert.throws(() => loadConfig({ site: "a/b" }, path), { message: /^site: / });
+  });
+
+  it("says when the file is not there, is a folder, or refers to itself", () => {
+    assert.throws(() => loadConfig({}, join(dir, "none.yaml")), { code: "daemon.config-file", exit: "missing" });
+    assert.throws(() => loadConfig({}, dir), { code: "daemon.config", message: /is not a file/u });
+    assert.throws(() => loadConfig({}, file("labels: &a {x: *a}\n")), { code: "daemon.config" });
+  });
+
+  it("finds the data directory in the environment", () => {
+    assert.equal(defaultDataDir({ PORTOLAN_DATA: "/x" }), "/x");
+    assert.equal(defaultDataDir({ XDG_DATA_HOME: "/share" }), "/share/portolan");
+    assert.match(defaultDataDir({}), /\.local\/share\/portolan$/u);
+  });
+});
