@@ -17,7 +17,7 @@ export {
   isEd25519PublicKey,
   verifyEd25519,
 } from "./ed25519.ts";
-export { EXIT_CODES, errorMessage, Fault, type FaultExit, type FaultOptions, faultCode } from "./fault.ts";
+export { asError, EXIT_CODES, errorMessage, Fault, type FaultExit, type FaultOptions, faultCode } from "./fault.ts";
 export { encodeFrame, type Frame, type FrameLimits, FrameReader, FrameStream } from "./frame.ts";
 export { MAX_JSON_DEPTH, parseJson } from "./json.ts";
 export { createLog, type Log, type LogFields, type LogLevel, SILENT_LOG } from "./log.ts";
