@@ -39,7 +39,9 @@ export type FleetView = {
   goneUpTo(id: string): number;
 };
 
-export type Missing = { role: Role; count: number; have: string[]; candidates: string[] };
+export type SignerName = { keyid: string; name: string };
+/** What a document still needs: `count` keys of `role`; who has signed, and who else could. */
+export type Missing = { role: Role; count: number; have: SignerName[]; candidates: SignerName[] };
 
 /** What became of a document that somebody handed in. */
 export type Verdict =
@@ -288,8 +290,10 @@ function missing(
   return {
     role,
     count,
-    have: signers.map((keyid) => able.get(keyid)?.name ?? keyid.slice(0, 12)),
-    candidates: [...able.values()].filter((key) => !signers.includes(key.keyid)).map((key) => key.name),
+    have: signers.map((keyid) => ({ keyid, name: able.get(keyid)?.name ?? "" })),
+    candidates: [...able.values()]
+      .filter(({ keyid }) => !signers.includes(keyid))
+      .map(({ keyid, name }) => ({ keyid, name })),
   };
 }
 

@@ -32,6 +32,7 @@ export type PendingDocument = {
   body: Body;
   digest: string;
   payload: Uint8Array;
+  signatures: readonly EnvelopeSignature[];
   missing: Missing;
 };
 
@@ -59,6 +60,7 @@ export class DocumentStore {
   readonly #refusals = new Set<
     (verdict: Extract<Verdict, { outcome: "refused" }>, source: string | undefined) => void
   >();
+  readonly #pendingListeners = new Set<() => void>();
   #buckets: Buffer[] = [];
   #fleet: string | undefined;
   #charter: SignedDocument<"Charter"> | undefined;
@@ -147,6 +149,7 @@ export class DocumentStore {
         body,
         digest: row.digest as string,
         payload,
+        signatures,
         missing: missingSignatures(
           body,
           signatures.map(({ keyid }) => keyid),
@@ -156,9 +159,16 @@ export class DocumentStore {
     });
   }
 
+  /** Whose signatures a body needs, given those it has. */
+  missing(body: Body, signers: readonly string[] = []): Missing {
+    return missingSignatures(body, signers, this.#view);
+  }
+
   /** Drops a half-signed document; `false` when there was none. */
   dropPending(id: string): boolean {
-    return this.#db.prepare("DELETE FROM pending WHERE id = ?").run(id).changes > 0;
+    const dropped = this.#db.prepare("DELETE FROM pending WHERE id = ?").run(id).changes > 0;
+    if (dropped) this.#pendingChanged();
+    return dropped;
   }
 
   /** A document that is in force: authorised by the keys of today, neither expired nor deleted. */
@@ -207,6 +217,12 @@ export class DocumentStore {
     return () => this.#refusals.delete(listener);
   }
 
+  /** Calls back when the list of half-signed documents changes. Returns how to stop. */
+  onPending(listener: () => void): () => void {
+    this.#pendingListeners.add(listener);
+    return () => this.#pendingListeners.delete(listener);
+  }
+
   /** Takes what has expired out of force. Called now and then. */
   expire(nowMs: number): void {
     for (const document of this.#effective.values()) {
@@ -252,6 +268,7 @@ export class DocumentStore {
 
   #accept(document: SignedDocument, nowMs: number): void {
     const { id, body, digest, bytes } = document;
+    let pending = false;
     this.#db.exec("BEGIN IMMEDIATE");
     try {
       this.#db
@@ -262,7 +279,7 @@ export class DocumentStore {
       if (document.kind === "Charter") {
         this.#db.prepare("INSERT OR REPLACE INTO charters (version, bytes) VALUES (?, ?)").run(body.version, bytes);
       }
-      this.#db.prepare("DELETE FROM pending WHERE id = ?").run(id);
+      pending = this.#db.prepare("DELETE FROM pending WHERE id = ?").run(id).changes > 0;
       this.#db.exec("COMMIT");
     } catch (error) {
       this.#db.exec("ROLLBACK");
@@ -273,6 +290,7 @@ export class DocumentStore {
     if (isDocumentOf(document, "Charter")) this.#charter = document;
     if (CHANGES_TRUST.has(document.kind)) this.#rebuild(nowMs);
     else this.#putEffective(document);
+    if (pending) this.#pendingChanged();
   }
 
   /** Reads what was accepted before. Signatures are verified again: the disk is not trusted to have stayed as it was. */
@@ -395,6 +413,11 @@ export class DocumentStore {
     this.#db
       .prepare("DELETE FROM pending WHERE rowid IN (SELECT rowid FROM pending ORDER BY rowid DESC LIMIT -1 OFFSET ?)")
       .run(MAX_PENDING);
+    this.#pendingChanged();
+  }
+
+  #pendingChanged(): void {
+    for (const listener of this.#pendingListeners) listener();
   }
 
   #keepEquivocation(id: string, refused: Uint8Array): void {

@@ -1,0 +1,31 @@
+import type { Clock, Log, Random } from "#core";
+import { Fault } from "#core";
+import type { DocumentStore, Membership } from "#identity";
+import type { EventLog } from "#policy";
+import type { DataDirectory, Settings } from "./data-directory.ts";
+
+/** What a node is and knows, whether it runs or only its data directory is open. */
+export type NodeState = {
+  clock: Clock;
+  random: Random;
+  log: Log;
+  data: DataDirectory;
+  settings: Settings;
+  store: DocumentStore;
+  members: Membership;
+  events: EventLog;
+  /** Trusted Unix time in milliseconds. */
+  trustedMs: () => number;
+  /** Version of this program. */
+  version: string;
+};
+
+/** The fleet id in hex. Throws Fault `daemon.no-fleet` (exit `conflict`) when this node belongs to none. */
+export function requireFleet(state: NodeState): string {
+  const { fleet } = state.store;
+  if (fleet !== undefined) return fleet;
+  throw new Fault("daemon.no-fleet", "this node belongs to no fleet yet", {
+    exit: "conflict",
+    fix: "Create one with `portolan fleet create`, or join one with `portolan up --token TOKEN`.",
+  });
+}

@@ -1,0 +1,147 @@
+import { type Clock, type Ed25519Key, encodeCbor, decodeCbor, type Log, RateLimit, verifyEd25519 } from "#core";
+import { type NodeId, nodeIdOf, publicKeyOf } from "#identity";
+import { z } from "zod";
+import type { Host, Session } from "./host.ts";
+
+/** Session message that carries one statement. */
+const GOSSIP_MESSAGE = "gossip";
+/** Largest value of one statement, in bytes of CBOR. */
+export const MAX_STATEMENT_BYTES = 32 * 1024;
+/** Statements kept: topics × nodes of the largest single-area fleet, with room. */
+const MAX_STATEMENTS = 4_096;
+/** Statements one neighbour may send: a fleet of 300 that reports once a second, with room. */
+const STATEMENTS_PER_SECOND = 1_000;
+
+const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array);
+const Statement = z.strictObject({
+  topic: z.string().min(1).max(32),
+  origin: z.string().max(64),
+  /** When the origin started, Unix milliseconds by its own clock; with `seq` it orders the origin's statements. */
+  boot: z.int().min(0),
+  seq: z.int().min(0),
+  value: bytes.refine((value) => value.length <= MAX_STATEMENT_BYTES, "value is too large"),
+  sig: bytes,
+});
+type Statement = z.infer<typeof Statement>;
+
+/** One origin's newest word on a topic. */
+export type Heard = { origin: NodeId; value: unknown };
+
+type Deps = {
+  host: Host;
+  key: Ed25519Key;
+  fleet: () => string | undefined;
+  isMember: (node: NodeId) => boolean;
+  clock: Clock;
+  log: Log;
+};
+
+/**
+ * The newest signed statement of every node on every topic, flooded through the mesh: what changes often, concerns everybody and need not
+ * survive a restart (states of copies, link states). Documents are for what must be agreed and kept.
+ */
+export class Gossip {
+  readonly #deps: Deps;
+  readonly #self: NodeId;
+  readonly #boot: number;
+  readonly #latest = new Map<string, Statement>();
+  readonly #values = new Map<string, Heard>();
+  readonly #listeners = new Map<string, Set<(heard: Heard) => void>>();
+  readonly #limits = new Map<NodeId, RateLimit>();
+  readonly #stop: () => void;
+  #seq = 0;
+
+  constructor(deps: Deps) {
+    this.#deps = deps;
+    this.#self = nodeIdOf(deps.key.publicKey);
+    this.#boot = Math.max(0, Math.floor(deps.clock.wallMs()));
+    deps.host.onMessage(GOSSIP_MESSAGE, (session, body) => this.#receive(session, body));
+    this.#stop = deps.host.onSession((session, event) => {
+      if (event === "down") this.#limits.delete(session.nodeId);
+      else for (const statement of this.#latest.values()) session.send(GOSSIP_MESSAGE, statement);
+    });
+  }
+
+  /** Says something new on a topic; it replaces what this node said before. */
+  publish(topic: string, value: unknown): void {
+    const statement = { topic, origin: this.#self, boot: this.#boot, seq: ++this.#seq, value: encodeCbor(value) };
+    this.#keep({ ...statement, sig: this.#deps.key.sign(this.#signedBytes(statement)) }, undefined);
+  }
+
+  /** Newest statements on a topic, by origin. */
+  latest(topic: string): Heard[] {
+    return [...this.#values].filter(([key]) => key.startsWith(`${topic}\n`)).map(([, heard]) => heard);
+  }
+
+  /** Calls back for each newer statement on a topic, also this node's own. Returns how to stop. */
+  on(topic: string, listener: (heard: Heard) => void): () => void {
+    const listeners = this.#listeners.get(topic) ?? new Set();
+    this.#listeners.set(topic, listeners.add(listener));
+    return () => listeners.delete(listener);
+  }
+
+  /** Forgets what a node said, when it is revoked or long gone. */
+  forget(origin: NodeId): void {
+    for (const [key, statement] of this.#latest) {
+      if (statement.origin !== origin) continue;
+      this.#latest.delete(key);
+      this.#values.delete(key);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#stop();
+  }
+
+  #signedBytes({ topic, origin, boot, seq, value }: Omit<Statement, "sig">): Uint8Array {
+    return encodeCbor(["portolan-gossip-v1", this.#deps.fleet() ?? "", topic, origin, boot, seq, value]);
+  }
+
+  #receive(session: Session, body: unknown): void {
+    if (!this.#limit(session.nodeId).take()) return; // it comes again with the next statement
+    const parsed = Statement.safeParse(body);
+    if (!parsed.success) {
+      this.#deps.host.disconnect(session.nodeId, "sent a malformed statement");
+      return;
+    }
+    const statement = parsed.data;
+    if (!this.#isNewer(statement) || statement.origin === this.#self || !this.#deps.isMember(statement.origin)) return;
+    if (!verifyEd25519(publicKeyOf(statement.origin), this.#signedBytes(statement), statement.sig)) {
+      this.#deps.host.disconnect(session.nodeId, "passed on a statement with a wrong signature");
+      return;
+    }
+    this.#keep(statement, session.nodeId);
+  }
+
+  #isNewer({ topic, origin, boot, seq }: Statement): boolean {
+    const known = this.#latest.get(`${topic}\n${origin}`);
+    return known === undefined || boot > known.boot || (boot === known.boot && seq > known.seq);
+  }
+
+  #keep(statement: Statement, from: NodeId | undefined): void {
+    const key = `${statement.topic}\n${statement.origin}`;
+    if (!this.#latest.has(key) && this.#latest.size >= MAX_STATEMENTS) return;
+    let value: unknown;
+    try {
+      value = decodeCbor(statement.value, MAX_STATEMENT_BYTES);
+    } catch {
+      return; // signed nonsense harms only its origin, and is not passed on
+    }
+    const heard = { origin: statement.origin, value };
+    this.#latest.set(key, statement);
+    this.#values.set(key, heard);
+    for (const session of this.#deps.host.sessions()) {
+      if (session.nodeId !== from && session.nodeId !== statement.origin) session.send(GOSSIP_MESSAGE, statement);
+    }
+    for (const listener of this.#listeners.get(statement.topic) ?? []) listener(heard);
+  }
+
+  #limit(peer: NodeId): RateLimit {
+    let limit = this.#limits.get(peer);
+    if (limit === undefined) {
+      limit = new RateLimit(this.#deps.clock, STATEMENTS_PER_SECOND, STATEMENTS_PER_SECOND);
+      this.#limits.set(peer, limit);
+    }
+    return limit;
+  }
+}
