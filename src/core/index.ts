@@ -1,5 +1,5 @@
 export { type ByteSink, type ByteStream, memoryStreamPair, streamEnded } from "./byte-stream.ts";
-export { decodeCbor, encodeCbor, MAX_CBOR_DEPTH } from "./cbor.ts";
+export { decodeCbor, encodeCbor, MAX_CBOR_DEPTH, MAX_CBOR_ITEMS } from "./cbor.ts";
 export { type Clock, SystemClock, VirtualClock, withDeadline } from "./clock.ts";
 export {
   decodeEnvelope,

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { decodeCbor, encodeCbor, Fault, MAX_CBOR_DEPTH } from "#core";
+import { decodeCbor, encodeCbor, Fault, MAX_CBOR_DEPTH, MAX_CBOR_ITEMS } from "#core";
 import fc from "fast-check";
 
 const MAX_BYTES = 100_000;
@@ -124,6 +124,16 @@ describe("CBOR", () => {
     }
   });
 
+  it("takes as many values as the limit, and refuses one more before it builds them", () => {
+    const most = Array.from({ length: MAX_CBOR_ITEMS - 1 }, () => 0); // and the array itself
+    assert.deepEqual(decodeCbor(encodeCbor(most), MAX_BYTES), most);
+    const more = Buffer.concat([
+      hex(`9a${MAX_CBOR_ITEMS.toString(16).padStart(8, "0")}`),
+      Buffer.alloc(MAX_CBOR_ITEMS),
+    ]);
+    assert.throws(() => decodeCbor(more, MAX_BYTES), /more than 65536 values/u);
+  });
+
   it("does not count items side by side as nesting", () => {
     const wide = Array.from({ length: 100 }, () => [[1], { a: [2] }]);
     assert.deepEqual(decodeCbor(encodeCbor(wide), MAX_BYTES), wide);
@@ -146,6 +156,8 @@ describe("CBOR", () => {
     "an integer of 2^53": 2n ** 53n,
     "a Map": new Map([[1, 2]]),
     "a Date": new Date(0),
+    "more values than a peer takes": Array.from({ length: MAX_CBOR_ITEMS }, () => 0),
+    "more levels than a peer takes": JSON.parse("[".repeat(MAX_CBOR_DEPTH + 1) + "]".repeat(MAX_CBOR_DEPTH + 1)),
     "half a surrogate pair": "\ud800",
     "half a surrogate pair as a key": { "\ud800": 1 },
   })) {
