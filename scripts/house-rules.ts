@@ -8,7 +8,13 @@ type HouseRule = "time" | "chance" | "verify" | "machine";
 type Allowance = { file: string; rule: HouseRule; reason: string };
 
 /** The exceptions. One that is no longer needed is itself a violation, so this list stays true. */
-const ALLOWED: readonly Allowance[] = [];
+const ALLOWED: readonly Allowance[] = [
+  {
+    file: "scripts/launch.mjs",
+    rule: "time",
+    reason: "runs before anything is installed, on whatever Node there is, so it cannot import core",
+  },
+];
 
 const EXPLAINED: Readonly<Record<HouseRule, string>> = {
   time: "time and timers come from core's Clock",

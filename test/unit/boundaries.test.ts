@@ -24,6 +24,8 @@ function inTree<T>(files: Record<string, string>, check: (root: string) => T): T
   }
 }
 
+/** The rules without this tree's own exceptions. */
+const checkStrictly = (root: string): Violation[] => checkHouseRules(root, []);
 const places = (violations: Violation[]): string[] => violations.map(({ file, line }) => `${file}:${line}`);
 
 describe("import boundaries", () => {
@@ -113,13 +115,13 @@ describe("house rules", () => {
   ];
   for (const [rule, text] of planted) {
     it(`find ${rule}`, () => {
-      const found = inTree({ "src/mesh/planted.ts": `// first line\n${text}\n` }, checkHouseRules);
+      const found = inTree({ "src/mesh/planted.ts": `// first line\n${text}\n` }, checkStrictly);
       assert.deepEqual([...new Set(places(found))], ["src/mesh/planted.ts:2"]);
     });
   }
 
   it("find a resolved URL in the lock file", () => {
-    const found = inTree({ "package-lock.json": '{\n"resolved": "https://example.org/x.tgz"\n}' }, checkHouseRules);
+    const found = inTree({ "package-lock.json": '{\n"resolved": "https://example.org/x.tgz"\n}' }, checkStrictly);
     assert.deepEqual(places(found), ["package-lock.json:2"]);
   });
 
@@ -129,7 +131,7 @@ describe("house rules", () => {
       "src/mesh/x.ts":
         "const text = new Date(1).toISOString(); Date.parse(text); const setTimeout_ = { setTimeout: 1 };",
     };
-    assert.deepEqual(inTree(files, checkHouseRules), []);
+    assert.deepEqual(inTree(files, checkStrictly), []);
   });
 
   it("take an exception with a reason, and find one that is no longer needed", () => {
