@@ -1,7 +1,16 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Node } from "oxc-parser";
-import { dottedName, lineAt, listFiles, readSources, type SourceFile, type Violation, walk } from "./source-tree.ts";
+import {
+  dottedName,
+  lineAt,
+  listFiles,
+  literalText,
+  readSources,
+  type SourceFile,
+  type Violation,
+  walk,
+} from "./source-tree.ts";
 
 type HouseRule = "time" | "chance" | "verify" | "machine";
 
@@ -23,6 +32,7 @@ const EXPLAINED: Readonly<Record<HouseRule, string>> = {
   machine: "names something of one machine or registry",
 };
 
+/** A name, or the last two of a dotted one. */
 const FORBIDDEN_NAMES: ReadonlyMap<string, HouseRule> = new Map([
   ["setTimeout", "time"],
   ["setInterval", "time"],
@@ -35,12 +45,17 @@ const FORBIDDEN_NAMES: ReadonlyMap<string, HouseRule> = new Map([
   ["crypto.randomUUID", "chance"],
   ["crypto.verify", "verify"],
   ["crypto.createVerify", "verify"],
-  ["crypto.subtle.verify", "verify"],
-  ["nacl.sign.detached.verify", "verify"],
-  ["nacl.sign.open", "verify"],
+  ["subtle.verify", "verify"],
+  ["detached.verify", "verify"],
+  ["sign.open", "verify"],
 ]);
 
-/** Module → imported name (`*`: any) → rule. `node:` is left out of the names. */
+const WHOLE = "the module as a whole";
+
+/**
+ * Module → imported name → rule; `*` is any of them. `node:` is
+ * left out of the modules' names.
+ */
 const FORBIDDEN_IMPORTS: Readonly<Record<string, Readonly<Record<string, HouseRule>>>> = {
   timers: { "*": "time" },
   "timers/promises": { "*": "time" },
@@ -54,6 +69,7 @@ const FORBIDDEN_IMPORTS: Readonly<Record<string, Readonly<Record<string, HouseRu
     randomUUID: "chance",
     verify: "verify",
     createVerify: "verify",
+    [WHOLE]: "verify",
   },
   "@noble/curves/ed25519": { "*": "verify" },
   "@noble/ed25519": { "*": "verify" },
@@ -82,19 +98,26 @@ function checkSource({ path, text, program, module }: SourceFile): RuleViolation
     found.push({ file: path, line: lineAt(text, offset), rule, message: `${what}: ${EXPLAINED[rule]}` });
   };
   for (const { moduleRequest, entries, start } of module.staticImports) {
-    const names = FORBIDDEN_IMPORTS[moduleRequest.value.replace(/^node:/u, "").replace(/\.js$/u, "")];
     for (const { importName } of entries) {
-      const rule = names?.["*"] ?? names?.[importName.name ?? ""];
+      const rule = ruleOfImport(moduleRequest.value, importName.name ?? WHOLE);
       if (rule !== undefined) report(rule, `import from ${moduleRequest.value}`, start);
     }
   }
   walk(program, (node, parent, key) => {
     const name = isNameOnly(node, parent, key) ? "" : (dottedName(node) ?? "");
-    const rule = FORBIDDEN_NAMES.get(name);
+    const rule = FORBIDDEN_NAMES.get(name.split(".").slice(-2).join("."));
     if (rule !== undefined) report(rule, name, node.start);
     else if (readsWallClock(node)) report("time", "Date of now", node.start);
+    if (node.type !== "ImportExpression") return;
+    const lazy = ruleOfImport(literalText(node.source) ?? "", WHOLE);
+    if (lazy !== undefined) report(lazy, "import()", node.start);
   });
   return found;
+}
+
+function ruleOfImport(module: string, name: string): HouseRule | undefined {
+  const names = FORBIDDEN_IMPORTS[module.replace(/^node:/u, "").replace(/\.js$/u, "")];
+  return names?.["*"] ?? names?.[name];
 }
 
 /** Whether an identifier is only a label here: a property's name, an import's name, a type. */
