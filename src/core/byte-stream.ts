@@ -48,7 +48,7 @@ class MemoryStream implements ByteStream {
   #closed = false; // this side sends no more
   #ended = false; // the sink has been told so
   #failure: Error | undefined;
-  readonly #waiters: Waiter[] = [];
+  readonly #waiters = new Set<Waiter>();
 
   static pair(): [MemoryStream, MemoryStream] {
     const a = new MemoryStream();
@@ -76,9 +76,9 @@ class MemoryStream implements ByteStream {
     if (this.#peer.#inboxBytes < MEMORY_HIGH_WATER_BYTES) return Promise.resolve();
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const waiter = { resolve, reject };
-    this.#waiters.push(waiter);
+    this.#waiters.add(waiter);
     const onAbort = (): void => {
-      this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
+      this.#waiters.delete(waiter);
       reject(signal?.reason);
     };
     signal?.addEventListener("abort", onAbort, { once: true });
@@ -120,7 +120,8 @@ class MemoryStream implements ByteStream {
   }
 
   #rejectWaiters(): void {
-    for (const waiter of this.#waiters.splice(0)) waiter.reject(streamEnded(this.#failure));
+    for (const waiter of this.#waiters) waiter.reject(streamEnded(this.#failure));
+    this.#waiters.clear();
   }
 
   /** Delivery never happens inside a caller's own call, as over a network. */
@@ -143,7 +144,8 @@ class MemoryStream implements ByteStream {
       sink.data(piece);
     }
     if (this.#inboxBytes < MEMORY_HIGH_WATER_BYTES) {
-      for (const waiter of this.#peer.#waiters.splice(0)) waiter.resolve();
+      for (const waiter of this.#peer.#waiters) waiter.resolve();
+      this.#peer.#waiters.clear();
     }
     const finished = this.#peer.#closed && this.#inbox.length === 0 && !this.#paused;
     if (!finished && this.#failure === undefined) return;

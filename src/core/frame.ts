@@ -183,9 +183,10 @@ export class FrameStream {
     if (this.#error !== undefined) throw this.#error;
     if (this.#ended) return undefined;
     const { promise, resolve, reject } = Promise.withResolvers<Frame | undefined>();
-    this.#waiter = { resolve, reject };
+    const waiter = { resolve, reject };
+    this.#waiter = waiter;
     const onAbort = (): void => {
-      this.#waiter = undefined;
+      if (this.#waiter === waiter) this.#waiter = undefined;
       reject(signal?.reason);
     };
     signal?.addEventListener("abort", onAbort, { once: true });
