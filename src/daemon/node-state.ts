@@ -1,6 +1,7 @@
 import type { Clock, Log, Random } from "#core";
 import { Fault } from "#core";
-import type { DocumentStore, Membership } from "#identity";
+import { shortId } from "#identity";
+import type { DocumentStore, Membership, RegistrarLedger, WaitingList } from "#identity";
 import type { EventLog } from "#policy";
 import type { DataDirectory, Settings } from "./data-directory.ts";
 
@@ -14,6 +15,9 @@ export type NodeState = {
   store: DocumentStore;
   members: Membership;
   events: EventLog;
+  /** What this node handed out as a registrar, and who waits at it. Empty on all others. */
+  ledger: RegistrarLedger;
+  waiting: WaitingList;
   /** Trusted Unix time in milliseconds. */
   trustedMs: () => number;
   /** Version of this program. */
@@ -28,4 +32,10 @@ export function requireFleet(state: NodeState): string {
     exit: "conflict",
     fix: "Create one with `portolan fleet create`, or join one with `portolan up --token TOKEN`.",
   });
+}
+
+/** The name this node goes by: its member document's, else the one it was given, else one made from its key. */
+export function nodeName(state: NodeState): string {
+  const { data, members, settings } = state;
+  return members.of(data.key.nodeId)?.name ?? settings.get("name") ?? shortId(data.key.key.publicKey);
 }

@@ -61,7 +61,7 @@ export class DocumentStore {
     (verdict: Extract<Verdict, { outcome: "refused" }>, source: string | undefined) => void
   >();
   readonly #pendingListeners = new Set<() => void>();
-  #buckets: Buffer[] = [];
+  #buckets = emptyBuckets();
   #fleet: string | undefined;
   #charter: SignedDocument<"Charter"> | undefined;
   #keys = new Map<string, TrustedKey>();
@@ -354,7 +354,7 @@ export class DocumentStore {
       this.#keys = trustedKeys(this.#charter, inForce("Operator"), registrars, revocation);
     }
     this.#effective.clear();
-    this.#buckets = Array.from({ length: SUMMARY_BUCKETS }, () => Buffer.alloc(32));
+    this.#buckets = emptyBuckets();
     for (const document of live) {
       if (document.body.version > (this.#gone.get(document.id) ?? 0) && isAuthorised(document, this.#view)) {
         this.#putEffective(document);
@@ -442,6 +442,10 @@ const startsWith =
 const OWNED = startsWith("Operator/", "Registrar/");
 /** Signers before what they signed. */
 const LOAD_ORDER = [OWNED, startsWith("Revocation/", "Tombstone/"), (id: string): boolean => !OWNED(id)] as const;
+
+function emptyBuckets(): Buffer[] {
+  return Array.from({ length: SUMMARY_BUCKETS }, () => Buffer.alloc(32));
+}
 
 function bucketOf(id: string): number {
   return createHash("sha256").update(id).digest()[0] as number;

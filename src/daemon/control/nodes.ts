@@ -1,0 +1,138 @@
+import type { LinkView, NodeView, ResourceHandler } from "#api";
+import { sixWords, keyHash, type MemberInfo, type NodeId, publicKeyOf, shortId } from "#identity";
+import type { Host, Session } from "#mesh";
+import type { NodeState } from "../node-state.ts";
+
+/** Nodes of the fleet as this one sees them, and its live connections. `host` is absent while the node does not run. */
+export function nodeHandlers(
+  state: NodeState,
+  host: Host | undefined,
+): { nodes: ResourceHandler<"nodes">; links: ResourceHandler<"links"> } {
+  const onSession = (listener: () => void): (() => void) => host?.onSession(listener) ?? (() => undefined);
+  return {
+    nodes: {
+      list: async () => listNodes(state, host),
+      get: async (name) => findNode(listNodes(state, host), name),
+      onChange: (listener) => {
+        const stops = [state.store.onAccepted(listener), state.events.onEvent(listener), onSession(listener)];
+        return () => {
+          for (const stop of stops) stop();
+        };
+      },
+    },
+    links: {
+      list: async () => (host?.sessions() ?? []).map(linkView),
+      get: async (name) => {
+        const session = host?.sessions().find((s) => s.name === name || s.nodeId === name);
+        return session === undefined ? undefined : linkView(session);
+      },
+      onChange: onSession,
+    },
+  };
+}
+
+function listNodes(state: NodeState, host: Host | undefined): NodeView[] {
+  const nodes = state.members.all().map((member) => memberView(state, host, member));
+  const known = new Set(nodes.map((node) => node.nodeId));
+  for (const [node, generation] of state.members.revoked()) {
+    if (known.has(node)) continue;
+    nodes.push({ ...strangerView(state, node, "revoked"), generation });
+    known.add(node);
+  }
+  for (const device of state.waiting.list(state.trustedMs())) {
+    if (known.has(device.node)) continue;
+    const { serial, model, site, address, reason, sinceMs } = device;
+    nodes.push({
+      ...strangerView(state, device.node, "pending"),
+      address,
+      reason,
+      site: site ?? "",
+      since: new Date(sinceMs).toISOString(),
+      words: wordsOf(state, device.node),
+      ...(serial === undefined ? {} : { serial }),
+      ...(model === undefined ? {} : { model }),
+    });
+    known.add(device.node);
+  }
+  for (const { node, code, serial, address, atMs } of state.ledger.refusedDevices()) {
+    if (known.has(node)) continue;
+    known.add(node);
+    const view = strangerView(state, node, "refused");
+    nodes.push({
+      ...view,
+      serial,
+      address,
+      reason: code,
+      since: new Date(atMs).toISOString(),
+      words: wordsOf(state, node),
+    });
+  }
+  return nodes;
+}
+
+function memberView(state: NodeState, host: Host | undefined, member: MemberInfo): NodeView {
+  const session = host?.session(member.node);
+  const self = member.node === state.data.key.nodeId;
+  const rttMs = session?.rttMs();
+  const roles = member.registrar ? ["registrar"] : [];
+  return {
+    name: member.name,
+    labels: { ...member.labels },
+    nodeId: member.node,
+    keyHash: member.keyHash,
+    generation: member.generation,
+    state: self ? "self" : session === undefined ? "known" : "connected",
+    site: member.site,
+    tenant: member.tenant,
+    roles,
+    expires: new Date(member.expiresMs).toISOString(),
+    ...(session === undefined ? {} : { address: session.address }),
+    ...(rttMs === undefined ? {} : { rttMs: Math.round(rttMs * 100) / 100 }),
+    ...(member.serial === undefined ? {} : { serial: member.serial }),
+    ...(member.evidence === undefined ? {} : { evidence: member.evidence }),
+    ...(member.admittedBy === undefined
+      ? {}
+      : { registrar: state.store.keys.get(member.admittedBy)?.name ?? member.admittedBy }),
+  };
+}
+
+function strangerView(state: NodeState, node: NodeId, is: "pending" | "refused" | "revoked"): NodeView {
+  const publicKey = publicKeyOf(node);
+  return {
+    name: shortId(publicKey),
+    labels: {},
+    nodeId: node,
+    keyHash: keyHash(publicKey),
+    state: is,
+    site: "",
+    tenant: "",
+    roles: [],
+  };
+}
+
+/** What a person compares with the device's own screen. */
+function wordsOf(state: NodeState, node: NodeId): string[] {
+  return state.store.fleet === undefined ? [] : sixWords(state.store.fleet, publicKeyOf(node));
+}
+
+function linkView(session: Session): LinkView {
+  const rttMs = session.rttMs();
+  return {
+    name: session.name,
+    labels: {},
+    nodeId: session.nodeId,
+    site: session.site,
+    address: session.address,
+    direction: session.direction === "inbound" ? "in" : "out",
+    state: session.suspect() ? "suspect" : "up",
+    ...(rttMs === undefined ? {} : { rttMs: Math.round(rttMs * 100) / 100 }),
+  };
+}
+
+/** By name, node id, serial, or an unambiguous beginning of the node id or key hash. */
+function findNode(nodes: readonly NodeView[], text: string): NodeView | undefined {
+  const exact = nodes.find((node) => [node.name, node.nodeId, node.serial].includes(text));
+  if (exact !== undefined || text.length < 6) return exact;
+  const close = nodes.filter((node) => node.nodeId.startsWith(text) || node.keyHash.startsWith(text));
+  return close.length === 1 ? close[0] : undefined;
+}

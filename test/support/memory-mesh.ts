@@ -1,0 +1,125 @@
+import { type ByteStream, decodeCbor, encodeCbor, Fault, memoryStreamPair } from "#core";
+import type { NodeId } from "#identity";
+import type { Host, Session } from "#mesh";
+
+type Handler = Parameters<Host["handle"]>[1];
+type MessageHandler = Parameters<Host["onMessage"]>[1];
+type SessionListener = Parameters<Host["onSession"]>[0];
+
+/** Neighbours in one process: the part of `Host` that is above connections, without sockets. Messages pass through CBOR, as on the wire. */
+export class MemoryHost implements Host {
+  readonly nodeId: NodeId;
+  readonly site: string;
+  readonly #sessions = new Map<NodeId, MemorySession>();
+  readonly #handlers = new Map<string, Handler>();
+  readonly #messages = new Map<string, MessageHandler>();
+  readonly #listeners = new Set<SessionListener>();
+  /** Reasons given to `disconnect`, by peer. */
+  readonly disconnected = new Map<NodeId, string>();
+
+  constructor(nodeId: NodeId, site = "one") {
+    this.nodeId = nodeId;
+    this.site = site;
+  }
+
+  /** Makes two hosts neighbours. */
+  static link(a: MemoryHost, b: MemoryHost): void {
+    a.#sessions.set(b.nodeId, new MemorySession(a, b));
+    b.#sessions.set(a.nodeId, new MemorySession(b, a));
+    a.#tell(b.nodeId, "up");
+    b.#tell(a.nodeId, "up");
+  }
+
+  session(peer: NodeId): Session | undefined {
+    return this.#sessions.get(peer);
+  }
+  sessions(): Session[] {
+    return [...this.#sessions.values()];
+  }
+  onSession(listener: SessionListener): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  async open(peer: NodeId, protocol: string): Promise<ByteStream> {
+    const session = this.#sessions.get(peer);
+    if (session === undefined) throw new Fault("mesh.not-connected", `no session with ${peer}`, { exit: "offline" });
+    const [ours, theirs] = memoryStreamPair();
+    const handler = session.peer.#handlers.get(protocol);
+    if (handler === undefined) throw new Fault("mesh.no-protocol", `${peer} does not open ${protocol}`);
+    handler(theirs, session.peer.#sessions.get(this.nodeId) as Session);
+    return ours;
+  }
+
+  handle(protocol: string, handler: Handler): void {
+    this.#handlers.set(protocol, handler);
+  }
+  onMessage(kind: string, handler: MessageHandler): void {
+    this.#messages.set(kind, handler);
+  }
+
+  disconnect(peer: NodeId, reason: string): void {
+    const session = this.#sessions.get(peer);
+    if (session === undefined) return;
+    this.disconnected.set(peer, reason);
+    this.#sessions.delete(peer);
+    session.peer.#sessions.delete(this.nodeId);
+    this.#tell(peer, "down", session);
+    session.peer.#tell(this.nodeId, "down", session);
+  }
+
+  /** Delivers one message as it came over the wire. */
+  receive(from: NodeId, kind: string, body: Uint8Array): void {
+    const session = this.#sessions.get(from);
+    if (session !== undefined) this.#messages.get(kind)?.(session, decodeCbor(body, 1e6));
+  }
+
+  addresses(): string[] {
+    return [];
+  }
+  connect(): Promise<Session> {
+    return Promise.reject(new Fault("mesh.dial", "memory hosts are linked by the test"));
+  }
+  connectStranger(): ReturnType<Host["connectStranger"]> {
+    return Promise.reject(new Fault("mesh.dial", "memory hosts are linked by the test"));
+  }
+  handleStranger(): void {}
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const peer of this.#sessions.keys()) this.disconnect(peer, "stopped");
+  }
+
+  #tell(peer: NodeId, event: "up" | "down", session = this.#sessions.get(peer)): void {
+    for (const listener of this.#listeners) listener(session as Session, event);
+  }
+}
+
+class MemorySession implements Session {
+  readonly nodeId: NodeId;
+  readonly site: string;
+  readonly name: string;
+  readonly address = "/memory";
+  readonly addresses: readonly string[] = [];
+  readonly direction = "outbound";
+  readonly peer: MemoryHost;
+  readonly #self: NodeId;
+
+  constructor(self: MemoryHost, peer: MemoryHost) {
+    this.peer = peer;
+    this.nodeId = peer.nodeId;
+    this.name = peer.nodeId.slice(-6);
+    this.site = peer.site;
+    this.#self = self.nodeId;
+  }
+
+  rttMs(): number | undefined {
+    return undefined;
+  }
+  suspect(): boolean {
+    return false;
+  }
+  send(kind: string, body: unknown): boolean {
+    const bytes = encodeCbor(body);
+    setImmediate(() => this.peer.receive(this.#self, kind, bytes));
+    return true;
+  }
+}
