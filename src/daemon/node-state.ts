@@ -20,8 +20,17 @@ export type NodeState = {
   waiting: WaitingList;
   /** Trusted Unix time in milliseconds. */
   trustedMs: () => number;
+  /** Monotonic milliseconds when this process opened the directory. */
+  startedMs: number;
   /** Version of this program. */
   version: string;
+};
+
+/** Where a node stands on its way into the fleet, and what stands in its way. */
+export type JoinStatus = {
+  state: "no-fleet" | "forming" | "joining" | "pending" | "refused" | "member" | "registrar";
+  /** Cause and next command, in words for the person at the device. */
+  problem?: { code: string; reason: string; next: string };
 };
 
 /** The fleet id in hex. Throws Fault `daemon.no-fleet` (exit `conflict`) when this node belongs to none. */

@@ -1,0 +1,192 @@
+import { statfs } from "node:fs/promises";
+import type { Finding, Handlers, Status } from "#api";
+import { keyHash, sixWords } from "#identity";
+import type { Host } from "#mesh";
+import { type JoinStatus, type NodeState, nodeName } from "../node-state.ts";
+
+/** Free space below which `doctor` speaks up, as a share of the disk. */
+const LOW_SPACE_RATIO = 0.05;
+/** A member document that ends sooner than this was not renewed in time: renewal is tried from two thirds of its life on. */
+const RENEWAL_LATE_RATIO = 0.8;
+
+export type StatusDeps = {
+  host: Host | undefined;
+  join: () => JoinStatus;
+  /** Bytes in the artifact store and artifacts that are whole in it. */
+  usage: () => Promise<{ usedBytes: number; artifacts: number }>;
+};
+
+/** What this node says about itself. */
+export function statusHandlers(state: NodeState, deps: StatusDeps): Pick<Handlers, "status" | "identity" | "doctor"> {
+  return {
+    status: () => nodeStatus(state, deps),
+    identity: async () => {
+      const { key } = state.data;
+      const { fleet } = state.store;
+      const serial = state.settings.get("serial");
+      return {
+        name: nodeName(state),
+        node: key.nodeId,
+        peerId: key.nodeId,
+        publicKey: Buffer.from(key.key.publicKey).toString("base64"),
+        keyHash: keyHash(key.key.publicKey),
+        ...(serial === undefined ? {} : { serial }),
+        ...(fleet === undefined ? {} : { fleet, words: sixWords(fleet, key.key.publicKey) }),
+      };
+    },
+    doctor: async () => ({ findings: await examine(state, deps) }),
+  };
+}
+
+async function nodeStatus(state: NodeState, { host, join, usage }: StatusDeps): Promise<Status> {
+  const { store, members, data, settings } = state;
+  const { charter } = store;
+  const joined = join();
+  const own = members.of(data.key.nodeId);
+  const disk = await diskOf(data.path);
+  const documents = [...store.all()].length;
+  return {
+    name: nodeName(state),
+    nodeId: data.key.nodeId,
+    site: own?.site ?? settings.get("site") ?? "",
+    ...(store.fleet === undefined ? {} : { fleet: store.fleet }),
+    ...(charter === undefined ? {} : { fleetName: charter.body.metadata.name }),
+    state: joined.state,
+    offline: host === undefined,
+    ...(joined.problem === undefined ? {} : { join: joined.problem }),
+    version: state.version,
+    pid: process.pid,
+    uptimeSeconds: Math.round((state.clock.nowMs() - state.startedMs) / 1_000),
+    data: data.path,
+    addresses: host?.addresses() ?? [],
+    links: host?.sessions().length ?? 0,
+    nodes: members.all().length,
+    documents: { count: documents, digest: Buffer.from(store.digest()).toString("hex") },
+    charterVersion: charter?.body.version ?? 0,
+    ...(own === undefined ? {} : { memberExpires: new Date(own.expiresMs).toISOString() }),
+    store: { ...(await usage()), freeBytes: disk.freeBytes },
+    warnings: settings.get("demo") === undefined ? [] : [DEMO_WARNING],
+  };
+}
+
+const DEMO_WARNING =
+  "This is a demo fleet: all its keys lie unsealed on one machine. Do not put anything of value in it.";
+
+/** Looks at everything that commonly goes wrong; each finding names the cause and the next command. */
+async function examine(state: NodeState, deps: StatusDeps): Promise<Finding[]> {
+  return [
+    ...examineFleet(state, deps),
+    ...examineMembership(state, deps),
+    ...examineNetwork(deps),
+    examineClock(state),
+    await examineDisk(state),
+  ];
+}
+
+function examineFleet(state: NodeState, { join }: StatusDeps): Finding[] {
+  const findings: Finding[] = [];
+  if (state.settings.get("demo") !== undefined) {
+    findings.push({
+      level: "warn",
+      subject: "keys",
+      cause: DEMO_WARNING,
+      next: "portolan fleet create NAME --owner a.pub --owner b.pub --owner c.pub --threshold 2",
+    });
+  }
+  const { state: is } = join();
+  if (is === "no-fleet") {
+    findings.push({
+      level: "error",
+      subject: "fleet",
+      cause: "This node belongs to no fleet.",
+      next: "portolan up --token TOKEN",
+    });
+  } else if (is === "forming") {
+    findings.push({
+      level: "error",
+      subject: "fleet",
+      cause: "The fleet's charter or this node's Registrar document lacks signatures.",
+      next: "portolan get pending",
+    });
+  } else {
+    findings.push({
+      level: "ok",
+      subject: "fleet",
+      cause: `Belongs to fleet ${state.store.charter?.body.metadata.name ?? ""}.`,
+    });
+  }
+  return findings;
+}
+
+function examineMembership(state: NodeState, { join }: StatusDeps): Finding[] {
+  const joined = join();
+  if (joined.problem !== undefined) {
+    const { code, reason, next } = joined.problem;
+    return [
+      { level: joined.state === "pending" ? "warn" : "error", subject: "joining", cause: `${reason} (${code})`, next },
+    ];
+  }
+  const own = state.members.of(state.data.key.nodeId);
+  if (own === undefined) return [];
+  const leftMs = own.expiresMs - state.trustedMs();
+  const bornMs = Date.parse(own.document.body.notBefore);
+  if (!own.registrar && leftMs < (own.expiresMs - bornMs) * (1 - RENEWAL_LATE_RATIO)) {
+    const cause = `The membership ends at ${new Date(own.expiresMs).toISOString()} and was not renewed: no registrar answers.`;
+    return [{ level: "warn", subject: "membership", cause, next: "portolan get links" }];
+  }
+  return [{ level: "ok", subject: "membership", cause: `Admitted as ${own.name} in site ${own.site}.` }];
+}
+
+function examineNetwork({ host, join }: StatusDeps): Finding[] {
+  if (host === undefined) {
+    return [{ level: "warn", subject: "daemon", cause: "No daemon runs on this data directory.", next: "portolan up" }];
+  }
+  const links = host.sessions();
+  const suspects = links.filter((link) => link.suspect()).length;
+  const findings: Finding[] = [
+    host.addresses().length === 0
+      ? {
+          level: "warn",
+          subject: "listen",
+          cause: "This node accepts no connections.",
+          next: "portolan up --listen /ip4/0.0.0.0/tcp/4001/tls",
+        }
+      : { level: "ok", subject: "listen", cause: `Reachable at ${host.addresses().join(", ")}.` },
+  ];
+  if (links.length === 0 && join().state === "member") {
+    findings.push({
+      level: "error",
+      subject: "links",
+      cause: "No neighbour is connected.",
+      next: "portolan get nodes -o wide",
+    });
+  } else {
+    const cause = `${links.length} neighbours, ${suspects} of them silent just now.`;
+    findings.push({ level: suspects > links.length / 2 ? "warn" : "ok", subject: "links", cause });
+  }
+  return findings;
+}
+
+/** The clock of a machine that lost its battery is years off; a beacon or a document tells. */
+function examineClock(state: NodeState): Finding {
+  const aheadMs = state.clock.wallMs() - state.trustedMs();
+  if (Math.abs(aheadMs) < 5 * 60_000)
+    return { level: "ok", subject: "clock", cause: "The clock agrees with the fleet's time." };
+  const minutes = Math.round(Math.abs(aheadMs) / 60_000);
+  const cause = `This machine's clock is ${minutes} minutes ${aheadMs > 0 ? "ahead of" : "behind"} the fleet's time.`;
+  return { level: "warn", subject: "clock", cause, next: "timedatectl set-ntp true" };
+}
+
+async function examineDisk(state: NodeState): Promise<Finding> {
+  const { freeBytes, sizeBytes } = await diskOf(state.data.path);
+  const gib = (freeBytes / 2 ** 30).toFixed(1);
+  if (freeBytes > sizeBytes * LOW_SPACE_RATIO)
+    return { level: "ok", subject: "disk", cause: `${gib} GiB free for the store.` };
+  const cause = `Only ${gib} GiB are free where the store is: fetches will fail.`;
+  return { level: "warn", subject: "disk", cause, next: "portolan get artifacts" };
+}
+
+async function diskOf(path: string): Promise<{ freeBytes: number; sizeBytes: number }> {
+  const { bavail, blocks, bsize } = await statfs(path);
+  return { freeBytes: bavail * bsize, sizeBytes: blocks * bsize };
+}
