@@ -1,0 +1,31 @@
+import { type Cipheriv, createCipheriv } from "node:crypto";
+import type { Clock } from "#core";
+
+const AES = "TLS_AES_128_GCM_SHA256";
+const CHACHA = "TLS_CHACHA20_POLY1305_SHA256";
+/** 512 KiB each take 0.3 ms with AES instructions and 3 ms without, so noise cannot turn the answer round. */
+const SAMPLE_BYTES = 512 * 1024;
+
+const NONCE = Buffer.alloc(12);
+const TAG = { authTagLength: 16 };
+
+/**
+ * The TLS 1.3 cipher suites, the one that this machine is faster at first. Measured rather than read from CPU flags, so
+ * that it is right on every architecture and follows what OpenSSL really uses. The first run of each warms it up.
+ */
+export function cipherOrder(clock: Clock): string {
+  const aesMs = Math.min(
+    ...[1, 2, 3].map(() => sealMs(clock, createCipheriv("aes-128-gcm", Buffer.alloc(16), NONCE, TAG))),
+  );
+  const chachaMs = Math.min(
+    ...[1, 2, 3].map(() => sealMs(clock, createCipheriv("chacha20-poly1305", Buffer.alloc(32), NONCE, TAG))),
+  );
+  return aesMs <= chachaMs ? `${AES}:${CHACHA}` : `${CHACHA}:${AES}`;
+}
+
+function sealMs(clock: Clock, cipher: Cipheriv): number {
+  const sample = Buffer.alloc(SAMPLE_BYTES);
+  const startMs = clock.nowMs();
+  cipher.update(sample);
+  return clock.nowMs() - startMs;
+}

@@ -1,0 +1,241 @@
+import type { Connection, Stream } from "@libp2p/interface";
+import { type Clock, errorMessage, Fault, type Log, withDeadline } from "#core";
+import type { NodeId } from "#identity";
+import { type GateVerdict, HELLO_PROTOCOL, type HelloHooks, type SessionLine, startHello } from "./hello-exchange.ts";
+import { Libp2pByteStream } from "./libp2p-byte-stream.ts";
+import type { GuardedYamux, MuxGuard, StrangerLimits } from "./mux-guard.ts";
+import { type Link, LiveSession, preferredLink } from "./session.ts";
+
+/** From a connection to an accepted hello, or to a join stream. */
+export const HELLO_TIMEOUT_MS = 3_000;
+/** What who dials us may send before it is accepted. A hello with a member document takes about 3 KiB. */
+export const STRANGER_LIMITS: StrangerLimits = { maxBytes: 64 * 1024, maxStreams: 2 };
+/** What whom we dialled may send before we accept it: a join's answer carries the charter chain. */
+const DIALLED_LIMITS: StrangerLimits = { maxBytes: 2 * 1024 * 1024, maxStreams: 2 };
+/** How long a refused or retired connection may take to close in good order. */
+const CLOSE_TIMEOUT_MS = 1_000;
+/** A link that lost against another one of the same peer waits this long for its streams, looking this often. */
+const RETIRE_TIMEOUT_MS = 60_000;
+const RETIRE_LOOK_MS = 1_000;
+
+/** The policy of who may be a neighbour; the daemon plugs it in. */
+export interface Gate {
+  /** What we say in the hello: member document, versions, digest. */
+  offer(): Record<string, unknown>;
+  /** Judges what a peer said, with the node id that its connection proved. Must not wait. */
+  judge(peer: NodeId, hello: unknown): GateVerdict;
+}
+
+export type GatekeeperDeps = {
+  clock: Clock;
+  log: Log;
+  self: NodeId;
+  boot: Uint8Array;
+  gate: Gate;
+  muxers: GuardedYamux;
+  addresses: () => string[];
+  /** Gives back a stranger's place; called when it becomes a member. */
+  releaseStranger: (connection: Connection) => void;
+  message: (session: LiveSession, kind: string, body: unknown) => void;
+  changed: (session: LiveSession, event: "up" | "down", reason?: string) => void;
+};
+
+type Guest = { guard: MuxGuard; deadline: AbortController; saidHello: boolean; link: Link | undefined };
+
+/** Lets connections in: no handler of ours runs for one that has not passed the hello. Keeps one session per peer. */
+export class Gatekeeper {
+  readonly #deps: GatekeeperDeps;
+  readonly #guests = new Map<Connection, Guest>();
+  readonly #sessions = new Map<NodeId, LiveSession>();
+
+  constructor(deps: GatekeeperDeps) {
+    this.#deps = deps;
+  }
+
+  get sessions(): ReadonlyMap<NodeId, LiveSession> {
+    return this.#sessions;
+  }
+
+  /** Connections that are open, accepted or not. */
+  get connections(): number {
+    return this.#guests.size;
+  }
+
+  /** The session that this connection belongs to, once it is accepted. */
+  sessionOf(connection: Connection): LiveSession | undefined {
+    const link = this.#guests.get(connection)?.link;
+    return link === undefined ? undefined : this.#sessions.get(connection.remotePeer.toString());
+  }
+
+  /** A new connection, in either direction. */
+  opened(connection: Connection): void {
+    const guard = this.#deps.muxers.guardOf(connection);
+    if (guard === undefined)
+      return abortConnection(connection, new Fault("mesh.unguarded", "the connection has no guard"));
+    const guest: Guest = { guard, deadline: new AbortController(), saidHello: false, link: undefined };
+    this.#guests.set(connection, guest);
+    if (connection.direction === "outbound") guard.limit(DIALLED_LIMITS);
+    else this.#expel(connection, guest, HELLO_TIMEOUT_MS);
+  }
+
+  closed(connection: Connection, error?: Error): void {
+    const guest = this.#guests.get(connection);
+    this.#guests.delete(connection);
+    guest?.deadline.abort();
+    if (guest?.link !== undefined) this.#linkEnded(connection, guest.link, error);
+  }
+
+  /** Gives a stranger more time, because it speaks a protocol that strangers may. `false`: it may not. */
+  allowStranger(connection: Connection, timeoutMs: number): boolean {
+    const guest = this.#guests.get(connection);
+    if (guest === undefined || guest.saidHello) return false;
+    guest.deadline.abort();
+    guest.deadline = new AbortController();
+    this.#expel(connection, guest, timeoutMs);
+    return true;
+  }
+
+  /** The peer opened a hello stream. */
+  acceptHello(stream: Stream, connection: Connection): void {
+    const guest = this.#guests.get(connection);
+    if (guest === undefined || guest.saidHello || connection.direction !== "inbound") {
+      stream.abort(new Fault("mesh.hello", "one hello per connection, and by its dialler", { exit: "invalid" }));
+      return;
+    }
+    guest.saidHello = true;
+    this.#exchange(stream, connection, guest, "acceptor", () => undefined);
+  }
+
+  /** Says hello on a connection that we dialled. Throws Fault `mesh.refused`, `mesh.peer-refused`, `mesh.hello-ended` or `core.deadline`. */
+  async greet(connection: Connection, signal: AbortSignal): Promise<LiveSession> {
+    const guest = this.#guests.get(connection);
+    if (guest === undefined) throw new Fault("mesh.closed", "the peer closed the connection", { exit: "offline" });
+    guest.saidHello = true;
+    const hello = async (inner: AbortSignal): Promise<LiveSession> => {
+      const stream = await connection.newStream([HELLO_PROTOCOL], { signal: inner });
+      return new Promise((resolve, reject) => {
+        inner.addEventListener("abort", () => reject(inner.reason), { once: true });
+        this.#exchange(stream, connection, guest, "dialler", (outcome) =>
+          outcome instanceof LiveSession ? resolve(outcome) : reject(outcome),
+        );
+      });
+    };
+    try {
+      return await withDeadline(this.#deps.clock, HELLO_TIMEOUT_MS, "the hello", hello, signal);
+    } catch (error) {
+      this.close(connection);
+      throw error;
+    }
+  }
+
+  /** Ends every connection of the peer at once, accepted or not. */
+  disconnect(peer: NodeId, reason: string): void {
+    const fault = new Fault("mesh.disconnected", reason);
+    for (const connection of this.#guests.keys()) {
+      if (connection.remotePeer.toString() === peer) abortConnection(connection, fault);
+    }
+  }
+
+  /** Closes in good order, and by force if that takes long. */
+  close(connection: Connection): void {
+    withDeadline(this.#deps.clock, CLOSE_TIMEOUT_MS, "closing", (signal) => connection.close({ signal })).catch(
+      (error: Error) => abortConnection(connection, error),
+    );
+  }
+
+  #expel(connection: Connection, guest: Guest, timeoutMs: number): void {
+    this.#deps.clock.sleep(timeoutMs, guest.deadline.signal).then(
+      () =>
+        abortConnection(
+          connection,
+          new Fault("mesh.hello-late", `no hello within ${timeoutMs} ms`, { exit: "timeout" }),
+        ),
+      () => undefined, // accepted, or gone
+    );
+  }
+
+  #exchange(
+    stream: Stream,
+    connection: Connection,
+    guest: Guest,
+    role: "dialler" | "acceptor",
+    done: (outcome: LiveSession | Fault) => void,
+  ): void {
+    const { gate, boot, addresses, log } = this.#deps;
+    const peer = connection.remotePeer.toString();
+    const bytes = new Libp2pByteStream(stream);
+    const hooks: HelloHooks = {
+      self: () => ({ boot, addresses: addresses(), offer: gate.offer() }),
+      judge: (offer) => gate.judge(peer, offer),
+      accepted: (greeting) => {
+        guest.guard.limit(undefined);
+        guest.deadline.abort();
+        guest.link = { connection, stream: bytes, guard: guest.guard, greeting };
+        this.#deps.releaseStranger(connection);
+        const session = this.#adopt(peer, guest.link);
+        done(session);
+        return this.#line(session, connection);
+      },
+      failed: (fault) => {
+        log.info("hello failed", { peer, code: fault.code, reason: fault.message });
+        done(fault);
+        if (role === "acceptor") this.close(connection);
+      },
+    };
+    startHello(bytes, role, hooks);
+  }
+
+  #line(session: LiveSession, connection: Connection): SessionLine {
+    return {
+      message: (kind, body) => {
+        if (!session.receive(kind, body)) this.#deps.message(session, kind, body);
+      },
+      ended: (error) => abortConnection(connection, error ?? new Fault("mesh.closed", "the peer ended the session")),
+    };
+  }
+
+  #adopt(peer: NodeId, link: Link): LiveSession {
+    const current = this.#sessions.get(peer);
+    if (current === undefined) {
+      const session = new LiveSession(this.#deps.clock, peer, link);
+      this.#sessions.set(peer, session);
+      this.#deps.changed(session, "up");
+      return session;
+    }
+    const old = current.link;
+    const kept = preferredLink(this.#deps.self, peer, old, link);
+    if (kept === link) current.move(link);
+    this.#retire(kept === link ? old : link).catch(() => undefined);
+    return current;
+  }
+
+  async #retire({ connection }: Link): Promise<void> {
+    const { clock } = this.#deps;
+    const untilMs = clock.nowMs() + RETIRE_TIMEOUT_MS;
+    do await clock.sleep(RETIRE_LOOK_MS);
+    while (connection.status === "open" && connection.streams.length > 1 && clock.nowMs() < untilMs);
+    this.close(connection);
+  }
+
+  #linkEnded(connection: Connection, link: Link, error?: Error): void {
+    const peer = connection.remotePeer.toString();
+    const session = this.#sessions.get(peer);
+    if (session === undefined || session.link !== link) return;
+    const other = [...this.#guests.values()].find(
+      (guest) => guest.link !== undefined && guest.link.connection.remotePeer.toString() === peer,
+    )?.link;
+    if (other !== undefined) return session.move(other);
+    this.#sessions.delete(peer);
+    session.end();
+    this.#deps.changed(session, "down", error === undefined ? "the peer closed the connection" : errorMessage(error));
+  }
+}
+
+/** Ends a connection now, whatever state it is in. yamux says goodbye first, and throws if its socket is gone by then. */
+export function abortConnection(connection: Connection, error: Error): void {
+  try {
+    connection.abort(error);
+  } catch {
+    // gone already
+  }
+}

@@ -1,0 +1,286 @@
+import type { Connection, Stream } from "@libp2p/interface";
+import { type ByteStream, type Clock, errorMessage, Fault, type Log, type Random, withDeadline } from "#core";
+import type { NodeId } from "#identity";
+import { parseAddress, parseNetworks } from "./address.ts";
+import { type Gate, Gatekeeper } from "./gatekeeper.ts";
+import { HELLO_PROTOCOL } from "./hello-exchange.ts";
+import { Libp2pByteStream } from "./libp2p-byte-stream.ts";
+import { createNode, type Libp2pNode } from "./libp2p-node.ts";
+import type { LiveSession, Session } from "./session.ts";
+import { watchSessions } from "./session-watch.ts";
+
+export type { Session } from "./session.ts";
+
+export type HostDeps = {
+  clock: Clock;
+  random: Random;
+  log: Log;
+  /** The 32-byte seed of the node's Ed25519 key. */
+  seed: Uint8Array;
+  gate: Gate;
+};
+
+export type HostOptions = {
+  /** Where to listen: `/ip4/0.0.0.0/tcp/7433/tls`; port 0 takes a free one. Empty: this node only dials. */
+  listen: readonly string[];
+  /** Addresses to announce instead of what was found at the sockets; for a node behind a port forward. Without a node id. */
+  announce?: readonly string[];
+  /** Networks that are dialled directly even with a proxy, such as `10.1.0.0/16`. */
+  lan?: readonly string[];
+  /** `http://host:port` of an HTTP CONNECT proxy for everything outside `lan`. */
+  proxy?: string;
+};
+
+/** A peer that has not said hello. Its node id is proved, nothing else. */
+export type Stranger = { nodeId: NodeId; address: string };
+
+export type StrangerHandlerLimits = {
+  /** Streams of this protocol that strangers may have open at a time, in all. */
+  maxStreams: number;
+  /** How long a stranger's connection may live once it has opened one. */
+  timeoutMs: number;
+};
+
+/** A connection on which no hello is said. */
+export type StrangerConnection = {
+  nodeId: NodeId;
+  address: string;
+  open(protocol: string, signal: AbortSignal): Promise<ByteStream>;
+  close(): void;
+};
+
+type SessionListener = (session: Session, event: "up" | "down", reason?: string) => void;
+type MessageHandler = (session: Session, body: unknown) => void;
+
+/** Negotiating a protocol on a live connection. */
+const OPEN_TIMEOUT_MS = 10_000;
+/** Streams of one protocol on one connection; a swarm keeps a few, look-ups come in bursts. */
+const MAX_PROTOCOL_STREAMS = 256;
+const STREAM_LIMITS = { maxInboundStreams: MAX_PROTOCOL_STREAMS, maxOutboundStreams: MAX_PROTOCOL_STREAMS };
+
+/** The node's end of the mesh: it knows connections and neighbours, not what is said over them. */
+export interface Host extends AsyncDisposable {
+  readonly nodeId: NodeId;
+  /** Where this node can be reached: `/ip4/A/tcp/P/tls/p2p/ID`. */
+  addresses(): string[];
+  /**
+   * Dials one peer at any of its addresses and says hello; gives back the live session if there is one.
+   *
+   * Throws Fault `mesh.dial`, `mesh.proxy`, `mesh.tls`, `mesh.certificate`, `mesh.wrong-peer`, `mesh.refused` (by the
+   * peer; `details.code` says why), `mesh.peer-refused` (by our gate), `mesh.hello-ended` or `core.deadline`.
+   */
+  connect(addresses: readonly string[], signal: AbortSignal): Promise<Session>;
+  session(peer: NodeId): Session | undefined;
+  sessions(): Session[];
+  /** Tells of neighbours that come and go. Returns how to stop. */
+  onSession(listener: SessionListener): () => void;
+  /** Opens a stream to a neighbour. Throws Fault `mesh.not-connected`, `mesh.no-protocol` or `core.deadline`. */
+  open(peer: NodeId, protocol: string, signal: AbortSignal): Promise<ByteStream>;
+  /** Serves a protocol to neighbours. */
+  handle(protocol: string, handler: (stream: ByteStream, peer: Session) => void): void;
+  /** Serves a protocol to those who have not said hello. For joining only. */
+  handleStranger(
+    protocol: string,
+    handler: (stream: ByteStream, peer: Stranger) => void,
+    limits: Readonly<StrangerHandlerLimits>,
+  ): void;
+  /** Connects without a hello, for joining only. The caller closes it. Throws like `connect`. */
+  connectStranger(addresses: readonly string[], signal: AbortSignal): Promise<StrangerConnection>;
+  /** Ends all connections with the peer now. It may come back if the gate lets it. */
+  disconnect(peer: NodeId, reason: string): void;
+  /** Hears messages of a kind that sessions send. One handler per kind. */
+  onMessage(kind: string, handler: MessageHandler): void;
+}
+
+/** Starts listening and lets neighbours in through the gate. Throws Fault `mesh.address`, `mesh.cidr` or `mesh.listen`. */
+export async function startHost(deps: HostDeps, options: Readonly<HostOptions>): Promise<Host> {
+  for (const address of options.listen) parseAddress(address);
+  const route = { isLan: parseNetworks(options.lan ?? []), proxy: options.proxy };
+  const node = await createNode(deps, { listen: options.listen, route });
+  const host = new Libp2pHost(deps, node, options.announce);
+  await host.start();
+  return host;
+}
+
+class Libp2pHost implements Host {
+  readonly nodeId: NodeId;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #node: Libp2pNode;
+  readonly #keeper: Gatekeeper;
+  readonly #announce: readonly string[] | undefined;
+  readonly #listeners = new Set<SessionListener>();
+  readonly #messages = new Map<string, MessageHandler>();
+  readonly #connecting = new Map<NodeId, Promise<Session>>();
+  readonly #stop = new AbortController();
+
+  constructor(deps: HostDeps, node: Libp2pNode, announce: readonly string[] | undefined) {
+    this.#clock = deps.clock;
+    this.#log = deps.log;
+    this.#node = node;
+    this.#announce = announce;
+    this.nodeId = node.libp2p.peerId.toString();
+    this.#keeper = new Gatekeeper({
+      clock: deps.clock,
+      log: deps.log,
+      self: this.nodeId,
+      boot: deps.random.bytes(16),
+      gate: deps.gate,
+      muxers: node.muxers,
+      addresses: () => this.addresses(),
+      releaseStranger: node.releaseStranger,
+      message: (session, kind, body) => this.#message(session, kind, body),
+      changed: (session, event, reason) => this.#changed(session, event, reason),
+    });
+  }
+
+  async start(): Promise<void> {
+    const { libp2p } = this.#node;
+    libp2p.addEventListener("connection:open", ({ detail }) => this.#keeper.opened(detail));
+    libp2p.addEventListener("connection:close", ({ detail }) => this.#closed(detail));
+    this.#serve(HELLO_PROTOCOL, (stream, connection) => this.#keeper.acceptHello(stream, connection));
+    await libp2p.start();
+    watchSessions(this.#clock, this.#keeper, this.#stop.signal);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort(new Fault("mesh.stopped", "the host is stopped"));
+    await this.#node.libp2p.stop();
+  }
+
+  addresses(): string[] {
+    if (this.#announce !== undefined) return this.#announce.map((address) => `${address}/p2p/${this.nodeId}`);
+    return this.#node.libp2p.getMultiaddrs().map((address) => address.toString());
+  }
+
+  async connect(addresses: readonly string[], signal: AbortSignal): Promise<Session> {
+    const [first] = addresses;
+    const peer = first === undefined ? undefined : parseAddress(first).nodeId;
+    if (peer === undefined) return this.#connect(addresses, signal);
+    const live = this.#keeper.sessions.get(peer) ?? this.#connecting.get(peer);
+    if (live !== undefined) return live;
+    const connecting = this.#connect(addresses, signal).finally(() => this.#connecting.delete(peer));
+    this.#connecting.set(peer, connecting);
+    return connecting;
+  }
+
+  session(peer: NodeId): Session | undefined {
+    return this.#keeper.sessions.get(peer);
+  }
+
+  sessions(): Session[] {
+    return [...this.#keeper.sessions.values()];
+  }
+
+  onSession(listener: SessionListener): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  open(peer: NodeId, protocol: string, signal: AbortSignal): Promise<ByteStream> {
+    const session = this.#keeper.sessions.get(peer);
+    if (session === undefined) {
+      return Promise.reject(new Fault("mesh.not-connected", `no connection to ${peer}`, { exit: "offline" }));
+    }
+    return this.#open(session.link.connection, protocol, signal);
+  }
+
+  handle(protocol: string, handler: (stream: ByteStream, peer: Session) => void): void {
+    this.#serve(protocol, (stream, connection) => {
+      const session = this.#keeper.sessionOf(connection);
+      if (session === undefined) stream.abort(new Fault("mesh.not-accepted", "say hello first", { exit: "denied" }));
+      else handler(new Libp2pByteStream(stream), session);
+    });
+  }
+
+  handleStranger(
+    protocol: string,
+    handler: (stream: ByteStream, peer: Stranger) => void,
+    limits: Readonly<StrangerHandlerLimits>,
+  ): void {
+    let open = 0;
+    this.#serve(protocol, (stream, connection) => {
+      const member = this.#keeper.sessionOf(connection) !== undefined;
+      if (open >= limits.maxStreams || !(member || this.#keeper.allowStranger(connection, limits.timeoutMs))) {
+        stream.abort(new Fault("mesh.strangers", "too many strangers are joining", { exit: "denied" }));
+        return;
+      }
+      open += 1;
+      stream.addEventListener("close", () => {
+        open -= 1;
+      });
+      const { remotePeer, remoteAddr } = connection;
+      handler(new Libp2pByteStream(stream), { nodeId: remotePeer.toString(), address: remoteAddr.toString() });
+    });
+  }
+
+  async connectStranger(addresses: readonly string[], signal: AbortSignal): Promise<StrangerConnection> {
+    const connection = await this.#node.dial(addresses, signal);
+    return {
+      nodeId: connection.remotePeer.toString(),
+      address: connection.remoteAddr.toString(),
+      open: (protocol, inner) => this.#open(connection, protocol, inner),
+      close: () => this.#keeper.close(connection),
+    };
+  }
+
+  disconnect(peer: NodeId, reason: string): void {
+    this.#keeper.disconnect(peer, reason);
+  }
+
+  onMessage(kind: string, handler: MessageHandler): void {
+    this.#messages.set(kind, handler);
+  }
+
+  async #connect(addresses: readonly string[], signal: AbortSignal): Promise<Session> {
+    const connection = await this.#node.dial(addresses, signal);
+    return this.#keeper.greet(connection, signal);
+  }
+
+  async #open(connection: Connection, protocol: string, signal: AbortSignal): Promise<ByteStream> {
+    const negotiate = async (inner: AbortSignal): Promise<ByteStream> => {
+      try {
+        return new Libp2pByteStream(await connection.newStream([protocol], { signal: inner, ...STREAM_LIMITS }));
+      } catch (cause) {
+        const peer = connection.remotePeer.toString();
+        throw new Fault("mesh.no-protocol", `${peer} does not open ${protocol}: ${errorMessage(cause)}`, {
+          exit: "offline",
+          cause,
+        });
+      }
+    };
+    return withDeadline(this.#clock, OPEN_TIMEOUT_MS, `opening ${protocol}`, negotiate, signal);
+  }
+
+  /** A handler that throws, or a stream that ends under it, costs that stream and nothing else. */
+  #serve(protocol: string, handler: (stream: Stream, connection: Connection) => void): void {
+    this.#node.libp2p.handle(protocol, handler, STREAM_LIMITS).catch((error: Error) => {
+      this.#log.error("protocol not served", { protocol, reason: error.message });
+    });
+  }
+
+  #closed(connection: Connection): void {
+    this.#keeper.closed(connection);
+    const peer = connection.remotePeer;
+    if (this.session(peer.toString()) !== undefined) return;
+    // libp2p remembers everyone who ever connected; strangers must not fill its memory
+    this.#node.libp2p.peerStore.delete(peer).catch((error: Error) => {
+      this.#log.warn("peer not forgotten", { peer: peer.toString(), reason: error.message });
+    });
+  }
+
+  #message(session: LiveSession, kind: string, body: unknown): void {
+    const handler = this.#messages.get(kind);
+    if (handler === undefined) this.#log.debug("message of unknown kind", { peer: session.nodeId, kind });
+    else handler(session, body);
+  }
+
+  #changed(session: LiveSession, event: "up" | "down", reason?: string): void {
+    this.#log.info(event === "up" ? "neighbour up" : "neighbour down", {
+      peer: session.nodeId,
+      name: session.name,
+      reason,
+    });
+    for (const listener of this.#listeners) listener(session, event, reason);
+  }
+}

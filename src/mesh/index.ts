@@ -1,0 +1,15 @@
+export { formatAddress, parseAddress } from "./address.ts";
+export type { Gate } from "./gatekeeper.ts";
+export type { GateVerdict } from "./hello-exchange.ts";
+export {
+  type Host,
+  type HostDeps,
+  type HostOptions,
+  type Session,
+  type Stranger,
+  type StrangerConnection,
+  type StrangerHandlerLimits,
+  startHost,
+} from "./host.ts";
+export { Gossip, type Heard, MAX_STATEMENT_BYTES } from "./gossip.ts";
+export { DEFAULT_REPLICA, DOCUMENTS_PROTOCOL, type Replica, type ReplicaOptions, startReplica } from "./replica.ts";

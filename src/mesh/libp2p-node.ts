@@ -1,0 +1,147 @@
+import { noise } from "@chainsafe/libp2p-noise";
+import { generateKeyPairFromSeed } from "@libp2p/crypto/keys";
+import type { Connection, ComponentLogger, Upgrader } from "@libp2p/interface";
+import { multiaddr } from "@multiformats/multiaddr";
+import { createLibp2p, type Libp2p } from "libp2p";
+import { type Clock, Ed25519Key, errorMessage, Fault, type Random, withDeadline } from "#core";
+import { parseAddress } from "./address.ts";
+import { STRANGER_LIMITS } from "./gatekeeper.ts";
+import { GuardedYamux } from "./mux-guard.ts";
+import type { DialRoute } from "./socket-dial.ts";
+import { StrangerBudget } from "./stranger-budget.ts";
+import { createTlsContext } from "./tls-handshake.ts";
+import { SECURE_TIMEOUT_MS } from "./tls-listener.ts";
+import { TlsTransport } from "./tls-transport.ts";
+
+/** Connections in all. Our own budget for strangers and neighbours is far below; libp2p must not prune by its own rules. */
+const MAX_CONNECTIONS = 2_048;
+/** One address: TCP, TLS and yamux. */
+const DIAL_TIMEOUT_MS = 5_000;
+/** A further address of the same peer is tried beside the first after this long (RFC 8305 §5). */
+const DIAL_STAGGER_MS = 250;
+/** Addresses tried of one peer. */
+const MAX_DIALLED_ADDRESSES = 16;
+
+export type NodeDeps = { clock: Clock; random: Random; seed: Uint8Array };
+export type NodeOptions = { listen: readonly string[]; route: DialRoute };
+
+/** libp2p with our transport, and the few things of it that the host uses. */
+export type Libp2pNode = {
+  libp2p: Libp2p;
+  muxers: GuardedYamux;
+  budget: StrangerBudget;
+  /** Gives back the place that an inbound connection took among the strangers. */
+  releaseStranger: (connection: Connection) => void;
+  /** Dials the addresses of one peer, staggered; the first that is secured wins. */
+  dial: (addresses: readonly string[], signal: AbortSignal) => Promise<Connection>;
+};
+
+/** Builds the node, not yet started. */
+export async function createNode(deps: NodeDeps, options: NodeOptions): Promise<Libp2pNode> {
+  const { clock } = deps;
+  const muxers = new GuardedYamux(clock, STRANGER_LIMITS);
+  const budget = new StrangerBudget(clock);
+  const places = new Map<string, () => void>();
+  const tls = createTlsContext(new Ed25519Key(deps.seed), clock, deps.random);
+  let transport: TlsTransport | undefined;
+  let upgrader: Upgrader | undefined;
+  const makeTransport = (components: { logger: ComponentLogger; upgrader: Upgrader }): TlsTransport => {
+    upgrader = components.upgrader;
+    transport = new TlsTransport({
+      clock,
+      log: components.logger.forComponent("portolan:tls"),
+      tls,
+      muxerFactory: () => muxers,
+      budget,
+      route: options.route,
+      onStranger: (remoteAddr, release) => places.set(placeOf(remoteAddr.toString()), release),
+    });
+    return transport;
+  };
+  const libp2p = await createLibp2p({
+    start: false,
+    privateKey: await generateKeyPairFromSeed("Ed25519", deps.seed),
+    addresses: { listen: [...options.listen] },
+    transports: [makeTransport],
+    connectionEncrypters: [noise()],
+    streamMuxers: [() => muxers],
+    connectionMonitor: { enabled: false }, // the sessions' own probes say who is alive
+    connectionManager: {
+      maxConnections: MAX_CONNECTIONS,
+      maxIncomingPendingConnections: MAX_CONNECTIONS, // the budget for strangers is narrower
+      inboundConnectionThreshold: MAX_CONNECTIONS,
+      inboundUpgradeTimeout: SECURE_TIMEOUT_MS,
+      reconnectRetries: 0,
+    },
+  });
+  return {
+    libp2p,
+    muxers,
+    budget,
+    releaseStranger: (connection) => {
+      const place = placeOf(connection.remoteAddr.toString());
+      places.get(place)?.();
+      places.delete(place);
+    },
+    dial: (addresses, signal) =>
+      race(clock, addresses, signal, (address, inner) => {
+        if (transport === undefined || upgrader === undefined) throw new Fault("mesh.stopped", "the host is stopped");
+        return transport.dial(multiaddr(address), { signal: inner, upgrader });
+      }),
+  };
+}
+
+/** The socket's far end, `ip/port`: what a connection and its place among the strangers have in common. */
+function placeOf(address: string): string {
+  const [, , ip, , port] = address.split("/");
+  return `${ip}/${port}`;
+}
+
+async function race(
+  clock: Clock,
+  addresses: readonly string[],
+  signal: AbortSignal,
+  dial: (address: string, signal: AbortSignal) => Promise<Connection>,
+): Promise<Connection> {
+  const targets = addresses.slice(0, MAX_DIALLED_ADDRESSES).map(parseAddress);
+  const over = new AbortController();
+  const onAbort = (): void => over.abort(signal.reason);
+  signal.throwIfAborted();
+  signal.addEventListener("abort", onAbort, { once: true });
+  const attempts = targets.map(async ({ text }, index) => {
+    if (index > 0) await clock.sleep(DIAL_STAGGER_MS * index, over.signal);
+    const connection = await withDeadline(
+      clock,
+      DIAL_TIMEOUT_MS,
+      `dialling ${text}`,
+      (s) => dial(text, s),
+      over.signal,
+    );
+    if (over.signal.aborted) connection.abort(new Fault("mesh.superfluous", "another address was faster"));
+    over.abort();
+    return connection;
+  });
+  try {
+    return await Promise.any(attempts);
+  } catch (error) {
+    signal.throwIfAborted();
+    throw noAddress(addresses, error instanceof AggregateError ? (error.errors as unknown[]) : [error]);
+  } finally {
+    over.abort();
+    signal.removeEventListener("abort", onAbort);
+  }
+}
+
+/** What a person should hear of several failures: a wrong peer or a bad certificate says more than silence. */
+function noAddress(addresses: readonly string[], errors: unknown[]): Fault {
+  const faults = errors.filter((error) => error instanceof Fault);
+  const telling = faults.find((fault) => fault.code !== "mesh.dial" && fault.code !== "core.deadline");
+  if (telling !== undefined) return telling;
+  if (faults.length === 1 && faults[0] !== undefined) return faults[0];
+  const tried = errors.map(errorMessage).join("; ");
+  return new Fault("mesh.dial", addresses.length === 0 ? "no address to dial" : `no address answers: ${tried}`, {
+    exit: "offline",
+    fix: "Check that the node is up and that its port is open in the firewall.",
+    details: { addresses: addresses.join(" ") },
+  });
+}

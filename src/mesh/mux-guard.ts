@@ -1,0 +1,147 @@
+import { yamux } from "@chainsafe/libp2p-yamux";
+import type { Connection, MessageStream, StreamMuxer, StreamMuxerFactory } from "@libp2p/interface";
+import type { Uint8ArrayList } from "uint8arraylist";
+import { asError, type Clock, Fault } from "#core";
+
+/** The same on all nodes: at 100 ms round trip 4 MiB carry 335 Mbit/s; a paused stream of 4 MiB stays below its read limit. */
+export const INITIAL_WINDOW_BYTES = 1024 * 1024;
+export const MAX_WINDOW_BYTES = 4 * 1024 * 1024;
+const MAX_READ_BUFFER_BYTES = 9 * 1024 * 1024;
+/** A writer that does not wait for `drained` loses its stream here, not the process its memory. */
+const MAX_WRITE_BUFFER_BYTES = 16 * 1024 * 1024;
+/** Streams per connection and direction; above the sum of what our protocols open. */
+export const MAX_STREAMS = 1_000;
+
+/** What a peer may use of us before the hello has accepted it (docs/spec/hello.md). */
+export type StrangerLimits = { maxBytes: number; maxStreams: number };
+
+// yamux frame header (hashicorp/yamux spec): version 1, type 1, flags 2, stream 4, length 4
+const HEADER_BYTES = 12;
+const TYPE_DATA = 0;
+const FLAG_SYN = 1;
+
+/**
+ * Watches the yamux frames of one connection, because yamux itself would gather a frame of up to 4 GiB before it looks at
+ * it: no frame over the largest window, and for a stranger no more bytes and streams than it was given.
+ */
+export class MuxGuard {
+  readonly #clock: Clock;
+  readonly #header = Buffer.alloc(HEADER_BYTES);
+  #headerBytes = 0;
+  #bodyBytes = 0; // of the current frame, still to come
+  #limits: StrangerLimits | undefined;
+  #heardMs: number;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.#heardMs = clock.nowMs();
+  }
+
+  /** When the last byte of the peer arrived, in the clock's monotonic milliseconds. */
+  get heardMs(): number {
+    return this.#heardMs;
+  }
+
+  /** From now on the peer may send this much; `undefined`: it is a member. */
+  limit(limits: StrangerLimits | undefined): void {
+    this.#limits = limits === undefined ? undefined : { ...limits };
+  }
+
+  /** Looks at what arrived. Throws Fault `mesh.frame` or `mesh.stranger-limit`, and the connection must end. */
+  check(data: Uint8Array | Uint8ArrayList): void {
+    this.#heardMs = this.#clock.nowMs();
+    if (this.#limits !== undefined) {
+      this.#limits.maxBytes -= data.byteLength;
+      if (this.#limits.maxBytes < 0) throw overLimit("bytes");
+    }
+    if (data instanceof Uint8Array) this.#scan(data);
+    else for (const piece of data) this.#scan(piece);
+  }
+
+  #scan(piece: Uint8Array): void {
+    let at = 0;
+    while (at < piece.length) {
+      if (this.#bodyBytes > 0) {
+        const skip = Math.min(this.#bodyBytes, piece.length - at);
+        this.#bodyBytes -= skip;
+        at += skip;
+        continue;
+      }
+      const take = Math.min(HEADER_BYTES - this.#headerBytes, piece.length - at);
+      this.#header.set(piece.subarray(at, at + take), this.#headerBytes);
+      this.#headerBytes += take;
+      at += take;
+      if (this.#headerBytes === HEADER_BYTES) this.#startFrame();
+    }
+  }
+
+  #startFrame(): void {
+    this.#headerBytes = 0;
+    if (
+      this.#limits !== undefined &&
+      (this.#header.readUInt16BE(2) & FLAG_SYN) !== 0 &&
+      this.#header.readUInt32BE(4) !== 0
+    ) {
+      this.#limits.maxStreams -= 1;
+      if (this.#limits.maxStreams < 0) throw overLimit("streams");
+    }
+    if (this.#header[1] !== TYPE_DATA) return;
+    this.#bodyBytes = this.#header.readUInt32BE(8);
+    if (this.#bodyBytes > MAX_WINDOW_BYTES) {
+      throw new Fault("mesh.frame", `the peer announced a frame of ${this.#bodyBytes} bytes`, { exit: "invalid" });
+    }
+  }
+}
+
+function overLimit(what: string): Fault {
+  return new Fault("mesh.stranger-limit", `a peer that has not been accepted used up its ${what}`, { exit: "denied" });
+}
+
+/** yamux with our windows and a guard on every connection. */
+export class GuardedYamux implements StreamMuxerFactory {
+  readonly protocol: string;
+  readonly #inner: StreamMuxerFactory;
+  readonly #clock: Clock;
+  /** libp2p does not hand out a connection's muxer, but its live list of streams is the muxer's own. */
+  readonly #guards = new WeakMap<object, MuxGuard>();
+  readonly #initial: StrangerLimits;
+
+  /** `initial` holds for every connection until `limit` is called on its guard. */
+  constructor(clock: Clock, initial: StrangerLimits) {
+    this.#clock = clock;
+    this.#initial = initial;
+    this.#inner = yamux({
+      enableKeepAlive: true, // its first ping tells yamux the round trip by which windows grow
+      maxInboundStreams: MAX_STREAMS,
+      maxOutboundStreams: MAX_STREAMS,
+      streamOptions: {
+        initialStreamWindowSize: INITIAL_WINDOW_BYTES,
+        maxStreamWindowSize: MAX_WINDOW_BYTES,
+        maxReadBufferLength: MAX_READ_BUFFER_BYTES,
+        maxWriteBufferLength: MAX_WRITE_BUFFER_BYTES,
+      },
+    })();
+    this.protocol = this.#inner.protocol;
+  }
+
+  createStreamMuxer(connection: MessageStream): StreamMuxer {
+    const guard = new MuxGuard(this.#clock);
+    guard.limit(this.#initial);
+    connection.addEventListener("message", (event) => {
+      try {
+        guard.check(event.data);
+      } catch (error) {
+        event.stopImmediatePropagation(); // the muxer never sees it
+        connection.abort(asError(error));
+      }
+    });
+    const muxer = this.#inner.createStreamMuxer(connection);
+    this.#guards.set(muxer.streams, guard);
+    return muxer;
+  }
+
+  /** The guard of a connection; `undefined` for one that is not muxed by us, which must not be used. */
+  guardOf(connection: Connection): MuxGuard | undefined {
+    return this.#guards.get(connection.streams);
+  }
+}

@@ -1,0 +1,95 @@
+import type { Socket } from "node:net";
+import type { AbortOptions, Logger, MessageStreamDirection } from "@libp2p/interface";
+import { AbstractMultiaddrConnection, type SendResult } from "@libp2p/utils";
+import type { Multiaddr } from "@multiformats/multiaddr";
+import { Uint8ArrayList } from "uint8arraylist";
+
+/**
+ * Bytes that may gather within one turn of the event loop before they go up. TLS hands out records of 16 KiB; passing them
+ * on one by one costs a third of the throughput (measured with bench/transport).
+ */
+const COALESCE_BYTES = 256 * 1024;
+/** What Node buffers below `write` before it asks to wait. One yamux frame of our largest messages fits. */
+export const SOCKET_HIGH_WATER_BYTES = 256 * 1024;
+
+export type SocketConnectionInit = {
+  socket: Socket;
+  remoteAddr: Multiaddr;
+  direction: MessageStreamDirection;
+  log: Logger;
+};
+
+/** A TCP or TLS socket as libp2p sees it. Bytes go out uncopied in one `writev`, and come in as they were received. */
+export class SocketConnection extends AbstractMultiaddrConnection {
+  readonly #socket: Socket;
+  #received = new Uint8ArrayList();
+  #flushing: NodeJS.Immediate | undefined;
+
+  constructor(init: SocketConnectionInit) {
+    super(init);
+    const socket = init.socket;
+    this.#socket = socket;
+    socket.setNoDelay(true);
+    socket.on("data", (bytes: Uint8Array) => this.#receive(bytes));
+    socket.on("drain", () => this.safeDispatchEvent("drain"));
+    socket.on("error", (error) => this.abort(error));
+    socket.once("end", () => {
+      this.#flush();
+      this.onTransportClosed();
+    });
+    socket.once("close", () => {
+      this.#flush();
+      this.onTransportClosed();
+    });
+  }
+
+  #receive(bytes: Uint8Array): void {
+    this.#received.append(bytes);
+    if (this.#received.byteLength >= COALESCE_BYTES) this.#flush();
+    else this.#flushing ??= setImmediate(() => this.#flush());
+  }
+
+  #flush(): void {
+    clearImmediate(this.#flushing);
+    this.#flushing = undefined;
+    const received = this.#received;
+    if (received.byteLength === 0) return;
+    this.#received = new Uint8ArrayList();
+    this.onData(received);
+  }
+
+  override sendData(data: Uint8ArrayList): SendResult {
+    const sentBytes = data.byteLength;
+    let canSendMore = true;
+    this.#socket.cork();
+    for (const piece of data) canSendMore = this.#socket.write(piece);
+    this.#socket.uncork();
+    return { sentBytes, canSendMore };
+  }
+
+  override sendClose(options?: AbortOptions): Promise<void> {
+    if (this.#socket.destroyed) return Promise.resolve();
+    const signal = options?.signal;
+    return new Promise((resolve, reject) => {
+      const onAbort = (): void => reject(signal?.reason);
+      this.#socket.once("close", () => {
+        signal?.removeEventListener("abort", onAbort);
+        resolve();
+      });
+      signal?.addEventListener("abort", onAbort, { once: true });
+      this.#socket.destroySoon();
+    });
+  }
+
+  override sendReset(): void {
+    this.#socket.destroy();
+  }
+
+  override sendPause(): void {
+    this.#socket.pause();
+  }
+
+  override sendResume(): void {
+    this.#socket.resume();
+  }
+}
