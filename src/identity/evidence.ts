@@ -1,0 +1,209 @@
+import type { ClaimRow } from "./claims-csv.ts";
+import { documentId, type SignedDocument } from "./document.ts";
+import { ipInCidr } from "./ip-range.ts";
+import type { EVIDENCE } from "./kinds.ts";
+
+/** The ways to be admitted that a charter can accept. */
+export type Evidence = (typeof EVIDENCE)[number];
+
+/** What a device says of itself. Only its key is proven. */
+export type JoinRequest = {
+  /** Hex SHA-256 of its public key. */
+  keyHash: string;
+  serial?: string;
+  site?: string;
+  labels: Readonly<Record<string, string>>;
+  /** Where its connection comes from; `undefined` when the transport cannot tell. */
+  remoteIp?: string;
+};
+
+/** A row of a claim list with what its document adds. */
+export type Claim = {
+  /** Id of the ClaimList document. */
+  list: string;
+  evidence: "claim" | "approve";
+  row: ClaimRow;
+  tenant: string;
+  /** Unix milliseconds; `Infinity` without an end. */
+  expiresMs: number;
+};
+
+/** Claims found by what a device shows. */
+export type ClaimIndex = {
+  byKey(keyHash: string): readonly Claim[];
+  bySerial(serial: string): readonly Claim[];
+};
+
+/** What was used up before, by whom. */
+export type EvidenceUses = {
+  /** Key hash of the device that took up the serial. */
+  claimHolder(serial: string): string | undefined;
+  /** `batch`: document id. `recent`: admissions after `sinceMs`. */
+  batchUses(batch: string, keyHash: string, sinceMs: number): { total: number; recent: number; hasKey: boolean };
+};
+
+/** What the fleet knew of this very key before: its last member document, expired or not. */
+export type FormerMember = {
+  tenant: string;
+  site: string;
+  labels: Readonly<Record<string, string>>;
+  serial?: string;
+  evidence: Evidence;
+  /** Unix milliseconds. */
+  expiresMs: number;
+};
+
+export type EvidenceView = {
+  /** The charter's `join.evidence`. */
+  accepts: readonly Evidence[];
+  claims: ClaimIndex;
+  batches: readonly SignedDocument<"Batch">[];
+  uses: EvidenceUses;
+  former: FormerMember | undefined;
+  /** Trusted Unix milliseconds. */
+  nowMs: number;
+};
+
+/** What using this evidence takes up for good. */
+export type EvidenceUse = { claim: string } | { batch: string } | undefined;
+
+export type EvidenceVerdict =
+  | {
+      outcome: "granted";
+      evidence: Evidence;
+      use: EvidenceUse;
+      tenant: string;
+      site?: string;
+      serial?: string;
+      labels: Readonly<Record<string, string>>;
+    }
+  | { outcome: "pending"; code: string; reason: string; fix: string }
+  | { outcome: "denied"; code: string; reason: string; fix: string };
+type Granted = Extract<EvidenceVerdict, { outcome: "granted" }>;
+type Denied = Extract<EvidenceVerdict, { outcome: "denied" }>;
+
+/** An expired, unrevoked key may come back this long after its member document ended (protocols: joining). */
+export const DORMANT_MS = 90 * 24 * 3_600_000;
+const MINUTE_MS = 60_000;
+
+/**
+ * Whether a device that proved its key may join. Strongest evidence first: a claim or approval of this very key, the key that
+ * took up a serial before, an earlier membership, an unused serial, an open batch. A serial that belongs to another key denies
+ * even when a batch is open. Otherwise the device waits for approval, if the charter knows that. Pure.
+ */
+export function judgeEvidence(request: JoinRequest, view: EvidenceView): EvidenceVerdict {
+  const live = (claim: Claim): boolean => claim.expiresMs > view.nowMs && accepts(view, claim);
+  const ofKey = view.claims.byKey(request.keyHash).find(live);
+  if (ofKey !== undefined) return grantClaim(request, ofKey, undefined);
+  const ofSerial = request.serial === undefined ? [] : view.claims.bySerial(request.serial);
+  const open = ofSerial.find((claim) => claim.row.key === undefined && live(claim));
+  const holder = open === undefined ? undefined : view.uses.claimHolder(open.row.serial);
+  if (open !== undefined && holder === request.keyHash) return grantClaim(request, open, { claim: open.row.serial });
+  if (view.former !== undefined && view.former.expiresMs + DORMANT_MS > view.nowMs) return grantAgain(view.former);
+  if (open !== undefined && holder === undefined) return grantClaim(request, open, { claim: open.row.serial });
+  if (holder !== undefined) return deniedTaken(request, holder);
+  if (ofSerial.some(live)) return deniedOtherKey(request);
+  return judgeBatches(request, view, ofSerial.length > 0);
+}
+
+/** The charter accepts it; a key that an operator wrote down is as good as an approval, whatever the file it came in. */
+function accepts(view: EvidenceView, claim: Claim): boolean {
+  return view.accepts.includes(claim.evidence) || (claim.row.key !== undefined && view.accepts.includes("approve"));
+}
+
+/** Where both speak, the signed claim counts and not the device. */
+function grantClaim(request: JoinRequest, { row, evidence, tenant }: Claim, use: EvidenceUse): Granted {
+  const site = row.site ?? request.site;
+  const labels = { ...request.labels, ...row.labels };
+  return {
+    outcome: "granted",
+    evidence,
+    use,
+    tenant,
+    serial: row.serial,
+    labels,
+    ...(site === undefined ? {} : { site }),
+  };
+}
+
+function grantAgain(former: FormerMember): Granted {
+  const { evidence, tenant, site, labels, serial } = former;
+  return {
+    outcome: "granted",
+    evidence,
+    use: undefined,
+    tenant,
+    site,
+    labels,
+    ...(serial === undefined ? {} : { serial }),
+  };
+}
+
+function judgeBatches(request: JoinRequest, view: EvidenceView, claimExpired: boolean): EvidenceVerdict {
+  let refused: Denied | undefined;
+  for (const batch of view.accepts.includes("batch") ? view.batches : []) {
+    const verdict = judgeBatch(request, batch, view);
+    if (verdict.outcome === "granted") return verdict;
+    refused ??= verdict;
+  }
+  const cause = claimExpired ? deniedExpired(request) : (refused ?? deniedUnclaimed(request));
+  return view.accepts.includes("approve") ? { ...cause, outcome: "pending" } : cause;
+}
+
+function judgeBatch(request: JoinRequest, batch: SignedDocument<"Batch">, view: EvidenceView): Granted | Denied {
+  const { metadata, spec, expires } = batch.body;
+  const id = documentId("Batch", metadata.name, metadata.tenant);
+  const { total, recent, hasKey } = view.uses.batchUses(id, request.keyHash, view.nowMs - MINUTE_MS);
+  const deny = (code: string, reason: string, fix: string): Denied => ({ outcome: "denied", code, reason, fix });
+  if (Date.parse(expires) <= view.nowMs) {
+    return deny("identity.batch-closed", `batch ${metadata.name} ended at ${expires}`, BATCH_FIX);
+  }
+  if (!hasKey && total >= spec.max) {
+    return deny("identity.batch-full", `batch ${metadata.name} has admitted its ${spec.max} devices`, BATCH_FIX);
+  }
+  if (spec.cidrs.length > 0 && !spec.cidrs.some((cidr) => ipInCidr(request.remoteIp ?? "", cidr))) {
+    const from = request.remoteIp ?? "an unknown address";
+    return deny("identity.batch-address", `batch ${metadata.name} is not open for ${from}`, BATCH_FIX);
+  }
+  if (!hasKey && spec.ratePerMinute !== undefined && recent + 1 > Math.max(1, spec.ratePerMinute)) {
+    const reason = `batch ${metadata.name} admits ${spec.ratePerMinute} devices a minute, and they have come`;
+    return deny("identity.batch-rate", reason, "Wait a minute: the device tries again by itself.");
+  }
+  const site = spec.site ?? request.site;
+  return {
+    outcome: "granted",
+    evidence: "batch",
+    use: { batch: id },
+    tenant: metadata.tenant,
+    labels: { ...request.labels, ...spec.labels },
+    ...(request.serial === undefined ? {} : { serial: request.serial }),
+    ...(site === undefined ? {} : { site }),
+  };
+}
+
+const BATCH_FIX = "An admission operator opens another: `portolan batch open --max 20 --until 24h`.";
+const CLONE_FIX =
+  "If its key was really replaced, an admission operator runs `portolan approve NODE`; otherwise look for a copied or forged device.";
+
+function deniedTaken({ serial }: JoinRequest, holder: string): Denied {
+  const reason = `serial ${serial ?? ""} was taken up by another device, key ${holder.slice(0, 12)}`;
+  return { outcome: "denied", code: "identity.claim-taken", reason, fix: CLONE_FIX };
+}
+
+function deniedOtherKey({ serial }: JoinRequest): Denied {
+  const reason = `serial ${serial ?? ""} is claimed for a device with another key`;
+  return { outcome: "denied", code: "identity.claim-other-key", reason, fix: CLONE_FIX };
+}
+
+function deniedExpired({ serial }: JoinRequest): Denied {
+  const reason = `the claim of serial ${serial ?? ""} has expired`;
+  const fix = "An admission operator admits the device again: `portolan admit -f claims.csv` with a later date.";
+  return { outcome: "denied", code: "identity.claim-expired", reason, fix };
+}
+
+function deniedUnclaimed({ serial, keyHash }: JoinRequest): Denied {
+  const who = serial === undefined ? "a device without a serial" : `serial ${serial}`;
+  const reason = `nobody has claimed ${who} (key ${keyHash.slice(0, 12)}), and no batch is open`;
+  const fix = "An admission operator runs `portolan approve NODE`, or admits it with `portolan admit -f claims.csv`.";
+  return { outcome: "denied", code: "identity.unclaimed", reason, fix };
+}
