@@ -103,7 +103,8 @@ export function judgeEvidence(request: JoinRequest, view: EvidenceView): Evidenc
   if (open !== undefined && holder === undefined) return grantClaim(request, open, { claim: open.row.serial });
   if (holder !== undefined) return deniedTaken(request, holder);
   if (ofSerial.some(live)) return deniedOtherKey(request);
-  return judgeBatches(request, view, ofSerial.length > 0);
+  const expired = ofSerial.some((claim) => claim.expiresMs <= view.nowMs);
+  return judgeBatches(request, view, expired);
 }
 
 /** The charter accepts it; a key that an operator wrote down is as good as an approval, whatever the file it came in. */

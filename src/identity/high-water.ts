@@ -1,0 +1,67 @@
+import { readFileSync } from "node:fs";
+import { z } from "zod";
+import { faultCode, parseJson } from "#core";
+import { writeDurably } from "./durable-file.ts";
+
+const MAX_FILE_BYTES = 4 * 1024;
+const mark = z.int().min(0);
+const fileSchema = z.strictObject({ timeMs: mark, charter: mark, revocation: mark });
+
+/** What a node must never fall behind, not even after a crash or when its documents are lost. */
+export type HighWater = z.infer<typeof fileSchema>;
+
+/** Keeps high-water marks on disk. A mark only grows; once `raise` has returned, a crash cannot take it back. */
+export class HighWaterFile {
+  readonly #path: string;
+  #marks: HighWater;
+
+  /**
+   * Opens `path`, or starts at zero when there is no such file. A damaged file also reads as zero: `writeDurably` leaves none
+   * behind, so the disk is at fault, and a node that does not start protects nothing.
+   */
+  constructor(path: string) {
+    this.#path = path;
+    this.#marks = readMarks(path);
+  }
+
+  get marks(): Readonly<HighWater> {
+    return this.#marks;
+  }
+
+  /** Raises the marks that are higher than before, durably; writes nothing when none is. */
+  raise(next: Partial<HighWater>): void {
+    const raised: HighWater = {
+      timeMs: Math.max(this.#marks.timeMs, Math.floor(next.timeMs ?? 0)),
+      charter: Math.max(this.#marks.charter, next.charter ?? 0),
+      revocation: Math.max(this.#marks.revocation, next.revocation ?? 0),
+    };
+    this.#write(raised);
+  }
+
+  /** Sets the time back or forth, as an owner-signed reset asks; the versions stay. */
+  resetTime(timeMs: number): void {
+    this.#write({ ...this.#marks, timeMs: Math.floor(timeMs) });
+  }
+
+  #write(next: HighWater): void {
+    const { timeMs, charter, revocation } = this.#marks;
+    if (next.timeMs === timeMs && next.charter === charter && next.revocation === revocation) return;
+    writeDurably(this.#path, Buffer.from(`${JSON.stringify(next)}\n`), 0o600);
+    this.#marks = next;
+  }
+}
+
+function readMarks(path: string): HighWater {
+  const none = { timeMs: 0, charter: 0, revocation: 0 };
+  try {
+    const parsed = fileSchema.safeParse(parseJson(readFileSync(path), MAX_FILE_BYTES));
+    return parsed.success ? parsed.data : none;
+  } catch (error) {
+    if (faultCode(error) === "core.json" || isMissing(error)) return none;
+    throw error;
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "ENOENT";
+}

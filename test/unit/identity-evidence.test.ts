@@ -1,0 +1,271 @@
+import assert from "node:assert/strict";
+import type { SignedDocument } from "../../src/identity/document.ts";
+import {
+  type Claim,
+  DORMANT_MS,
+  type Evidence,
+  type EvidenceVerdict,
+  type EvidenceView,
+  type FormerMember,
+  type JoinRequest,
+  judgeEvidence,
+} from "../../src/identity/evidence.ts";
+import type { ClaimRow } from "../../src/identity/claims-csv.ts";
+import { memberName, renewalDueMs } from "../../src/identity/member.ts";
+import { indexClaims } from "../../src/identity/claim-index.ts";
+import { base64, NOW_MS, TestFleet, testKey } from "../support/fleet.ts";
+
+const KEY = "aa".repeat(32);
+const OTHER = "bb".repeat(32);
+const HOUR_MS = 3_600_000;
+
+type Given = {
+  rows?: (ClaimRow & { evidence?: "claim" | "approve"; expiresMs?: number })[];
+  accepts?: Evidence[];
+  holders?: Record<string, string>;
+  batch?: { max: number; cidrs?: string[]; ratePerMinute?: number; expiresMs?: number };
+  uses?: { total: number; recent: number; hasKey: boolean };
+  former?: FormerMember;
+};
+
+function view({
+  rows = [],
+  accepts = ["claim", "approve", "batch"],
+  holders = {},
+  batch,
+  uses,
+  former,
+}: Given): EvidenceView {
+  const claims: Claim[] = rows.map(({ evidence = "claim", expiresMs = NOW_MS + HOUR_MS, ...row }) => {
+    return { list: "ClaimList/default/l", evidence, row, tenant: row.tenant ?? "default", expiresMs };
+  });
+  return {
+    accepts,
+    claims: {
+      byKey: (key) => claims.filter(({ row }) => row.key === key),
+      bySerial: (serial) => claims.filter(({ row }) => row.serial === serial),
+    },
+    batches: batch === undefined ? [] : [batchDocument(batch)],
+    uses: { claimHolder: (serial) => holders[serial], batchUses: () => uses ?? { total: 0, recent: 0, hasKey: false } },
+    former,
+    nowMs: NOW_MS,
+  };
+}
+
+function batchDocument({
+  max,
+  cidrs = [],
+  ratePerMinute,
+  expiresMs = NOW_MS + HOUR_MS,
+}: NonNullable<Given["batch"]>): SignedDocument<"Batch"> {
+  const fleet = new TestFleet();
+  const spec = { max, cidrs, site: "berlin", ...(ratePerMinute === undefined ? {} : { ratePerMinute }) };
+  const store = fleet.seededStore();
+  const bytes = fleet.sign("Batch", "b", spec, [fleet.admission], { expiresMs, nowMs: NOW_MS - 2 * HOUR_MS });
+  const verdict = store.submit(bytes, NOW_MS - 2 * HOUR_MS);
+  assert.equal(verdict.outcome, "accepted");
+  return store.list("Batch")[0] as SignedDocument<"Batch">;
+}
+
+function judge(given: Given, request: Partial<JoinRequest> = {}): EvidenceVerdict {
+  return judgeEvidence({ keyHash: KEY, labels: {}, remoteIp: "10.0.0.5", ...request }, view(given));
+}
+const code = (verdict: EvidenceVerdict): string =>
+  verdict.outcome === "granted" ? `granted by ${verdict.evidence}` : `${verdict.outcome} ${verdict.code}`;
+const FORMER: FormerMember = {
+  tenant: "acme",
+  site: "oslo",
+  labels: { rack: "r1" },
+  serial: "SN-1",
+  evidence: "batch",
+  expiresMs: NOW_MS - HOUR_MS,
+};
+
+describe("evidence for joining", () => {
+  const serial = "SN-1";
+  const cases: [string, string, Given, Partial<JoinRequest>?][] = [
+    [
+      "grants the key that a claim names, whatever serial it shows",
+      "granted by claim",
+      { rows: [{ serial, key: KEY }] },
+      { serial: "SN-2" },
+    ],
+    ["grants an approved key", "granted by approve", { rows: [{ serial, key: KEY, evidence: "approve" }] }],
+    ["grants the first key that comes with a claimed serial", "granted by claim", { rows: [{ serial }] }, { serial }],
+    [
+      "grants the key that took the serial up, again",
+      "granted by claim",
+      { rows: [{ serial }], holders: { [serial]: KEY } },
+      { serial },
+    ],
+    [
+      "quarantines a second key with a serial",
+      "denied identity.claim-taken",
+      { rows: [{ serial }], holders: { [serial]: OTHER } },
+      { serial },
+    ],
+    [
+      "denies another key than the claim names",
+      "denied identity.claim-other-key",
+      { rows: [{ serial, key: OTHER }] },
+      { serial },
+    ],
+    [
+      "lets no open batch help a stolen serial",
+      "denied identity.claim-taken",
+      { rows: [{ serial }], holders: { [serial]: OTHER }, batch: { max: 9 } },
+      { serial },
+    ],
+    [
+      "lets an approval of the new key settle a stolen serial",
+      "granted by approve",
+      { rows: [{ serial }, { serial: "n-x", key: KEY, evidence: "approve" }], holders: { [serial]: OTHER } },
+      { serial },
+    ],
+    [
+      "lets an expired claim wait for approval",
+      "pending identity.claim-expired",
+      { rows: [{ serial, expiresMs: NOW_MS }] },
+      { serial },
+    ],
+    [
+      "denies an expired claim where nobody can approve",
+      "denied identity.claim-expired",
+      { rows: [{ serial, expiresMs: NOW_MS }], accepts: ["claim"] },
+      { serial },
+    ],
+    ["lets an unclaimed serial wait for approval", "pending identity.unclaimed", {}, { serial }],
+    [
+      "denies an unclaimed serial where nobody can approve",
+      "denied identity.unclaimed",
+      { accepts: ["claim"] },
+      { serial },
+    ],
+    [
+      "knows no claims where the charter does not",
+      "denied identity.unclaimed",
+      { rows: [{ serial }], accepts: [] },
+      { serial: "SN-9" },
+    ],
+    [
+      "does not take a claim up that the charter does not accept",
+      "pending identity.unclaimed",
+      { rows: [{ serial }], accepts: ["approve"] },
+      { serial },
+    ],
+    ["admits by an open batch", "granted by batch", { batch: { max: 1 } }],
+    [
+      "denies the device after the last of a batch",
+      "denied identity.batch-full",
+      { accepts: ["batch"], batch: { max: 2 }, uses: { total: 2, recent: 0, hasKey: false } },
+    ],
+    [
+      "counts a key of a batch once",
+      "granted by batch",
+      { batch: { max: 2 }, uses: { total: 2, recent: 2, hasKey: true } },
+    ],
+    ["closes a batch by max 0", "denied identity.batch-full", { accepts: ["batch"], batch: { max: 0 } }],
+    [
+      "ends a batch at its time",
+      "denied identity.batch-closed",
+      { accepts: ["batch"], batch: { max: 5, expiresMs: NOW_MS } },
+    ],
+    [
+      "holds a batch to its addresses",
+      "denied identity.batch-address",
+      { accepts: ["batch"], batch: { max: 5, cidrs: ["192.168.0.0/16"] } },
+    ],
+    [
+      "reads an IPv4-mapped address as IPv4",
+      "granted by batch",
+      { batch: { max: 5, cidrs: ["10.0.0.0/8"] } },
+      { remoteIp: "::ffff:10.0.0.5" },
+    ],
+    [
+      "holds a batch to its rate",
+      "denied identity.batch-rate",
+      { accepts: ["batch"], batch: { max: 50, ratePerMinute: 5 }, uses: { total: 9, recent: 5, hasKey: false } },
+    ],
+    ["keeps a member that came by a batch that is gone", "granted by batch", { former: FORMER }],
+    [
+      "keeps a member although it now shows a stolen serial",
+      "granted by batch",
+      { former: FORMER, rows: [{ serial: "SN-2" }], holders: { "SN-2": OTHER } },
+      { serial: "SN-2" },
+    ],
+    [
+      "forgets a member after 90 days",
+      "pending identity.unclaimed",
+      { former: { ...FORMER, expiresMs: NOW_MS - DORMANT_MS } },
+    ],
+  ];
+  for (const [behaviour, expected, given, request] of cases) {
+    it(behaviour, () => assert.equal(code(judge(given, request)), expected));
+  }
+
+  it("lets the claim outweigh what the device says of itself", () => {
+    const rows = [{ serial: "SN-1", site: "berlin", tenant: "acme", labels: { rack: "r1" } }];
+    const verdict = judge({ rows }, { serial: "SN-1", site: "paris", labels: { rack: "r9", fan: "2" } });
+    assert.ok(verdict.outcome === "granted");
+    assert.deepEqual([verdict.site, verdict.tenant, verdict.labels], ["berlin", "acme", { rack: "r1", fan: "2" }]);
+  });
+
+  it("counts a row for another tenant only if its signers may admit there", () => {
+    const fleet = new TestFleet();
+    const store = fleet.seededStore();
+    const local = testKey(33);
+    store.submit(
+      fleet.sign("Operator", "loc", { publicKey: base64(local.publicKey), roles: ["admission"], tenant: "acme" }, [
+        fleet.owners[0],
+        fleet.owners[1],
+      ]),
+      NOW_MS,
+    );
+    const rows = [{ serial: "SN-1" }, { serial: "SN-2", tenant: "other" }];
+    assert.equal(
+      store.submit(fleet.sign("ClaimList", "c", { rows }, [local], { tenant: "acme" }), NOW_MS).outcome,
+      "accepted",
+    );
+    const claims = indexClaims(store);
+    assert.deepEqual(
+      claims.bySerial("SN-1").map(({ tenant }) => tenant),
+      ["acme"],
+    );
+    assert.deepEqual(claims.bySerial("SN-2"), []);
+    store.submit(
+      fleet.sign("ClaimList", "d", { rows: [{ serial: "SN-3", tenant: "other" }] }, [fleet.admission]),
+      NOW_MS,
+    );
+    assert.equal(indexClaims(store).bySerial("SN-3")[0]?.tenant, "other");
+  });
+});
+
+describe("member", () => {
+  const key = testKey(5).publicKey;
+  const free = (): boolean => false;
+
+  it("is named after its serial, fit for DNS, else after its key", () => {
+    assert.equal(memberName("SN_12/a.B", key, free), "sn-12-a-b");
+    assert.equal(memberName("-x-", key, free), "x");
+    for (const serial of [undefined, "***", ""]) assert.match(memberName(serial, key, free), /^n-[a-z2-7]{10}$/u);
+    assert.ok(memberName("s".repeat(128), key, (name) => name.length === 48).length <= 63);
+  });
+
+  it("gets a suffix of its key when another has the name", () => {
+    const name = memberName("cam", key, (taken) => taken === "cam");
+    assert.match(name, /^cam-[a-z2-7]{6}$/u);
+    assert.match(
+      memberName("cam", key, (taken) => taken === "cam" || taken === name),
+      /^cam-[0-9a-f]{12}$/u,
+    );
+    assert.match(
+      memberName(undefined, key, (taken) => taken.length === 12),
+      /^n-[a-z2-7]{10}-[0-9a-f]{12}$/u,
+    );
+  });
+
+  it("renews at two thirds of its life, spread over a fifth of it", () => {
+    const due = (unit: number): number => renewalDueMs(1_000, 301_000, unit);
+    assert.deepEqual([due(0), due(0.5), due(1)].map(Math.round), [171_000, 201_000, 231_000]);
+  });
+});
