@@ -22,6 +22,9 @@ export const LinkOptions = z.strictObject({
 });
 export type LinkOptions = z.infer<typeof LinkOptions>;
 
+/** What a link's process prints once it runs: where it listens for the site's daemons. */
+export const LinkReady = z.strictObject({ port: z.int() });
+
 const Count = z.int().min(0);
 
 /** One connection, open or over, and the bytes it brought in and out of this site. */

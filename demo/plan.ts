@@ -3,6 +3,9 @@ import { nodeHost, siteCidr } from "./address.ts";
 /** Ports of the Mediterranean, as portolan charts name them; one per site, in order. */
 const SITE_NAMES = ["genoa", "pisa", "venice", "ragusa", "candia", "tunis", "malta", "palma", "tripoli"] as const;
 
+/** The label that every node of the demo has, to stage by. */
+export const NODE_LABEL = "demo=yes";
+
 export type SitePlan = { number: number; name: string; cidr: string };
 export type NodePlan = { serial: string; site: SitePlan; host: string };
 
@@ -28,7 +31,7 @@ function planNode(site: SitePlan, index: number, serial: string): NodePlan {
 
 /** The claims that admit every node but the first, which is the registrar, and the stranger. */
 export function claimsCsv(plan: FleetPlan): string {
-  const rows = plan.nodes.slice(1).map(({ serial, site }) => `${serial},demo,,,site=${site.name},`);
+  const rows = plan.nodes.slice(1).map(({ serial }) => `${serial},demo,,,${NODE_LABEL},`);
   return ["serial,model,key,tenant,labels,expires", ...rows, ""].join("\n");
 }
 

@@ -1,0 +1,111 @@
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { mkdir } from "node:fs/promises";
+import path from "node:path";
+import { pipeline } from "node:stream/promises";
+import type { ArtifactDetail } from "#api";
+import { type Clock, Fault, faultCode, withDeadline } from "#core";
+import { COMMAND_MS, type DemoNode, type Fleet } from "./fleet.ts";
+import { NODE_LABEL } from "./plan.ts";
+
+/** What one node has of the file, as its own daemon says. */
+export type Progress = { node: DemoNode; detail: ArtifactDetail | undefined };
+
+/** A copy that was written out and hashed by the demo, and what its daemon says of how it came. */
+export type Copy = { node: DemoNode; file: string; sha256: string; detail: ArtifactDetail };
+
+const ARTIFACT = "demo:1";
+/** Between two looks at all nodes. */
+const POLL_MS = 200;
+/** Publishing hashes and copies: a disk that writes 50 MB/s. */
+const PUBLISH_BYTES_PER_MS = 50_000;
+/** Commands at once; each starts a Node.js of its own. */
+const COMMANDS_AT_ONCE = 3;
+
+/** SHA-256 of a file in hex. */
+export async function hashFile(file: string, signal: AbortSignal): Promise<string> {
+  const hash = createHash("sha256");
+  await pipeline(createReadStream(file, { highWaterMark: 1024 * 1024 }), hash, { signal });
+  return hash.digest("hex");
+}
+
+/** Publishes the file on the first node and asks for it on all nodes. */
+export async function publishAndStage(fleet: Fleet, file: string, sizeBytes: number): Promise<void> {
+  const [first] = fleet.nodes;
+  if (first === undefined) throw new RangeError("no node to publish on");
+  await fleet.cli(first, ["publish", file, "--name", ARTIFACT], COMMAND_MS + sizeBytes / PUBLISH_BYTES_PER_MS);
+  await fleet.cli(first, ["stage", ARTIFACT, "-l", NODE_LABEL]);
+}
+
+/**
+ * Follows the nodes until each has all of the file, calling back at every look. Throws Fault `core.deadline` after `ms`,
+ * `demo.transfer` when a node says that it failed.
+ */
+export async function untilComplete(
+  clock: Clock,
+  nodes: readonly DemoNode[],
+  ms: number,
+  onProgress: (progress: readonly Progress[]) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  await withDeadline(
+    clock,
+    ms,
+    "bringing the file to all nodes",
+    (inner) => poll(clock, nodes, onProgress, inner),
+    signal,
+  );
+}
+
+async function poll(
+  clock: Clock,
+  nodes: readonly DemoNode[],
+  onProgress: (progress: readonly Progress[]) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  for (;;) {
+    const progress = await Promise.all(nodes.map(async (node) => ({ node, detail: await look(node, signal) })));
+    onProgress(progress);
+    for (const { node, detail } of progress) {
+      if (detail?.local.state !== "failed") continue;
+      throw new Fault("demo.transfer", `${node.plan.serial} gave up: ${detail.local.reason ?? "no reason given"}`);
+    }
+    if (progress.every(({ detail }) => detail?.local.state === "complete")) return;
+    await clock.sleep(POLL_MS, signal);
+  }
+}
+
+/** `undefined` until the node has heard of the file. */
+async function look(node: DemoNode, signal: AbortSignal): Promise<ArtifactDetail | undefined> {
+  try {
+    return await node.client.call("artifacts.get", { name: ARTIFACT }, { signal });
+  } catch (error) {
+    if (error instanceof Fault && error.exit === "missing") return undefined;
+    throw faultCode(error) === "api.daemon-down"
+      ? new Fault("demo.daemon-ended", `the daemon of ${node.plan.serial} has ended`, { cause: error })
+      : error;
+  }
+}
+
+/** Writes the file out on each node but the publisher's and hashes what was written. */
+export async function writeCopies(
+  fleet: Fleet,
+  folder: string,
+  fileName: string,
+  signal: AbortSignal,
+): Promise<Copy[]> {
+  const nodes = fleet.nodes.slice(1);
+  const copies: Copy[] = [];
+  const left = [...nodes];
+  const work = async (): Promise<void> => {
+    for (let node = left.shift(); node !== undefined; node = left.shift()) {
+      const file = path.join(folder, node.plan.serial, fileName);
+      await mkdir(path.dirname(file), { recursive: true });
+      await fleet.cli(node, ["fetch", ARTIFACT, "-o", file]);
+      const detail = await node.client.call("artifacts.get", { name: ARTIFACT }, { signal });
+      copies.push({ node, file, sha256: await hashFile(file, signal), detail });
+    }
+  };
+  await Promise.all(Array.from({ length: COMMANDS_AT_ONCE }, work));
+  return copies.toSorted((a, b) => nodes.indexOf(a.node) - nodes.indexOf(b.node));
+}

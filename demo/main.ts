@@ -1,0 +1,182 @@
+import { mkdtempSync } from "node:fs";
+import { mkdir, readdir, stat, statfs } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { type Clock, EXIT_CODES, errorMessage, Fault, SystemClock } from "#core";
+import { Children } from "./children.ts";
+import { type Copy, hashFile, publishAndStage, untilComplete, writeCopies } from "./distribution.ts";
+import { Fleet } from "./fleet.ts";
+import { controlLink } from "./link-control.ts";
+import { findNamespaces } from "./namespaces.ts";
+import { type DemoOptions, HELP, readOptions } from "./options.ts";
+import { fluidBoundSeconds, planFleet } from "./plan.ts";
+import { renderReport, renderTour } from "./report.ts";
+import { type DemoResult, judgeRun } from "./result.ts";
+import { SocketWatch } from "./socket-watch.ts";
+import { formatBytes, formatRate } from "./units.ts";
+import { View } from "./view.ts";
+
+/** Over 100 MB, and everybody who got here has it. */
+const DEFAULT_FILE = path.join(import.meta.dirname, "..", "node_modules", ".bin", "node");
+/** The transfer is given up after so many times the least it can take, and this besides. */
+const PATIENCE = { factor: 4, ms: 60_000 };
+/** Disk needed beside each node's store and copy of the file. */
+const SPARE_BYTES = 200_000_000;
+/** Longest temporary folder in which the links' sockets still have short enough names (unix(7): 107 bytes). */
+const MAX_TMPDIR_CHARS = 60;
+const INTERRUPTED = 130;
+/** A launcher that was killed passes no signal on. */
+const PARENT_CHECK_MS = 500;
+
+type Workplace = { temporary: string; work: string; links: string; file: { path: string; bytes: number } };
+type Outcome = { result: DemoResult; problems: string[]; copies: Copy[]; first: string; token: string };
+
+/** Runs the demo; the exit code says whether all held. */
+async function main(argv: readonly string[]): Promise<number> {
+  const clock = new SystemClock();
+  const cwd = process.env["INIT_CWD"] ?? process.cwd();
+  const options = readOptions(argv, DEFAULT_FILE);
+  if (options === undefined) {
+    process.stdout.write(HELP);
+    return 0;
+  }
+  const place = await prepare(options, cwd);
+  const stop = stopOnSignals(clock);
+  await using children = new Children(clock, place.temporary);
+  try {
+    const outcome = await runFleet(clock, children, options, place, stop.signal);
+    const { result, copies, problems } = outcome;
+    process.stdout.write(options.json ? `${JSON.stringify(result)}\n` : renderReport(result, copies, problems));
+    if (options.json) for (const problem of problems) console.error(`PROBLEM: ${problem}`);
+    if (!options.exit) {
+      console.error(`\n${renderTour(place.work, outcome.first, cwd, outcome.token)}`);
+      await new Promise((resolve) => stop.signal.addEventListener("abort", resolve));
+    }
+    return result.ok ? 0 : EXIT_CODES.internal;
+  } catch (error) {
+    if (!stop.signal.aborted) throw error;
+    return INTERRUPTED;
+  } finally {
+    if (stop.signal.aborted) console.error("\nstopping the fleet …");
+  }
+}
+
+async function runFleet(
+  clock: Clock,
+  children: Children,
+  options: DemoOptions,
+  { work, links, file }: Workplace,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  const view = new View(clock, { write: (text) => process.stderr.write(text), isTTY: process.stderr.isTTY });
+  const plan = planFleet(options.nodes, options.sites);
+  const namespaces = options.namespaces ? await findNamespaces(children, signal) : undefined;
+  const fleet = new Fleet({ clock, children, namespaces, signal }, { work, links }, plan);
+  const where = namespaces === undefined ? "on this machine's loopback" : "in network namespaces";
+  const shape = `${formatRate(options.rateBps)} each way, ${options.delayMs} ms between two sites`;
+  view.step(`starting the WAN links of ${options.sites} sites ${where}: ${shape}`);
+  await fleet.startLinks(options);
+
+  const watching = new AbortController();
+  const watch = new SocketWatch(clock, () => fleet.residents());
+  const watched = watch.run(watching.signal);
+  try {
+    view.step(`starting ${plan.nodes[0].serial}, which makes the fleet and admits the others by their serials`);
+    const token = await fleet.found("demo");
+    view.step(`starting the other ${options.nodes - 1} and one that nobody claimed, all with the token ${token}`);
+    await fleet.join(token);
+    const refused = await fleet.refusals();
+    for (const { node, code } of refused) view.step(`all are in but ${node}, which was refused: ${code}`);
+
+    view.step(`publishing ${file.path} (${formatBytes(file.bytes)}) on ${plan.nodes[0].serial}, staging it on all`);
+    await publishAndStage(fleet, file.path, file.bytes);
+    const rates = plan.sites.map(() => options.rateBps);
+    const patienceMs = fluidBoundSeconds(file.bytes, rates, rates) * 1_000 * PATIENCE.factor + PATIENCE.ms;
+    await untilComplete(clock, fleet.nodes, patienceMs, (progress) => view.progress(progress), signal);
+
+    view.step("writing every copy out and comparing it with the file");
+    const copies = await writeCopies(fleet, path.join(work, "copies"), path.basename(file.path), signal);
+    await watch.sample();
+    const { result, problems } = judgeRun({
+      nodes: fleet.nodes.length,
+      sites: plan.sites,
+      file: { bytes: file.bytes, sha256: await hashFile(file.path, signal) },
+      copies,
+      refused,
+      links: await Promise.all(plan.sites.map(({ number }) => controlLink(clock, links, number, "stats"))),
+      bypasses: watch.found,
+    });
+    return { result, problems, copies, first: plan.nodes[0].serial, token };
+  } finally {
+    watching.abort();
+    await watched;
+  }
+}
+
+/** Looks before anything starts. Throws Fault `demo.platform`, `demo.file`, `demo.keep`, `demo.disk`. */
+async function prepare(options: DemoOptions, cwd: string): Promise<Workplace> {
+  if (process.platform !== "linux") {
+    throw new Fault("demo.platform", `the demo needs Linux for its sites, and this is ${process.platform}`, {
+      exit: "invalid",
+      fix: "run it in a Linux virtual machine or container",
+    });
+  }
+  const file = path.resolve(cwd, options.file);
+  const found = await stat(file).catch(() => undefined);
+  if (found?.isFile() !== true || found.size === 0) {
+    throw new Fault("demo.file", `${file} is not a file with something in it`, {
+      exit: "invalid",
+      fix: "give another --file",
+    });
+  }
+  const keep = options.keep === undefined ? undefined : path.resolve(cwd, options.keep);
+  if (keep !== undefined) {
+    await mkdir(keep, { recursive: true, mode: 0o700 });
+    if ((await readdir(keep)).length > 0) {
+      throw new Fault("demo.keep", `${keep} is not empty`, { exit: "conflict", fix: "give --keep a new folder" });
+    }
+  }
+  const base = tmpdir().length > MAX_TMPDIR_CHARS ? "/tmp" : tmpdir();
+  await checkSpace(keep ?? base, found.size * 2 * options.nodes + SPARE_BYTES);
+  const temporary = mkdtempSync(path.join(base, "portolan-demo-"));
+  const links = path.join(temporary, "links");
+  const work = keep ?? path.join(temporary, "fleet");
+  await mkdir(links);
+  await mkdir(work, { recursive: true });
+  return { temporary, work, links, file: { path: file, bytes: found.size } };
+}
+
+async function checkSpace(folder: string, neededBytes: number): Promise<void> {
+  const { bavail, bsize } = await statfs(folder);
+  if (bavail * bsize >= neededBytes) return;
+  const message = `${folder} has ${formatBytes(bavail * bsize)} free, and stores and copies can take ${formatBytes(neededBytes)}`;
+  throw new Fault("demo.disk", message, {
+    exit: "conflict",
+    fix: "give --keep a folder on a larger disk, or a smaller --file",
+  });
+}
+
+/** Aborts at the first signal that asks to stop, and when the launcher is gone; later signals change nothing. */
+function stopOnSignals(clock: Clock): AbortController {
+  const stop = new AbortController();
+  const interrupt = (): void => stop.abort(new Fault("demo.interrupted", "the demo was asked to stop"));
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, interrupt);
+  const parent = process.ppid;
+  const watchParent = async (): Promise<void> => {
+    while (!stop.signal.aborted) {
+      if (process.ppid !== parent) interrupt();
+      await clock.sleep(PARENT_CHECK_MS, stop.signal);
+    }
+  };
+  if (process.env["INIT_CWD"] !== undefined) watchParent().catch(() => undefined); // aborted
+  return stop;
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  console.error(`error: ${errorMessage(error)}`);
+  if (error instanceof Fault && error.fix !== undefined) console.error(`fix: ${error.fix}`);
+  process.exitCode = error instanceof Fault ? EXIT_CODES[error.exit] : EXIT_CODES.internal;
+}
+process.exit();

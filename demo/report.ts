@@ -1,0 +1,62 @@
+import path from "node:path";
+import type { Copy } from "./distribution.ts";
+import type { DemoResult } from "./result.ts";
+import { formatBytes, formatRate } from "./units.ts";
+
+/** The report for people. `copies` beside the result, because who sent what is not in it. */
+export function renderReport(result: DemoResult, copies: readonly Copy[], problems: readonly string[]): string {
+  const { file, links, refused, seconds, boundSeconds } = result;
+  const lines = [
+    "",
+    `${result.nodes} nodes in ${result.sites} sites; the file has ${formatBytes(file.bytes)}, sha256 ${file.sha256}`,
+    ...refused.map(({ node, code }) => `Refused: ${node} (${code})`),
+    "",
+    "Copies, each compared with the file, and who sent them",
+    ...copies.map((copy) => `  ${copyLine(copy, file.sha256)}`),
+    "",
+    "What crossed each site's WAN link, as its link process counted",
+    ...links.map(({ site, rateBps, delayMs, bytesIn, bytesOut }) => {
+      const share = file.bytes > 0 ? ` = ${(bytesIn / file.bytes).toFixed(2)} files` : "";
+      const shape = `${formatRate(rateBps)} each way, ${delayMs} ms`;
+      return `  ${site.padEnd(9)} ${shape}   in ${formatBytes(bytesIn)}${share}, out ${formatBytes(bytesOut)}`;
+    }),
+    "",
+    `${seconds.toFixed(1)} s for all copies. No way to do it over these links takes less than ${boundSeconds.toFixed(1)} s` +
+      (boundSeconds > 0 ? ` (${(seconds / boundSeconds).toFixed(2)} times that).` : "."),
+    ...problems.map((problem) => `PROBLEM: ${problem}`),
+    result.ok ? "Everything held." : "Not everything held.",
+    "",
+  ];
+  return lines.join("\n");
+}
+
+function copyLine({ node, sha256, detail }: Copy, wanted: string): string {
+  const sources = detail.sources.map((source) => `${source.node} ${formatBytes(source.bytes)}`).join(", ");
+  return `${node.plan.serial.padEnd(14)} ${sha256 === wanted ? "equal " : "WRONG "} ${sources}`;
+}
+
+/** Commands to go on by hand, against this fleet and on real machines. */
+export function renderTour(work: string, first: string, cwd: string, token: string): string {
+  const portolan = path.relative(cwd, path.join(import.meta.dirname, "..", "bin", "portolan"));
+  const command = portolan.startsWith("..") ? path.resolve(cwd, portolan) : `./${portolan}`;
+  return `The fleet stays up until Ctrl-C. Go on by hand in another terminal:
+
+  export PORTOLAN_DATA=${path.join(work, "nodes", first)} XDG_CONFIG_HOME=${path.join(work, "config")}
+  ${command} get nodes
+  ${command} get artifacts
+  ${command} describe artifact demo:1
+  ${command} publish README.md --name readme:1
+  ${command} stage readme:1 -l demo=yes --wait
+  ${command} token
+
+On two machines, the first of which the second can reach on port 4001:
+
+  first:    ./bin/portolan up --site a --listen /ip4/0.0.0.0/tcp/4001/tls
+            ./bin/portolan fleet create plant --demo
+            ./bin/portolan token
+  second:   ./bin/portolan up --site b --token ${token.slice(0, 9)}…
+  first:    ./bin/portolan approve --all-pending
+            ./bin/portolan publish FILE --name big:1
+  second:   ./bin/portolan fetch big:1 -o FILE
+`;
+}

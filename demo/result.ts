@@ -1,0 +1,109 @@
+import type { Copy } from "./distribution.ts";
+import type { LinkStats } from "./link.ts";
+import { fluidBoundSeconds, type SitePlan } from "./plan.ts";
+import type { Bypass } from "./tcp-table.ts";
+
+/** What a run shows; `--json` prints it. Bytes of `links` come from the link processes, never from the daemons. */
+export type DemoResult = {
+  ok: boolean;
+  /** Daemons that belong to the fleet. */
+  nodes: number;
+  sites: number;
+  file: { bytes: number; sha256: string };
+  copies: {
+    node: string;
+    site: string;
+    pid: number;
+    path: string;
+    sha256: string;
+    startedAt: string | null;
+    finishedAt: string | null;
+    bytesFromSite: number;
+    bytesFromWan: number;
+  }[];
+  refused: { node: string; code: string }[];
+  links: { site: string; rateBps: number; delayMs: number; bytesIn: number; bytesOut: number }[];
+  /** From the first node's start to the last one's end, as their daemons say. */
+  seconds: number;
+  boundSeconds: number;
+};
+
+export type Evidence = {
+  nodes: number;
+  sites: readonly SitePlan[];
+  file: { bytes: number; sha256: string };
+  copies: readonly Copy[];
+  refused: readonly { node: string; code: string }[];
+  links: readonly LinkStats[];
+  bypasses: readonly Bypass[];
+};
+
+/** Judges a run. `problems` says for people why it is not ok. */
+export function judgeRun(evidence: Evidence): { result: DemoResult; problems: string[] } {
+  const { nodes, sites, file, links } = evidence;
+  const copies = evidence.copies.map(({ node, file: path, sha256, detail }) => ({
+    node: node.plan.serial,
+    site: node.plan.site.name,
+    pid: node.child.pid,
+    path,
+    sha256,
+    startedAt: detail.local.startedAt ?? null,
+    finishedAt: detail.local.finishedAt ?? null,
+    bytesFromSite: detail.local.bytesFromSite,
+    bytesFromWan: detail.local.bytesFromWan,
+  }));
+  const rates = links.map(({ rateBps }) => rateBps);
+  const problems = [
+    ...findWrongCopies(copies, nodes, file.sha256),
+    ...findWrongRefusals(evidence.refused),
+    ...findWrongLinks(evidence),
+  ];
+  const result: DemoResult = {
+    ok: problems.length === 0,
+    nodes,
+    sites: sites.length,
+    file,
+    copies,
+    refused: [...evidence.refused],
+    links: links.map(({ site, rateBps, delayMs, bytesIn, bytesOut }) => {
+      return { site: sites[site - 1]?.name ?? String(site), rateBps, delayMs, bytesIn, bytesOut };
+    }),
+    seconds: secondsOf(copies),
+    boundSeconds: fluidBoundSeconds(file.bytes, rates, rates),
+  };
+  return { result, problems };
+}
+
+type CopyTimes = Pick<DemoResult["copies"][number], "startedAt" | "finishedAt">;
+
+function secondsOf(copies: readonly CopyTimes[]): number {
+  const times = (key: keyof CopyTimes): number[] =>
+    copies.flatMap((copy) => (copy[key] === null ? [] : [Date.parse(copy[key])]));
+  const [started, finished] = [times("startedAt"), times("finishedAt")];
+  if (started.length === 0 || finished.length === 0) return 0;
+  return (Math.max(...finished) - Math.min(...started)) / 1_000;
+}
+
+function findWrongCopies(copies: DemoResult["copies"], nodes: number, sha256: string): string[] {
+  const problems = copies
+    .filter((copy) => copy.sha256 !== sha256)
+    .map(({ node }) => `the copy of ${node} is not the file`);
+  if (copies.length !== nodes - 1) problems.push(`${copies.length} copies, but ${nodes - 1} nodes should have one`);
+  return problems;
+}
+
+function findWrongRefusals(refused: Evidence["refused"]): string[] {
+  return refused.length === 1 ? [] : [`${refused.length} nodes were refused, and it should be the one without a claim`];
+}
+
+/** Beside the connections seen: a site cannot have the file with fewer bytes through its link than the file has. */
+function findWrongLinks({ links, sites, file, bypasses }: Evidence): string[] {
+  const problems = bypasses.map(({ local, remote }) => `a connection goes round the links: ${local} to ${remote}`);
+  for (const { site, bytesIn } of links.slice(1)) {
+    if (bytesIn >= file.bytes) continue;
+    problems.push(
+      `only ${bytesIn} bytes came through the link of ${sites[site - 1]?.name}, and the file has ${file.bytes}`,
+    );
+  }
+  return problems;
+}
