@@ -23,7 +23,7 @@ export class SystemClock implements Clock {
   async sleep(ms: number, signal?: AbortSignal): Promise<void> {
     for (let leftMs = ms; ; leftMs -= MAX_TIMEOUT_MS) {
       await pause(Math.min(leftMs, MAX_TIMEOUT_MS), signal);
-      if (leftMs <= MAX_TIMEOUT_MS) return;
+      if (!(leftMs > MAX_TIMEOUT_MS)) return;
     }
   }
 }

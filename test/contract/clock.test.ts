@@ -65,6 +65,15 @@ function clockContract(name: string, make: () => Subject): void {
       await assert.rejects(slept, /enough/u);
     });
 
+    it("sleeps for ever only when told to, and then still hears its signal", async () => {
+      const { clock, pass } = make();
+      const controller = new AbortController();
+      const slept = assert.rejects(clock.sleep(Number.POSITIVE_INFINITY, controller.signal), /enough/u);
+      await pass(5);
+      controller.abort(new Error("enough"));
+      await slept;
+    });
+
     it("takes a sleep of no time or less as one turn", async () => {
       const { clock, pass } = make();
       const before = clock.nowMs();
