@@ -1,0 +1,34 @@
+// node .ci/check-demo.mjs FILE < JSON: judges the demo's own result from outside: its members, its copies by their hash, its
+// links by their counters. Run by .ci/run with any Node.js; exit 0 if it holds.
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { text } from "node:stream/consumers";
+
+const file = readFileSync(process.argv[2]);
+const sha256 = createHash("sha256").update(file).digest("hex");
+const printed = await text(process.stdin);
+process.stdout.write(printed);
+const result = JSON.parse(printed);
+
+const MEMBERS = ["ok", "nodes", "sites", "file", "copies", "refused", "links", "seconds", "boundSeconds"];
+assert.deepEqual(Object.keys(result), MEMBERS);
+assert.equal(result.ok, true);
+assert.deepEqual(result.file, { bytes: file.length, sha256 });
+assert.equal(result.copies.length, result.nodes - 1);
+assert.equal(new Set(result.copies.map(({ pid }) => pid)).size, result.copies.length, "a process for each node");
+assert.equal(new Set(result.copies.map(({ site }) => site)).size, result.sites);
+for (const copy of result.copies) {
+  assert.equal(copy.sha256, sha256, copy.node);
+  assert.ok(Date.parse(copy.startedAt) <= Date.parse(copy.finishedAt), copy.node);
+  assert.ok(copy.bytesFromSite + copy.bytesFromWan >= file.length, copy.node);
+}
+assert.equal(result.refused.length, 1);
+assert.match(result.refused[0].code, /^[a-z]+\.[a-z-]+$/u);
+assert.equal(result.links.length, result.sites);
+for (const { site, bytesIn } of result.links.slice(1)) assert.ok(bytesIn >= file.length, site);
+const sum = (key) => result.links.reduce((total, link) => total + link[key], 0);
+// What leaves one link enters another; the last of it may be under way.
+assert.ok(Math.abs(sum("bytesIn") - sum("bytesOut")) < 1_000_000, `${sum("bytesIn")} in, ${sum("bytesOut")} out`);
+assert.ok(result.seconds > 0 && result.boundSeconds > 0);
+console.log(`the demo holds: ${(result.seconds / result.boundSeconds).toFixed(2)} × the bound`);
