@@ -62,3 +62,5 @@ export { type JoinReport, Registrar, type RegistrarDeps } from "./registrar.ts";
 export { type RefusedDevice, RegistrarLedger } from "./registrar-ledger.ts";
 export { isRevoked } from "./revocation.ts";
 export { MAX_WAITING, type WaitingDevice, WaitingList } from "./waiting-list.ts";
+export { type HighWater, HighWaterFile } from "./high-water.ts";
+export { type BeaconVerdict, MAX_STEP_MS, SOLO_STEP_MS, TrustedTime, type TrustedTimeDeps } from "./trusted-time.ts";

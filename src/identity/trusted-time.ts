@@ -1,5 +1,4 @@
 import type { Clock } from "#core";
-import { CLOCK_TOLERANCE_MS } from "./document.ts";
 import type { HighWaterFile } from "./high-water.ts";
 
 /** A larger step forward takes the word of a second registrar (protocols: trusted time). */
@@ -43,7 +42,7 @@ export class TrustedTime {
     this.#marks = marks;
   }
 
-  /** Trusted Unix milliseconds. Never runs backwards but by `reset`, and once when the first beacon corrects the machine's clock. */
+  /** Trusted Unix milliseconds. Once confirmed it goes back only by `reset`. */
   nowMs(): number {
     const current = this.#anchor === undefined ? this.#clock.wallMs() : this.#sinceAnchor(this.#anchor);
     return Math.max(this.#marks.marks.timeMs, current);
@@ -58,20 +57,21 @@ export class TrustedTime {
    * Takes a beacon whose signature is already verified. `registrar`: its key id. `registrars`: how many the fleet has; with a
    * single one its word has to do.
    *
-   * Within 5 min of our time it is taken at once; up to a day ahead when two registrars agree within 5 min; never behind what
-   * was persisted, never more than a day ahead.
+   * A step of up to 5 min is taken at once, up to a day when two registrars agree within 5 min, a larger one never. Confirmed
+   * time does not go back, and no time goes behind what was persisted.
    */
   observe(timeMs: number, registrar: string, registrars: number): BeaconVerdict {
+    const nowMs = this.nowMs();
+    const stepMs = timeMs - nowMs;
     const persistedMs = this.#marks.marks.timeMs;
-    if (timeMs < persistedMs - CLOCK_TOLERANCE_MS) return timeBack(timeMs, persistedMs);
-    const stepMs = timeMs - this.nowMs();
-    if (stepMs > MAX_STEP_MS) return timeJump(timeMs, this.nowMs());
-    // Backwards is harmless once it is not behind the persisted time: it only undoes an unconfirmed or generous clock.
-    if (stepMs > SOLO_STEP_MS && !this.#agreed(timeMs, registrar, Math.min(2, registrars)))
+    if (Math.abs(stepMs) > MAX_STEP_MS) return timeJump(timeMs, nowMs);
+    if (stepMs < -SOLO_STEP_MS && (this.confirmed || timeMs < persistedMs)) return timeBack(timeMs, nowMs);
+    if (Math.abs(stepMs) > SOLO_STEP_MS && !this.#agreed(timeMs, registrar, Math.min(2, registrars))) {
       return { outcome: "waiting" };
-    if (this.#anchor === undefined || stepMs > 0) this.#anchor = { timeMs, uptimeSeconds: this.#uptimeSeconds() };
+    }
+    if (!this.confirmed || stepMs > 0) this.#anchor = { timeMs, uptimeSeconds: this.#uptimeSeconds() };
     this.#witnesses.clear();
-    if (this.nowMs() - persistedMs >= SAVE_EVERY_MS) this.#marks.raise({ timeMs: this.nowMs() });
+    if (this.nowMs() - persistedMs >= SAVE_EVERY_MS) this.save();
     return { outcome: "accepted" };
   }
 
@@ -99,11 +99,11 @@ export class TrustedTime {
   }
 }
 
-function timeBack(timeMs: number, persistedMs: number): BeaconVerdict {
+function timeBack(timeMs: number, nowMs: number): BeaconVerdict {
   return {
     outcome: "refused",
     code: "identity.time-back",
-    reason: `a registrar says ${iso(timeMs)}, but ${iso(persistedMs)} has been`,
+    reason: `a registrar says ${iso(timeMs)}, but it is ${iso(nowMs)} already`,
     fix: "Set the registrar's clock. If this node's time is wrong, the owners sign a reset.",
   };
 }
@@ -112,7 +112,7 @@ function timeJump(timeMs: number, nowMs: number): BeaconVerdict {
   return {
     outcome: "refused",
     code: "identity.time-jump",
-    reason: `a registrar says ${iso(timeMs)}, more than a day after this node's ${iso(nowMs)}`,
+    reason: `a registrar says ${iso(timeMs)}, more than a day from this node's ${iso(nowMs)}`,
     fix: "Set the clock that is wrong, for example with `timedatectl set-ntp true`; or the owners sign a reset.",
   };
 }
