@@ -88,7 +88,7 @@ export const ArtifactView = z.object({
 export const ArtifactDetail = ArtifactView.extend({
   chunkBytes: Bytes,
   publisher: SignerView,
-  placements: z.array(z.object({ name: z.string(), selector: z.record(z.string(), z.string()) })),
+  placements: z.array(z.object({ name: z.string(), selector: z.string() })),
   nodes: z.array(CopyView),
   /** Where this node's own copy came from. */
   sources: z.array(SourceView),

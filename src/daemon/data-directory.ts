@@ -113,4 +113,4 @@ export class Settings {
   }
 }
 
-export type SettingName = "token" | "site" | "serial" | "labels" | "demo" | "name" | "ticket" | "peers";
+export type SettingName = "token" | "site" | "serial" | "demo" | "name" | "peers" | "addresses";

@@ -159,10 +159,8 @@ const artifact = z.strictObject({
   content: z.record(z.string(), z.unknown()),
 });
 
-/** Equality terms that are all required: `{site: "berlin"}`; empty selects every node. */
-const selector = z
-  .record(z.string().max(64), z.string().max(64))
-  .refine((all) => Object.keys(all).length <= 16, "at most 16 terms");
+/** A label selector as people write it: `site=berlin,gpu,!spare`; empty selects every node. */
+const selector = z.string().max(1_000);
 
 const placement = z.strictObject({ artifact: artifactName, selector });
 

@@ -1,0 +1,53 @@
+import type { Handlers } from "#api";
+import { Fault } from "#core";
+import type { Host } from "#mesh";
+import type { JoinStatus, NodeState } from "../node-state.ts";
+import { documentHandlers } from "./documents.ts";
+import { eventHandlers } from "./events.ts";
+import { fleetHandlers } from "./fleet.ts";
+import { nodeHandlers } from "./nodes.ts";
+import { type StatusDeps, statusHandlers } from "./status.ts";
+
+export type ControlDeps = {
+  host: Host | undefined;
+  join: () => JoinStatus;
+  usage: StatusDeps["usage"];
+  artifacts: Pick<Handlers, "publish" | "fetch"> & { artifacts: Handlers["resources"]["artifacts"] };
+  /** Stops the daemon, once the answer is out. */
+  shutdown: () => void;
+};
+
+/** Everything that the control API can ask of this node. */
+export function createHandlers(state: NodeState, deps: ControlDeps): Handlers {
+  const { documents, pending, ...documentCalls } = documentHandlers(state);
+  const { tokens, ...fleetCalls } = fleetHandlers(state, () => knownAddresses(state, deps.host));
+  const { artifacts, ...artifactCalls } = deps.artifacts;
+  return {
+    ...documentCalls,
+    ...fleetCalls,
+    ...artifactCalls,
+    ...statusHandlers(state, deps),
+    leave: async () => {
+      state.store.forgetFleet();
+      for (const name of ["token", "demo", "peers"] as const) state.settings.delete(name);
+      state.log.info("left the fleet");
+      deps.shutdown();
+      return { done: true };
+    },
+    shutdown: async () => {
+      if (deps.host === undefined) {
+        throw new Fault("api.daemon-down", "no daemon runs on this data directory", { exit: "offline" });
+      }
+      deps.shutdown();
+      return { done: true };
+    },
+    resources: { documents, pending, tokens, artifacts, ...nodeHandlers(state, deps.host), ...eventHandlers(state) },
+  };
+}
+
+/** Where this node can be reached; while it does not run, where it could when it last did. */
+function knownAddresses(state: NodeState, host: Host | undefined): string[] {
+  if (host !== undefined) return host.addresses();
+  const text = state.settings.get("addresses");
+  return text === undefined ? [] : (JSON.parse(text) as string[]);
+}

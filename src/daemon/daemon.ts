@@ -1,0 +1,244 @@
+import { createLog, errorMessage, Fault, FrameStream, SystemClock, SystemRandom } from "#core";
+import { decodeToken, FROM_DEVICE, JOIN_PROTOCOL, JOIN_TIMEOUT_MS } from "#identity";
+import { Gossip, type Host, startHost, startReplica, type Stranger } from "#mesh";
+import { createGate } from "./admission.ts";
+import { ArtifactKeeper } from "./artifact-keeper.ts";
+import { type ConfigInput, type DaemonConfig, loadConfig } from "./config.ts";
+import { createHandlers } from "./control/index.ts";
+import { artifactHandlers } from "./control/artifacts.ts";
+import { Joining, standing } from "./joining.ts";
+import { plugMesh } from "./mesh.ts";
+import { createMetrics, startMetricsServer } from "./metrics.ts";
+import { type OpenNode, openNode } from "./node.ts";
+import { nodeName } from "./node-state.ts";
+import { startControlServer } from "./server.ts";
+import { VERSION } from "./version.ts";
+
+/** Devices in the middle of joining at once; each exchange takes well under a second. */
+const MAX_JOINING = 32;
+
+export type DaemonRequest = { options: ConfigInput; configFile?: string };
+
+/** A daemon in this process. Disposing of it stops it in good order. */
+export interface RunningDaemon extends AsyncDisposable {
+  readonly data: string;
+  /** Resolves when it was asked to stop through its API; rejects when it cannot go on. */
+  readonly stopped: Promise<void>;
+}
+
+/** Starts the node: reads the configuration, opens the data directory, listens, joins. Throws Fault for what the person at the terminal can mend. */
+export async function startDaemon({ options, configFile }: DaemonRequest, signal: AbortSignal): Promise<RunningDaemon> {
+  const config = loadConfig(options, configFile);
+  const clock = new SystemClock();
+  const log = createLog(clock, (line) => process.stderr.write(line), config.logLevel);
+  await using stack = new AsyncDisposableStack();
+  let host: Host | undefined;
+  const node = openNode(config.data, { clock, random: new SystemRandom(), log, version: VERSION }, () =>
+    registrarAddresses(node, host),
+  );
+  stack.defer(() => node.close());
+  rememberConfig(node, config);
+  const daemon = new Daemon(node, config, stack);
+  host = await daemon.start(signal);
+  const running = stack.move();
+  return { data: config.data, stopped: daemon.stopped, [Symbol.asyncDispose]: () => running.disposeAsync() };
+}
+
+/** The control API over a data directory whose daemon does not run. */
+export async function startOffline(dataDir: string): Promise<AsyncDisposable> {
+  const clock = new SystemClock();
+  const log = createLog(clock, (line) => process.stderr.write(line), "warn");
+  await using stack = new AsyncDisposableStack();
+  const node = openNode(dataDir, { clock, random: new SystemRandom(), log, version: VERSION }, () => []);
+  stack.defer(() => node.close());
+  const keeper = await ArtifactKeeper.open(node, {});
+  stack.use(keeper);
+  const handlers = createHandlers(node.state, {
+    host: undefined,
+    join: () => standing(node.state) ?? { state: "joining" },
+    usage: () => keeper.usage(),
+    artifacts: artifactHandlers(node, keeper),
+    shutdown: () => undefined,
+  });
+  stack.use(
+    await startControlServer(
+      { handlers, metrics: createMetrics(), log, clock },
+      { socketPath: socketPath(dataDir), version: VERSION },
+    ),
+  );
+  return stack.move();
+}
+
+/** The parts of a running node, wired together. */
+class Daemon {
+  readonly #node: OpenNode;
+  readonly #config: DaemonConfig;
+  readonly #stack: AsyncDisposableStack;
+  readonly #stop = new AbortController();
+  readonly #stopped = Promise.withResolvers<void>();
+
+  constructor(node: OpenNode, config: DaemonConfig, stack: AsyncDisposableStack) {
+    this.#node = node;
+    this.#config = config;
+    this.#stack = stack;
+  }
+
+  get stopped(): Promise<void> {
+    return this.#stopped.promise;
+  }
+
+  async start(signal: AbortSignal): Promise<Host> {
+    const { state, registrar, copies } = this.#node;
+    const { clock, random, log, data, store, members } = state;
+    const stack = this.#stack;
+    signal.throwIfAborted();
+    const { listen, announce, lan, proxy, limits } = this.#config;
+    const host = await startHost(
+      { clock, random, log, seed: data.key.seed, gate: createGate(state, data.key.nodeId) },
+      { listen, ...(announce.length === 0 ? {} : { announce }), lan, ...(proxy === undefined ? {} : { proxy }) },
+    );
+    stack.use(host);
+    state.settings.set("addresses", JSON.stringify(host.addresses()));
+    const gossip = stack.use(
+      new Gossip({
+        host,
+        key: data.key.key,
+        fleet: () => store.fleet,
+        isMember: (id) => members.of(id) !== undefined,
+        clock,
+        log,
+      }),
+    );
+    stack.use(startReplica({ host, store, clock, random, log, trustedMs: state.trustedMs }));
+    copies.connect(gossip);
+    stack.use(copies);
+    const mesh = plugMesh(state, { host, addressesOf: () => [], providers: async function* () {}, provide: () => undefined });
+    const keeper = stack.use(await ArtifactKeeper.open(this.#node, { mesh, limits }));
+    this.#serveJoin(host, registrar);
+    this.#endRevoked(host);
+    const joining = this.#join(host);
+    const handlers = createHandlers(state, {
+      host,
+      join: () => joining.status(),
+      usage: () => keeper.usage(),
+      artifacts: artifactHandlers(this.#node, keeper),
+      shutdown: () => this.#stopped.resolve(),
+    });
+    const metrics = createMetrics();
+    stack.use(
+      await startControlServer(
+        { handlers, metrics, log, clock },
+        { socketPath: socketPath(data.path), version: VERSION },
+      ),
+    );
+    if (this.#config.metrics !== undefined) stack.use(await startMetricsServer(metrics, this.#config.metrics));
+    log.info("ready", {
+      name: nodeName(state),
+      node: data.key.nodeId,
+      state: joining.status().state,
+      listen: host.addresses().join(" "),
+    });
+    return host;
+  }
+
+  #join(host: Host): Joining {
+    const { state } = this.#node;
+    const { site, serial, model, labels } = this.#config;
+    const joining = new Joining(state, {
+      host,
+      facts: {
+        labels,
+        ...(site === undefined ? {} : { site }),
+        ...(serial === undefined ? {} : { serial }),
+        ...(model === undefined ? {} : { model }),
+      },
+      candidates: () => [],
+      joined: () => undefined,
+    });
+    const running = joining.run(this.#stop.signal);
+    this.#stack.defer(async () => {
+      this.#stop.abort(new Fault("daemon.stopping", "the daemon is stopping"));
+      await running;
+    });
+    return joining;
+  }
+
+  /** Newcomers speak to this node before they are members; a node that is no registrar sends them on. */
+  #serveJoin(host: Host, registrar: OpenNode["registrar"]): void {
+    const serve = async (frames: FrameStream, peer: Stranger): Promise<void> => {
+      const report = await registrar.serve(
+        frames,
+        { nodeId: peer.nodeId, remoteIp: ipOf(peer.address) },
+        this.#stop.signal,
+      );
+      const { outcome, code, reason = "", name } = report;
+      if (outcome === "redirect" || code === "identity.join-lost") return;
+      const type = outcome === "granted" ? "node.joined" : outcome === "pending" ? "node.pending" : "node.refused";
+      this.#node.state.events.record({
+        type,
+        subject: name ?? peer.nodeId,
+        outcome: outcome === "denied" ? "refused" : "ok",
+        message: code === undefined ? `admitted from ${peer.address}` : `${code}: ${reason}`,
+      });
+    };
+    host.handleStranger(
+      JOIN_PROTOCOL,
+      (stream, peer) => {
+        serve(new FrameStream(stream, FROM_DEVICE), peer).catch((error: unknown) => {
+          this.#node.state.log.debug("join broke off", { peer: peer.nodeId, error: errorMessage(error) });
+        });
+      },
+      { maxStreams: MAX_JOINING, timeoutMs: JOIN_TIMEOUT_MS },
+    );
+  }
+
+  /** A revocation ends live connections, not only future ones. */
+  #endRevoked(host: Host): void {
+    const { store, members, events } = this.#node.state;
+    const end = (): void => {
+      for (const session of host.sessions()) {
+        if (members.of(session.nodeId) !== undefined) continue;
+        events.record({
+          type: "node.revoked",
+          subject: session.name,
+          outcome: "ok",
+          message: "its connections were closed",
+        });
+        host.disconnect(session.nodeId, "no longer a member");
+      }
+    };
+    this.#stack.defer(
+      store.onAccepted((document) =>
+        document.kind === "Revocation" || document.kind === "Tombstone" ? end() : undefined,
+      ),
+    );
+  }
+}
+
+/** What a node was once told it keeps, so that `portolan up` alone starts it again. */
+function rememberConfig({ state }: OpenNode, { token, site, serial }: DaemonConfig): void {
+  const { settings, store } = state;
+  if (token !== undefined) {
+    decodeToken(token, { nowMs: state.trustedMs(), ...(store.fleet === undefined ? {} : { fleet: store.fleet }) });
+    settings.set("token", token);
+  }
+  if (site !== undefined) settings.set("site", site);
+  if (serial !== undefined) settings.set("serial", serial);
+}
+
+function registrarAddresses({ state }: OpenNode, host: Host | undefined): string[] {
+  const registrars = new Set(state.store.list("Registrar").map(({ body }) => body.spec.node));
+  return (host?.sessions() ?? [])
+    .filter(({ nodeId }) => registrars.has(nodeId))
+    .flatMap(({ addresses }) => [...addresses]);
+}
+
+/** The IP in a multiaddr such as `/ip4/192.0.2.7/tcp/…`. */
+function ipOf(address: string): string | undefined {
+  const [, protocol, host] = address.split("/");
+  return protocol === "ip4" || protocol === "ip6" ? host : undefined;
+}
+
+function socketPath(dataDir: string): string {
+  return `${dataDir}/daemon.sock`;
+}

@@ -1,0 +1,1 @@
+export { type DaemonRequest, type RunningDaemon, startDaemon, startOffline } from "./daemon.ts";

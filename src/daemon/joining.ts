@@ -1,0 +1,255 @@
+import { errorMessage, Fault, FrameStream, withDeadline } from "#core";
+import {
+  type BootstrapToken,
+  type DeviceFacts,
+  type DeviceOutcome,
+  decodeToken,
+  FROM_REGISTRAR,
+  JOIN_PROTOCOL,
+  JOIN_TIMEOUT_MS,
+  type NodeId,
+  renewalDueMs,
+  runDeviceJoin,
+} from "#identity";
+import type { Host, StrangerConnection } from "#mesh";
+import { revocationVersion } from "./admission.ts";
+import type { JoinStatus, NodeState } from "./node-state.ts";
+
+/** A device must name what blocks it within 5 s (a dial into nothing would take minutes). */
+const DIAL_MS = 4_000;
+/** Pause after a failed attempt, growing to the second. */
+const FIRST_PAUSE_MS = 1_000;
+const LAST_PAUSE_MS = 60_000;
+/** A device that was turned away asks again: somebody may have claimed it meanwhile. */
+const DENIED_PAUSE_MS = 5_000;
+/** The renewal is looked at least so often, in case the clock was set. */
+const LOOK_MS = 60_000;
+/** Registrars that send a device on to each other are followed so far. */
+const MAX_REDIRECTS = 4;
+
+export type JoiningDeps = {
+  host: Host;
+  facts: DeviceFacts;
+  /** Addresses at which a registrar may be, best first: multicast, remembered peers. The token's come before them. */
+  candidates: () => string[];
+  /** Called when the node has become a member, and at each renewal. `beaconMs`: the registrar's fresh time. */
+  joined: (registrarMs: number) => void;
+};
+
+/** Brings this node into the fleet that its token names, and keeps it there. */
+export class Joining {
+  readonly #state: NodeState;
+  readonly #deps: JoiningDeps;
+  readonly #tickets = new Map<NodeId, Uint8Array>();
+  readonly #renewalChance: number;
+  #status: Pick<JoinStatus, "state"> & JoinStatus = { state: "no-fleet" };
+  #pauseMs = FIRST_PAUSE_MS;
+
+  constructor(state: NodeState, deps: JoiningDeps) {
+    this.#state = state;
+    this.#deps = deps;
+    this.#renewalChance = state.random.unit();
+  }
+
+  status(): JoinStatus {
+    return standing(this.#state) ?? this.#status;
+  }
+
+  /** Joins, then renews at two thirds of each membership's life, until `signal` fires. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#state;
+    while (!signal.aborted) {
+      const pauseMs = this.#untilDueMs() ?? (await this.#attempt(signal));
+      await clock.sleep(pauseMs, signal).catch(() => undefined);
+    }
+  }
+
+  /** Milliseconds until something is to be done; `undefined`: now. */
+  #untilDueMs(): number | undefined {
+    const { store, members, data, trustedMs } = this.#state;
+    const own = members.of(data.key.nodeId);
+    if (own?.registrar === true) return LOOK_MS;
+    if (own === undefined) return this.#token() === undefined && store.fleet === undefined ? LOOK_MS : undefined;
+    const dueMs = renewalDueMs(Date.parse(own.document.body.notBefore), own.expiresMs, this.#renewalChance);
+    const leftMs = dueMs - trustedMs();
+    return leftMs > 0 ? Math.min(leftMs, LOOK_MS) : undefined;
+  }
+
+  /** One round over all addresses. Returns how long to wait before the next. */
+  async #attempt(signal: AbortSignal): Promise<number> {
+    const wasMember = this.status().state === "member";
+    if (!wasMember && this.#status.state === "no-fleet") this.#status = { state: "joining" };
+    try {
+      const token = this.#token() ?? this.#tokenOfOwnFleet();
+      const outcome = await this.#askAnywhere(token, signal);
+      return this.#take(outcome);
+    } catch (error) {
+      if (signal.aborted) return 0;
+      const fault = error instanceof Fault ? error : new Fault("daemon.join", errorMessage(error));
+      const next = fault.fix ?? "portolan doctor";
+      this.#status = { state: "joining", problem: { code: fault.code, reason: fault.message, next } };
+      this.#state.log.warn(wasMember ? "membership not renewed yet" : "not joined yet", {
+        code: fault.code,
+        reason: fault.message,
+        next,
+      });
+      const pauseMs = this.#pauseMs;
+      this.#pauseMs = Math.min(pauseMs * 2, LAST_PAUSE_MS);
+      return pauseMs * (0.75 + this.#state.random.unit() / 2);
+    }
+  }
+
+  async #askAnywhere(token: BootstrapToken, signal: AbortSignal): Promise<DeviceOutcome> {
+    const addresses = [...new Set([...token.rendezvous, ...this.#deps.candidates()])];
+    if (addresses.length === 0) {
+      throw new Fault("daemon.no-rendezvous", "no address of the fleet is known", {
+        fix: "Use a token that names one: `portolan token` on a node that others can reach.",
+      });
+    }
+    let failure: unknown;
+    let redirects = 0;
+    for (const address of addresses) {
+      try {
+        const outcome = await this.#ask([address], token, signal);
+        if (outcome.outcome !== "redirect") return outcome;
+        if (redirects < MAX_REDIRECTS) addresses.push(...outcome.addresses.filter((a) => !addresses.includes(a)));
+        redirects += 1;
+      } catch (error) {
+        signal.throwIfAborted();
+        failure ??= error;
+      }
+    }
+    throw (
+      failure ??
+      new Fault("daemon.no-registrar", "no registrar of the fleet answered", {
+        fix: "Try again later, or print a new token.",
+      })
+    );
+  }
+
+  async #ask(addresses: readonly string[], token: BootstrapToken, signal: AbortSignal): Promise<DeviceOutcome> {
+    const { host, facts } = this.#deps;
+    const { clock, random, data, store, trustedMs } = this.#state;
+    const connection = await this.#dial(addresses, signal);
+    try {
+      const stream = await withDeadline(
+        clock,
+        JOIN_TIMEOUT_MS,
+        "opening the join stream",
+        (s) => connection.open(JOIN_PROTOCOL, s),
+        signal,
+      );
+      const ticket = this.#tickets.get(connection.nodeId);
+      const outcome = await runDeviceJoin(
+        new FrameStream(stream, FROM_REGISTRAR),
+        {
+          clock,
+          random,
+          nowMs: trustedMs,
+          node: data.key,
+          token,
+          floor: { charter: store.charter?.body.version ?? 0, revocation: revocationVersion(store) },
+          facts,
+          registrar: connection.nodeId,
+          ...(ticket === undefined ? {} : { ticket }),
+        },
+        signal,
+      );
+      if (outcome.outcome === "pending") this.#tickets.set(connection.nodeId, outcome.ticket);
+      return outcome;
+    } finally {
+      if (host.session(connection.nodeId) === undefined) connection.close();
+    }
+  }
+
+  async #dial(addresses: readonly string[], signal: AbortSignal): Promise<StrangerConnection> {
+    const { clock } = this.#state;
+    try {
+      return await withDeadline(
+        clock,
+        DIAL_MS,
+        "dialling",
+        (s) => this.#deps.host.connectStranger(addresses, s),
+        signal,
+      );
+    } catch (error) {
+      signal.throwIfAborted();
+      throw new Fault("daemon.unreachable", `no registrar answers at ${addresses.join(", ")}: ${errorMessage(error)}`, {
+        exit: "offline",
+        fix: "Check that the address is right, that `portolan up` runs there and that no firewall blocks its TCP port.",
+        cause: error,
+      });
+    }
+  }
+
+  /** Acts on an answer. Returns how long to wait before the next attempt. */
+  #take(outcome: DeviceOutcome): number {
+    const { log, events, data } = this.#state;
+    const subject = data.key.nodeId;
+    if (outcome.outcome === "member") {
+      this.#admit(outcome);
+      return 0;
+    }
+    if (outcome.outcome === "redirect") return this.#pauseMs;
+    const { code, reason, fix } = outcome;
+    const is = outcome.outcome === "pending" ? "pending" : "refused";
+    if (this.#status.state !== is || this.#status.problem?.code !== code) {
+      log.warn(is === "pending" ? "waiting for approval" : "refused", { code, reason, next: fix });
+      events.record({
+        type: is === "pending" ? "node.pending" : "node.refused",
+        subject,
+        outcome: is === "pending" ? "ok" : "refused",
+        message: `${code}: ${reason}`,
+      });
+    }
+    this.#status = { state: is, problem: { code, reason, next: fix } };
+    return outcome.outcome === "pending" ? outcome.retryMs : DENIED_PAUSE_MS;
+  }
+
+  #admit({ fleet, documents, member, beaconMs, registrar }: Extract<DeviceOutcome, { outcome: "member" }>): void {
+    const { store, trustedMs, log, events } = this.#state;
+    store.pinFleet(fleet);
+    for (const bytes of documents) store.submit(bytes, trustedMs(), "join");
+    const { name } = member.body.metadata;
+    log.info("admitted", { name, site: member.body.spec.site, registrar, until: member.body.expires });
+    events.record({
+      type: "node.joined",
+      subject: name,
+      actor: registrar,
+      outcome: "ok",
+      message: `admitted by ${member.body.spec.evidence} until ${member.body.expires}`,
+    });
+    this.#pauseMs = FIRST_PAUSE_MS;
+    this.#status = { state: "member" };
+    this.#deps.joined(beaconMs);
+  }
+
+  #token(): BootstrapToken | undefined {
+    const text = this.#state.settings.get("token");
+    if (text === undefined) return undefined;
+    const { fleet } = this.#state.store;
+    return decodeToken(text, { nowMs: this.#state.trustedMs(), ...(fleet === undefined ? {} : { fleet }) });
+  }
+
+  /** A member whose token has expired or got lost needs none: what a token says, its own charter says. */
+  #tokenOfOwnFleet(): BootstrapToken {
+    const { store } = this.#state;
+    const { charter, fleet } = store;
+    if (charter === undefined || fleet === undefined)
+      throw new Fault("daemon.no-fleet", "this node has neither a token nor a fleet");
+    return { fleet, owners: [], rendezvous: [...charter.body.spec.rendezvous], minCharter: 0, minRevocation: 0 };
+  }
+}
+
+/** What the documents say; `undefined` while they say nothing and the node is on its way. */
+export function standing({ store, members, data, settings }: NodeState): JoinStatus | undefined {
+  const own = members.of(data.key.nodeId);
+  if (own !== undefined) return { state: own.registrar ? "registrar" : "member" };
+  if (members.revoked().has(data.key.nodeId)) {
+    const reason = "this node was revoked by a security operator";
+    return { state: "refused", problem: { code: "identity.revoked", reason, next: "portolan leave" } };
+  }
+  if (store.fleet !== undefined && store.pending().some(({ kind }) => kind === "Charter" || kind === "Registrar"))
+    return { state: "forming" };
+  return settings.get("token") === undefined && store.fleet === undefined ? { state: "no-fleet" } : undefined;
+}

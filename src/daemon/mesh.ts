@@ -1,0 +1,68 @@
+import { Fault, withDeadline, type ByteStream } from "#core";
+import type { Holders, Locality, SwarmNet } from "#artifacts";
+import type { NodeId } from "#identity";
+import type { Host } from "#mesh";
+import type { NodeState } from "./node-state.ts";
+
+/** What artifacts need of the mesh, plugged into its ports. */
+export type Mesh = { net: SwarmNet; locality: Locality; holders: Holders };
+
+/** Dialling a member that is no neighbour yet. */
+const CONNECT_MS = 10_000;
+
+export type MeshDeps = {
+  host: Host;
+  /** Addresses at which a member may be reached, as far as this node heard. */
+  addressesOf: (peer: NodeId) => readonly string[];
+  /** Members that said in the DHT that they have a blob. */
+  providers: (root: string, signal: AbortSignal) => AsyncIterable<NodeId>;
+  provide: (root: string) => void;
+};
+
+export function plugMesh(state: NodeState, { host, addressesOf, providers, provide }: MeshDeps): Mesh {
+  const siteOf = (peer: NodeId): string | undefined => state.members.of(peer)?.site;
+  const self = state.data.key.nodeId;
+  return {
+    net: {
+      self,
+      open: (peer, protocol, signal) => openTo(state, host, addressesOf, peer, protocol, signal),
+      handle: (protocol, handler) => host.handle(protocol, (stream, peer) => handler(stream, peer.nodeId)),
+      onPeerDown: (listener) =>
+        host.onSession((session, event) => (event === "down" ? listener(session.nodeId) : undefined)),
+    },
+    locality: {
+      get ownSite() {
+        return siteOf(self) ?? "";
+      },
+      siteOf,
+    },
+    holders: {
+      announce: provide,
+      async *find(root, signal) {
+        // Neighbours of the own site answer at once; whoever is farther is found while they already send.
+        const near = host
+          .sessions()
+          .toSorted((a, b) => Number(siteOf(b.nodeId) === siteOf(self)) - Number(siteOf(a.nodeId) === siteOf(self)));
+        for (const { nodeId } of near) yield nodeId;
+        for await (const peer of providers(root, signal)) if (peer !== self) yield peer;
+      },
+    },
+  };
+}
+
+async function openTo(
+  { clock }: NodeState,
+  host: Host,
+  addressesOf: MeshDeps["addressesOf"],
+  peer: NodeId,
+  protocol: string,
+  signal: AbortSignal,
+): Promise<ByteStream> {
+  if (host.session(peer) === undefined) {
+    const addresses = addressesOf(peer);
+    if (addresses.length === 0)
+      throw new Fault("daemon.no-address", `no address of ${peer} is known`, { exit: "offline" });
+    await withDeadline(clock, CONNECT_MS, "connecting", (inner) => host.connect(addresses, inner), signal);
+  }
+  return host.open(peer, protocol, signal);
+}

@@ -1,0 +1,87 @@
+import type { Clock, Log, Random } from "#core";
+import { DocumentStore, Membership, Registrar, RegistrarLedger, WaitingList } from "#identity";
+import { EventLog } from "#policy";
+import { Copies } from "./copies.ts";
+import { openDataDirectory, Settings } from "./data-directory.ts";
+import type { NodeState } from "./node-state.ts";
+
+export type NodeDeps = { clock: Clock; random: Random; log: Log; version: string };
+
+/** A node whose data directory is open: everything that needs no network. */
+export type OpenNode = {
+  state: NodeState;
+  registrar: Registrar;
+  copies: Copies;
+  /** Closes the data directory. */
+  close(): void;
+};
+
+/**
+ * Opens a data directory and reads what it knows. `registrarAddresses`: where the fleet's registrars are reached just now.
+ * Throws as `openDataDirectory`.
+ */
+export function openNode(path: string, deps: NodeDeps, registrarAddresses: () => readonly string[]): OpenNode {
+  const { clock, random, log, version } = deps;
+  const data = openDataDirectory(path, random);
+  try {
+    const trustedMs = (): number => clock.wallMs();
+    const settings = new Settings(data.db);
+    const store = new DocumentStore(data.db, log, trustedMs());
+    const ledger = new RegistrarLedger(data.db);
+    const waiting = new WaitingList();
+    const registrar = new Registrar({
+      clock,
+      random,
+      log,
+      nowMs: trustedMs,
+      key: data.key.key,
+      store,
+      ledger,
+      waiting,
+      registrarAddresses,
+    });
+    const state: NodeState = {
+      clock,
+      random,
+      log,
+      data,
+      settings,
+      store,
+      members: new Membership(store),
+      events: new EventLog(data.db, trustedMs),
+      ledger,
+      waiting,
+      trustedMs,
+      startedMs: clock.nowMs(),
+      version,
+    };
+    recordRefusals(state);
+    return { state, registrar, copies: new Copies(data.db, clock), close: () => data.release() };
+  } catch (error) {
+    data.release();
+    throw error;
+  }
+}
+
+/** Codes that say nothing about anybody: what is old, or was seen before. */
+const UNREMARKABLE: ReadonlySet<string> = new Set([
+  "identity.rolled-back",
+  "identity.expired",
+  "identity.deleted",
+  "identity.no-fleet",
+]);
+
+/** Every document that was refused for cause is on record: who handed it in, and why not. */
+function recordRefusals({ store, events, members }: NodeState): void {
+  store.onRefused((verdict, source) => {
+    if (UNREMARKABLE.has(verdict.code)) return;
+    const actor = source === undefined ? undefined : (members.of(source)?.name ?? source);
+    events.record({
+      type: "identity.refused",
+      subject: verdict.id ?? "a document",
+      ...(actor === undefined ? {} : { actor }),
+      outcome: "refused",
+      message: `${verdict.code}: ${verdict.reason}`,
+    });
+  });
+}
