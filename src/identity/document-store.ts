@@ -62,6 +62,7 @@ export class DocumentStore {
   >();
   readonly #pendingListeners = new Set<() => void>();
   #buckets = emptyBuckets();
+  #revision = 0;
   #fleet: string | undefined;
   #charter: SignedDocument<"Charter"> | undefined;
   #keys = new Map<string, TrustedKey>();
@@ -118,6 +119,7 @@ export class DocumentStore {
     this.#keys.clear();
     for (const map of [this.#all, this.#effective, this.#marks, this.#gone]) map.clear();
     this.#buckets = emptyBuckets();
+    this.#revision += 1;
   }
 
   /** Judges an envelope and, if it is accepted, keeps it and tells the listeners. `source` says where it came from, for the record. */
@@ -191,7 +193,14 @@ export class DocumentStore {
 
   /** All documents of a kind that are in force. */
   list<K extends Kind>(kind: K): SignedDocument<K>[] {
-    return [...this.#effective.values()].filter((document) => isDocumentOf(document, kind)) as SignedDocument<K>[];
+    const found: SignedDocument<K>[] = [];
+    for (const document of this.#effective.values()) if (isDocumentOf(document, kind)) found.push(document);
+    return found;
+  }
+
+  /** Grows whenever the set of documents in force changes, for those who keep something worked out from it. */
+  get revision(): number {
+    return this.#revision;
   }
 
   /** Every document in force. */
@@ -367,6 +376,7 @@ export class DocumentStore {
       this.#keys = trustedKeys(this.#charter, inForce("Operator"), registrars, revocation);
     }
     this.#effective.clear();
+    this.#revision += 1;
     this.#buckets = emptyBuckets();
     for (const document of live) {
       if (document.body.version > (this.#gone.get(document.id) ?? 0) && isAuthorised(document, this.#view)) {
@@ -383,6 +393,7 @@ export class DocumentStore {
     if (old !== undefined) xorInto(bucket, summaryHash(old));
     xorInto(bucket, summaryHash(document));
     this.#effective.set(document.id, document);
+    this.#revision += 1;
   }
 
   #addPending(verdict: Extract<Verdict, { outcome: "pending" }>, nowMs: number, source: string | undefined): Verdict {

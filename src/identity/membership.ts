@@ -25,7 +25,7 @@ export type MemberInfo = {
 /** Who belongs to the fleet now, worked out from the documents in force. */
 export class Membership {
   readonly #store: DocumentStore;
-  #digest: Uint8Array | undefined;
+  #revision = -1;
   #byNode = new Map<NodeId, MemberInfo>();
   #revoked = new Map<NodeId, number>();
 
@@ -67,9 +67,8 @@ export class Membership {
   }
 
   #refresh(): void {
-    const digest = this.#store.digest();
-    if (this.#digest !== undefined && Buffer.compare(digest, this.#digest) === 0) return;
-    this.#digest = digest;
+    if (this.#store.revision === this.#revision) return;
+    this.#revision = this.#store.revision;
     this.#revoked = new Map(
       this.#store.list("Revocation").flatMap(({ body }) => body.spec.nodes.map((n) => [n.node, n.generation] as const)),
     );
@@ -101,6 +100,6 @@ function memberInfo(document: SignedDocument<"Member"> | SignedDocument<"Registr
     ...(member?.serial === undefined ? {} : { serial: member.serial }),
     ...(member === undefined ? {} : { evidence: member.evidence, admittedBy: member.registrar }),
     expiresMs: Date.parse(expires),
-    document: document as SignedDocument<"Member" | "Registrar">,
+    document,
   };
 }

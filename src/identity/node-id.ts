@@ -21,7 +21,7 @@ export function nodeIdOf(publicKey: Uint8Array): NodeId {
 export function publicKeyOf(nodeId: NodeId): Uint8Array {
   const key = parseNodeId(nodeId);
   if (key === undefined) {
-    throw new Fault("identity.node-id", `"${String(nodeId).slice(0, 80)}" is not a node id`, {
+    throw new Fault("identity.node-id", `"${nodeId.slice(0, 80)}" is not a node id`, {
       exit: "invalid",
       fix: "A node id looks like 12D3Koo… and is printed by `portolan id`.",
     });
