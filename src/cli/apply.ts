@@ -1,0 +1,94 @@
+import { isAlias, isMap, parseAllDocuments } from "yaml";
+import type { ControlClient } from "#api";
+import { Fault } from "#core";
+import type { Io } from "./io.ts";
+import { type CommonOptions, readText, type Session } from "./session.ts";
+
+/** Documents in one file; each is one signature and one request. */
+const MAX_DOCUMENTS = 1_000;
+/** Longest text from stdin, in characters. */
+const MAX_STDIN_CHARS = 16 * 1024 * 1024;
+
+/** Reads documents, signs those that are no envelopes yet, hands all in. Stops at the first that is refused. */
+export async function applyFile(session: Session<CommonOptions & { file: string }>, file: string): Promise<void> {
+  const text = file === "-" ? await readStdin(session.io) : readText(file);
+  const documents = parseDocuments(text, file === "-" ? "stdin" : file);
+  await session.withNode(async (client) => {
+    for (const document of documents) await applyOne(session, client, document);
+  });
+}
+
+async function applyOne(session: Session, client: ControlClient, document: Record<string, unknown>): Promise<void> {
+  const { report, state } = await import("./signing.ts");
+  if ("payloadType" in document) {
+    const { payloadType, payload, signatures } = document; // `get pending -o json` shows more than these
+    return report(
+      session,
+      await client.call("submit", { envelope: JSON.stringify({ payloadType, payload, signatures }) }),
+    );
+  }
+  await state(session, client, readPlan(document));
+}
+
+/** What a document to be signed must have; all else is the daemon's to fill in or to refuse. */
+function readPlan(document: Record<string, unknown>) {
+  const { apiVersion, kind, metadata, spec, expires, ...rest } = document;
+  const { name, tenant, labels, ...more } = isRecord(metadata) ? metadata : {};
+  const unknown = [...Object.keys(rest), ...Object.keys(more).map((key) => `metadata.${key}`)][0];
+  if (unknown !== undefined) throw refuse(`there is no member "${unknown}" in a document`);
+  if (apiVersion !== "portolan.dev/v1") throw refuse("apiVersion is not portolan.dev/v1");
+  if (typeof kind !== "string") throw refuse("kind is missing");
+  if (typeof name !== "string") throw refuse("metadata.name is missing");
+  if (!isRecord(spec)) throw refuse("spec is missing");
+  if (tenant !== undefined && typeof tenant !== "string") throw refuse("metadata.tenant is not text");
+  if (expires !== undefined && typeof expires !== "string") throw refuse("expires is not a time in quotes");
+  if (labels !== undefined && !isLabels(labels)) throw refuse("metadata.labels is not a list of text by key");
+  return {
+    kind,
+    name,
+    spec,
+    ...(tenant === undefined ? {} : { tenant }),
+    ...(labels === undefined ? {} : { labels }),
+    ...(expires === undefined ? {} : { expires }),
+  };
+}
+
+function parseDocuments(text: string, source: string): Record<string, unknown>[] {
+  const parsed = parseAllDocuments(text);
+  const documents = Array.isArray(parsed) ? parsed : [];
+  if (documents.length > MAX_DOCUMENTS) throw refuse(`${source} has over ${MAX_DOCUMENTS} documents`);
+  const found = documents.flatMap((document) => {
+    const [error] = document.errors;
+    if (error !== undefined) throw refuse(`${source}: ${error.message.split("\n")[0]}`);
+    if (document.contents === null) return [];
+    if (!isMap(document.contents) || isAlias(document.contents))
+      throw refuse(`${source} holds something that is no document`);
+    return [document.toJS({ maxAliasCount: 100 }) as Record<string, unknown>];
+  });
+  if (found.length === 0) throw refuse(`${source} holds no document`);
+  return found;
+}
+
+async function readStdin(io: Io): Promise<string> {
+  let text = "";
+  for await (const piece of io.stdin.iterator({ destroyOnReturn: false })) {
+    text += piece.toString();
+    if (text.length > MAX_STDIN_CHARS) throw refuse("stdin is too long");
+  }
+  return text;
+}
+
+function isLabels(value: unknown): value is Record<string, string> {
+  return isRecord(value) && Object.values(value).every((text) => typeof text === "string");
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function refuse(message: string): Fault {
+  return new Fault("cli.apply", message, {
+    exit: "invalid",
+    fix: "A document has apiVersion, kind, metadata {name, tenant, labels} and spec: docs/spec/documents.md shows each kind.",
+  });
+}

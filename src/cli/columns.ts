@@ -1,0 +1,100 @@
+import type { ResourceName, Resources } from "#api";
+import { type Column, Table } from "./table.ts";
+import { formatAge, formatBytes } from "./units.ts";
+
+type ColumnsOf = { [N in ResourceName]: (nowMs: number) => Column<Resources[N]["view"]>[] };
+
+const labelText = (labels: Readonly<Record<string, string>>): string =>
+  Object.entries(labels)
+    .map(([key, value]) => `${key}=${value}`)
+    .join(",");
+
+/** What `get` shows of each resource. */
+export const COLUMNS: ColumnsOf = {
+  nodes: (nowMs) => [
+    { head: "NAME", text: (n) => n.name },
+    { head: "SITE", text: (n) => n.site },
+    { head: "STATE", text: (n) => n.state },
+    { head: "RTT", text: (n) => (n.rttMs === undefined ? "" : `${n.rttMs.toFixed(1)} ms`) },
+    { head: "SERIAL", text: (n) => n.serial ?? "" },
+    { head: "EXPIRES", text: (n) => formatAge(n.expires, nowMs) },
+    { head: "REASON", text: (n) => n.reason ?? n.words?.join(" ") ?? "" },
+    { head: "ADDRESS", text: (n) => n.address ?? "", wide: true },
+    { head: "EVIDENCE", text: (n) => n.evidence ?? "", wide: true },
+    { head: "LABELS", text: (n) => labelText(n.labels), wide: true },
+    { head: "NODE ID", text: (n) => n.nodeId, wide: true },
+  ],
+  links: (nowMs) => [
+    { head: "NODE", text: (l) => l.name },
+    { head: "SITE", text: (l) => l.site },
+    { head: "STATE", text: (l) => l.state },
+    { head: "RTT", text: (l) => (l.rttMs === undefined ? "" : `${l.rttMs.toFixed(1)} ms`) },
+    { head: "IN", text: (l) => (l.bytesIn === undefined ? "" : formatBytes(l.bytesIn)) },
+    { head: "OUT", text: (l) => (l.bytesOut === undefined ? "" : formatBytes(l.bytesOut)) },
+    { head: "AGE", text: (l) => formatAge(l.since, nowMs) },
+    { head: "DIRECTION", text: (l) => l.direction, wide: true },
+    { head: "ADDRESS", text: (l) => l.address, wide: true },
+  ],
+  artifacts: (nowMs) => [
+    { head: "NAME", text: (a) => a.name },
+    { head: "SIZE", text: (a) => formatBytes(a.sizeBytes) },
+    { head: "FILES", text: (a) => String(a.files) },
+    { head: "HERE", text: (a) => copyText(a.local, a.sizeBytes) },
+    { head: "COPIES", text: (a) => `${a.copies}/${Math.max(a.wanted, a.copies)}` },
+    { head: "AGE", text: (a) => formatAge(a.createdAt, nowMs) },
+    { head: "TYPE", text: (a) => a.mediaType, wide: true },
+    { head: "LABELS", text: (a) => labelText(a.labels), wide: true },
+    { head: "ROOT", text: (a) => a.root, wide: true },
+  ],
+  documents: (nowMs) => [
+    { head: "KIND", text: (d) => d.kind },
+    { head: "NAME", text: (d) => d.documentName },
+    { head: "VERSION", text: (d) => String(d.version) },
+    { head: "STATE", text: (d) => d.state },
+    { head: "SIGNED BY", text: (d) => d.signers.map(({ name, keyid }) => name || keyid.slice(0, 12)).join(",") },
+    { head: "EXPIRES", text: (d) => formatAge(d.expires, nowMs) },
+    { head: "TENANT", text: (d) => d.tenant, wide: true },
+    { head: "DIGEST", text: (d) => d.digest, wide: true },
+    { head: "LABELS", text: (d) => labelText(d.labels), wide: true },
+  ],
+  tokens: (nowMs) => [
+    { head: "NAME", text: (t) => t.name },
+    { head: "OPENS", text: (t) => t.opens.map(({ document, left }) => `${document} (${left} left)`).join(", ") },
+    { head: "RENDEZVOUS", text: (t) => t.rendezvous.join(",") },
+    { head: "EXPIRES", text: (t) => formatAge(t.expires, nowMs) },
+    { head: "TOKEN", text: (t) => t.token, wide: true },
+  ],
+  events: () => [
+    { head: "TIME", text: (e) => e.time },
+    { head: "TYPE", text: (e) => e.type },
+    { head: "SUBJECT", text: (e) => e.subject },
+    { head: "OUTCOME", text: (e) => e.outcome },
+    { head: "MESSAGE", text: (e) => e.message },
+    { head: "ACTOR", text: (e) => e.actor ?? "", wide: true },
+    { head: "NUMBER", text: (e) => e.name, wide: true },
+  ],
+  pending: (nowMs) => [
+    { head: "NAME", text: (p) => p.name },
+    { head: "VERSION", text: (p) => String(p.version) },
+    { head: "SIGNED", text: (p) => `${p.signed.length}/${p.needs.count}` },
+    { head: "BY", text: (p) => p.signed.map(({ name, keyid }) => name || keyid.slice(0, 12)).join(",") },
+    { head: "MISSING", text: (p) => `${p.needs.role}: ${p.missing.map(({ name }) => name).join(" or ")}` },
+    { head: "AGE", text: (p) => formatAge(p.since, nowMs) },
+    { head: "DIGEST", text: (p) => p.digest, wide: true },
+  ],
+};
+
+function copyText(copy: { state: string; bytes: number }, sizeBytes: number): string {
+  if (copy.state !== "transferring" || sizeBytes === 0) return copy.state;
+  return `${Math.floor((copy.bytes / sizeBytes) * 100)}%`;
+}
+
+/** The table of a resource, as wide as the terminal allows. */
+export function tableOf<N extends ResourceName>(
+  resource: N,
+  items: readonly Resources[N]["view"][],
+  options: { nowMs: number; wide: boolean; maxChars: number },
+): Table<Resources[N]["view"]> {
+  const columns = COLUMNS[resource](options.nowMs).filter(({ wide }) => options.wide || wide !== true);
+  return new Table(columns, items, options.maxChars);
+}

@@ -1,0 +1,188 @@
+import { lstatSync, type Stats } from "node:fs";
+import { resolve } from "node:path";
+import type { Command } from "commander";
+import type { ArtifactDetail, ControlClient } from "#api";
+import { Fault, withDeadline } from "#core";
+import { collectLabel, equalityTerms } from "../labels.ts";
+import { serialise } from "../output.ts";
+import { startProgress } from "../progress.ts";
+import { type Cli, action, type CommonOptions, type Session } from "../session.ts";
+import { printable } from "../table.ts";
+import { formatBytes, formatSeconds, parseSeconds } from "../units.ts";
+import { examples, signs } from "./options.ts";
+
+type Json = { json?: boolean };
+type PublishOptions = CommonOptions &
+  Json & {
+    name: string;
+    inPlace?: boolean;
+    label?: Record<string, string>;
+    type?: string;
+  };
+type StageOptions = CommonOptions & Json & { selector?: string; all?: boolean; wait?: boolean; timeout: string };
+type FetchOptions = Omit<CommonOptions, "output"> & Json & { output?: string; force?: boolean };
+
+export function registerArtifacts(program: Command, cli: Cli): void {
+  examples(
+    signs(program.command("publish <path>"))
+      .description("put a file or a folder into the fleet under a name")
+      .requiredOption("--name <name>", "NAME or NAME:VERSION")
+      .option("--in-place", "serve it from where it is instead of copying it; it must not be changed")
+      .option("--label <key=value>", "a label; repeat for several", collectLabel)
+      .option("--type <media-type>", "what it is (default: application/octet-stream, or a folder)")
+      .option("--json", "print the result as JSON")
+      .action(action<PublishOptions>(cli, publish)),
+    "portolan publish ./model.bin --name model:1.4",
+  );
+  examples(
+    signs(program.command("stage <artifact>"))
+      .description("bring an artifact into the stores of nodes")
+      .option("-l, --selector <terms>", "to the nodes that match all of these, e.g. site=berlin,gpu=yes")
+      .option("--all", "to every node")
+      .option("--wait", "until all of them have it; exit code 6 if not in time")
+      .option("--timeout <time>", "how long to wait", "1h")
+      .option("--json", "with --wait: print every node's copy as JSON")
+      .action(action<StageOptions>(cli, stage)),
+    "portolan stage model:1.4 -l site=berlin --wait",
+  );
+  examples(
+    program
+      .command("fetch <artifact>")
+      .description("bring an artifact to this node, and write it out with -o")
+      .option("-o, --output <path>", "write it here")
+      .option("--force", "replace what is there")
+      .option("--json", "print the result as JSON")
+      .action(action<FetchOptions & CommonOptions>(cli, fetchArtifact)),
+    "portolan fetch model:1.4 -o ./model.bin",
+  );
+}
+
+async function publish(session: Session<PublishOptions>, [given = ""]: string[]): Promise<void> {
+  const { name, inPlace = false, label = {}, type, json } = session.options;
+  const path = resolve(given);
+  const stat = checkSource(path);
+  const { checkDraft, signDraft } = await import("../signing.ts");
+  const key = await session.signingKey(); // before an hour of hashing
+  await session.withNode(async (client) => {
+    const input = { path, name, inPlace, labels: label, ...(type === undefined ? {} : { mediaType: type }) };
+    await using progress = await startProgress(session.io, name);
+    const published = await client.job(
+      "publish",
+      input,
+      ({ bytes, sizeBytes, phase }) => progress.update(bytes, sizeBytes, phase),
+      session.io.signal,
+    );
+    await progress[Symbol.asyncDispose]();
+    const asked = { kind: "Artifact", name, labels: label };
+    const { spec } = checkDraft(published.draft.payloadType, Buffer.from(published.draft.payload, "base64"), asked);
+    if (!("sizeBytes" in spec) || (stat.isFile() && spec.sizeBytes !== stat.size)) {
+      throw new Fault("cli.draft", `the draft is not about the ${stat.size} bytes of ${path}; nothing was signed`, {
+        exit: "conflict",
+        fix: "Was the file changed meanwhile? Publish it again.",
+      });
+    }
+    const verdict = await signDraft(session, client, published.draft, asked, key);
+    const { root, sizeBytes, files } = published;
+    if (json === true) session.print(await serialise({ name, root, sizeBytes, files, status: verdict.status }, "json"));
+    else session.print(`${name}  ${formatBytes(sizeBytes)}  ${root}`);
+  });
+}
+
+/** Early, so that the answer to a typing error does not come from a daemon with another working directory. */
+function checkSource(path: string): Stats {
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  if (stat === undefined) throw new Fault("cli.no-path", `there is no ${path}`, { exit: "missing" });
+  if (stat.isFile() || stat.isDirectory()) return stat;
+  const what = stat.isSymbolicLink() ? "a symbolic link" : stat.isSocket() ? "a socket" : "a device or a pipe";
+  throw new Fault("cli.path", `${path} is ${what}`, { exit: "invalid", fix: "Publish a file or a folder." });
+}
+
+async function stage(session: Session<StageOptions>, [artifact = ""]: string[]): Promise<void> {
+  const { selector: text, all = false, wait = false } = session.options;
+  if (all === (text !== undefined)) {
+    throw new Fault("cli.stage", "say which nodes: a selector, or --all", {
+      exit: "invalid",
+      fix: `Like: portolan stage ${artifact} -l site=berlin`,
+    });
+  }
+  const timeout = parseSeconds(session.options.timeout);
+  if (timeout === undefined) {
+    throw new Fault("cli.time", `--timeout ${session.options.timeout} is not a time`, {
+      exit: "invalid",
+      fix: "Write 90s, 15m or 1h.",
+    });
+  }
+  const selector = equalityTerms(text ?? "");
+  const { state } = await import("../signing.ts");
+  const work = async (client: ControlClient): Promise<void> => {
+    const { name } = await client.call("artifacts.get", { name: artifact });
+    await state(session, client, { kind: "Placement", name, spec: { artifact: name, selector } });
+    if (wait) await waitForCopies(session, client, name, timeout * 1_000);
+  };
+  await (wait ? session.withDaemon(work) : session.withNode(work));
+}
+
+/** Follows the copies until every node that should have one does. Throws Fault `cli.not-staged` (exit `timeout`). */
+async function waitForCopies(
+  session: Session<StageOptions>,
+  client: ControlClient,
+  name: string,
+  ms: number,
+): Promise<void> {
+  await using progress = await startProgress(session.io, name);
+  const last: { detail?: ArtifactDetail } = {};
+  const watch = async (signal: AbortSignal): Promise<ArtifactDetail> => {
+    for await (const event of client.watch("artifacts.watch", { name }, signal)) {
+      if (event.type === "deleted") throw new Fault("cli.gone", `${name} was deleted`, { exit: "missing" });
+      if (event.type === "synced" || !("nodes" in event.object)) continue;
+      last.detail = event.object;
+      const wanted = event.object.nodes.filter((copy) => copy.wanted);
+      const done = wanted.filter(({ state }) => state === "complete").length;
+      const bytes = wanted.reduce((sum, copy) => sum + copy.bytes, 0);
+      progress.update(bytes, event.object.sizeBytes * wanted.length, `${done}/${wanted.length} nodes`);
+      if (wanted.length > 0 && done === wanted.length) return event.object;
+    }
+    throw new Fault("cli.gone", "the daemon ended the watch", { exit: "offline" });
+  };
+  const detail = await withDeadline(session.io.clock, ms, `staging ${name}`, watch, session.io.signal).catch(
+    (error: unknown) => {
+      throw notStaged(name, last.detail, error);
+    },
+  );
+  await progress[Symbol.asyncDispose]();
+  const copies = detail.nodes.filter((copy) => copy.wanted);
+  if (session.options.json === true) return session.print(await serialise({ name, copies }, "json"));
+  session.print(`${name} is on ${copies.length} node${copies.length === 1 ? "" : "s"}`);
+}
+
+function notStaged(name: string, detail: ArtifactDetail | undefined, error: unknown): unknown {
+  if (!(error instanceof Fault) || error.code !== "core.deadline") return error;
+  const late = detail?.nodes.filter((copy) => copy.wanted && copy.state !== "complete") ?? [];
+  const who = late.map((copy) => `${copy.node} (${copy.state}${copy.reason === undefined ? "" : `: ${copy.reason}`})`);
+  const message =
+    who.length === 0
+      ? `no node matches the placement of ${name}`
+      : `${name} is not yet on ${printable(who.join(", "))}`;
+  return new Fault("cli.not-staged", message, {
+    exit: "timeout",
+    fix: `It goes on in the background; look again: portolan describe artifact ${name}`,
+  });
+}
+
+async function fetchArtifact(session: Session<FetchOptions & CommonOptions>, [name = ""]: string[]): Promise<void> {
+  const { output, force = false, json } = session.options as FetchOptions;
+  await session.withDaemon(async (client) => {
+    await using progress = await startProgress(session.io, name);
+    const result = await client.job(
+      "fetch",
+      { name, force, ...(output === undefined ? {} : { output: resolve(output) }) },
+      ({ bytes, sizeBytes, sources, state }) => progress.update(bytes, sizeBytes, `${state}, ${sources} sources`),
+      session.io.signal,
+    );
+    await progress[Symbol.asyncDispose]();
+    if (json === true) return session.print(await serialise(result, "json"));
+    const from = `${formatBytes(result.bytesFromSite)} from this site, ${formatBytes(result.bytesFromWan)} from others`;
+    session.print(`${result.name}  ${formatBytes(result.bytes)}  ${formatSeconds(result.seconds)}  ${from}`);
+    if (result.output !== undefined) session.print(result.output);
+  });
+}

@@ -1,0 +1,160 @@
+import type { Command } from "commander";
+import { Option } from "commander";
+import type { Finding } from "#api";
+import { faultCode } from "#core";
+import type { UpRequest } from "../io.ts";
+import { collect, collectLabel } from "../labels.ts";
+import { describe, serialise } from "../output.ts";
+import { type Cli, action, type CommonOptions, type Session } from "../session.ts";
+import { printable } from "../table.ts";
+import { formatBytes, formatSeconds } from "../units.ts";
+import { askYesNo } from "../prompt.ts";
+import { remember } from "./fleet.ts";
+import { examples, formats } from "./options.ts";
+
+type UpOptions = CommonOptions &
+  Omit<UpRequest["options"], "data" | "labels"> & { label?: Record<string, string>; config?: string };
+
+export function registerNode(program: Command, cli: Cli): void {
+  registerUp(program, cli);
+  examples(
+    formats(program.command("id"))
+      .description("show this node's id, key hash and six words, for claims and approvals")
+      .action(action(cli, showIdentity)),
+    "portolan id",
+    "portolan id -o json",
+  );
+  examples(
+    formats(program.command("status")).description("show how this node is").action(action(cli, showStatus)),
+    "portolan status",
+  );
+  examples(
+    formats(program.command("doctor"))
+      .description("look for what is wrong: cause and next command; exit code 1 if anything is")
+      .action(action(cli, doctor)),
+    "portolan doctor",
+  );
+  examples(
+    program
+      .command("leave")
+      .description("forget the fleet: documents, membership, remembered peers. The node's key stays")
+      .option("--yes", "do not ask")
+      .action(action<CommonOptions & { yes?: boolean }>(cli, leave)),
+    "portolan leave",
+  );
+}
+
+function registerUp(program: Command, cli: Cli): void {
+  const up = program
+    .command("up")
+    .description("run the daemon in the foreground; Ctrl-C stops it")
+    .option("--token <token>", "join the fleet of this token")
+    .option("--site <site>", "name of the place where this node stands; its nodes share a LAN")
+    .option("--label <key=value>", "a label; repeat for several", collectLabel)
+    .option("--serial <serial>", "serial number, to match a claim")
+    .option("--model <model>", "model, shown when somebody approves")
+    .option("--listen <multiaddr>", "where to accept connections; repeat (default: a free port)", collect)
+    .option("--announce <multiaddr>", "address to tell others; repeat", collect)
+    .option("--lan <cidr>", "range that is dialled directly when there is a proxy; repeat", collect)
+    .option("--proxy <url>", "HTTP proxy (CONNECT) to everything outside --lan")
+    .option("--no-mdns", "do not look for nodes by multicast")
+    .addOption(new Option("--log-level <level>", "how much to log").choices(["debug", "info", "warn", "error"]))
+    .option("--metrics <port>", "serve GET /metrics on this loopback port")
+    .option("--config <file>", "read options from a YAML or JSON file; flags win")
+    .action(action<UpOptions>(cli, runDaemon));
+  examples(
+    up,
+    "portolan up --token ptl1.… --site berlin --label rack=r1",
+    "portolan up --data /tmp/n2 --listen /ip4/127.0.0.1/tcp/4002/tls",
+  );
+}
+
+async function runDaemon(session: Session<UpOptions>): Promise<void> {
+  const { io, cli } = session;
+  const request = upRequest(session);
+  await using daemon = await cli.deps.startDaemon(request, io.signal);
+  await remember(session, undefined);
+  const { name, state, addresses, join } = await (await session.client()).call("status", {});
+  session.say(`node ${name} is up (${state}), data in ${daemon.data}`);
+  for (const address of addresses) session.say(`  ${address}`);
+  if (state === "no-fleet")
+    session.say("it belongs to no fleet: portolan fleet create NAME, or portolan up --token TOKEN");
+  if (join !== undefined) session.say(`${printable(join.reason)}\n  ${printable(join.next)}`);
+  const interrupted = new Promise<void>((resolve) => {
+    if (io.signal.aborted) resolve();
+    io.signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+  await Promise.race([daemon.stopped, interrupted]);
+  session.say("stopping");
+}
+
+function upRequest({ data, options }: Session<UpOptions>): UpRequest {
+  const { label, config, token, site, serial, model, listen, announce, lan, proxy, mdns, logLevel, metrics } = options;
+  const given = { token, site, labels: label, serial, model, listen, announce, lan, proxy, logLevel, metrics };
+  // --no-mdns is the only way to set it, so that "true" here means "not said"
+  const all = { ...given, mdns: mdns === false ? false : undefined, data };
+  const said = Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
+  return { options: said as UpRequest["options"], ...(config === undefined ? {} : { configFile: config }) };
+}
+
+async function showIdentity(session: Session): Promise<void> {
+  const { output } = session.options;
+  const identity = await session.withNode((client) => client.call("identity", {}));
+  if (output === "json" || output === "yaml") return session.print(await serialise(identity, output));
+  if (output === "name") return session.print(identity.node);
+  session.print(describe({ ...identity, words: identity.words?.join(" ") }));
+}
+
+async function showStatus(session: Session): Promise<void> {
+  const { output } = session.options;
+  const status = await session.withNode((client) => client.call("status", {}));
+  if (output === "json" || output === "yaml") return session.print(await serialise(status, output));
+  const { store, documents, uptimeSeconds, offline, pid, addresses, ...rest } = status;
+  session.print(
+    describe({
+      ...rest,
+      daemon: offline ? "not running" : `running for ${formatSeconds(uptimeSeconds)}, process ${pid}`,
+      documents: `${documents.count}, digest ${documents.digest.slice(0, 16)}`,
+      store: `${store.artifacts} artifacts, ${formatBytes(store.usedBytes)} used, ${formatBytes(store.freeBytes)} free`,
+      addresses,
+    }),
+  );
+}
+
+const MARKS: Readonly<Record<Finding["level"], string>> = { ok: "ok   ", info: "info ", warn: "WARN ", error: "ERROR" };
+
+async function doctor(session: Session): Promise<number> {
+  const { output } = session.options;
+  const findings = await diagnose(session);
+  if (output === "json" || output === "yaml") session.print(await serialise({ findings }, output));
+  else {
+    for (const { level, subject, cause, next } of findings) {
+      session.print(`${MARKS[level]}  ${printable(subject)}: ${printable(cause)}`);
+      if (next !== undefined) session.print(`       try: ${printable(next)}`);
+    }
+  }
+  return findings.some(({ level }) => level === "error") ? 1 : 0;
+}
+
+async function diagnose(session: Session): Promise<Finding[]> {
+  try {
+    return await session.withDaemon(async (client) => (await client.call("doctor", {})).findings);
+  } catch (error) {
+    if (faultCode(error) !== "api.daemon-down") throw error;
+    const down: Finding = {
+      level: "error",
+      subject: "daemon",
+      cause: `none runs on ${session.data}`,
+      next: "portolan up",
+    };
+    return [down, ...(await session.withNode(async (client) => (await client.call("doctor", {})).findings))];
+  }
+}
+
+async function leave(session: Session<CommonOptions & { yes?: boolean }>): Promise<void> {
+  const { io, options, data } = session;
+  if (options.yes !== true && !(await askYesNo(io, `Forget the fleet of ${data}?`)))
+    return session.say("nothing was done");
+  await session.withNode((client) => client.call("leave", {}));
+  session.say("left the fleet. If the node shall not come back, revoke it: portolan revoke NODE");
+}

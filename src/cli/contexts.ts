@@ -1,0 +1,107 @@
+import { mkdirSync, readFileSync } from "node:fs";
+import { homedir } from "node:os";
+import { basename, dirname, join, resolve } from "node:path";
+import { errorMessage, Fault } from "#core";
+
+/** A named data directory, and the key that signs there unless `--as` says otherwise. */
+export type Context = { data: string; key?: string };
+export type Contexts = { current?: string; contexts: Record<string, Context> };
+
+/** Contexts in one file; a person has a handful. */
+const MAX_CONTEXTS = 1_000;
+
+type Env = Readonly<Record<string, string | undefined>>;
+
+/** `$XDG_CONFIG_HOME/portolan/contexts.json` (XDG base directory specification). */
+export function contextsPath(env: Env): string {
+  const config = env["XDG_CONFIG_HOME"];
+  return join(config === undefined || config === "" ? join(homedir(), ".config") : config, "portolan", "contexts.json");
+}
+
+/** The saved contexts; none when there is no file. Throws Fault `cli.contexts` (exit `invalid`) for a file that is none of ours. */
+export function readContexts(env: Env): Contexts {
+  const path = contextsPath(env);
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch {
+    return { contexts: {} };
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    value = undefined;
+  }
+  if (isContexts(value)) return value;
+  throw new Fault("cli.contexts", `${path} is not a list of contexts`, {
+    exit: "invalid",
+    fix: `Repair or remove it: ${path}.`,
+  });
+}
+
+/** Writes the file anew. Throws Fault `cli.contexts` when it cannot. */
+export async function writeContexts(env: Env, contexts: Contexts): Promise<void> {
+  const path = contextsPath(env);
+  try {
+    const { writeDurably } = await import("#identity");
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    writeDurably(path, Buffer.from(`${JSON.stringify(contexts, undefined, 2)}\n`), 0o600);
+  } catch (cause) {
+    throw new Fault("cli.contexts", `cannot write ${path}: ${errorMessage(cause)}`, { cause });
+  }
+}
+
+/** The contexts with one more for a data directory that has none yet; the same object when it has one. */
+export function withContext(all: Contexts, data: string, wanted: string | undefined, key?: string): Contexts {
+  const known = Object.entries(all.contexts).find(([, context]) => context.data === data);
+  if (known !== undefined && wanted === undefined) return all;
+  if (Object.keys(all.contexts).length >= MAX_CONTEXTS) return all;
+  const name = known?.[0] ?? freeName(all, wanted ?? basename(data));
+  const context: Context = { ...known?.[1], data, ...(key === undefined ? {} : { key }) };
+  const current = wanted === undefined ? (all.current ?? name) : name;
+  return { current, contexts: { ...all.contexts, [name]: context } };
+}
+
+function freeName(all: Contexts, wanted: string): string {
+  let name = wanted;
+  for (let n = 2; Object.hasOwn(all.contexts, name); n++) name = `${wanted}-${n}`;
+  return name;
+}
+
+/** The context by name, or the current one. Throws Fault `cli.no-context` (exit `missing`) for a name that is none. */
+export function findContext(all: Contexts, name: string | undefined): Context | undefined {
+  if (name === undefined) return all.current === undefined ? undefined : all.contexts[all.current];
+  if (Object.hasOwn(all.contexts, name)) return all.contexts[name];
+  throw new Fault("cli.no-context", `there is no context "${name}"`, {
+    exit: "missing",
+    fix: "See them: portolan context list",
+  });
+}
+
+/** The data directory that a command means: `--data`, `--context`, `$PORTOLAN_DATA`, the current context, the default. */
+export function chooseDataDir(env: Env, flags: { data?: string; context?: string }): { data: string; key?: string } {
+  const all = readContexts(env);
+  const named = flags.context === undefined ? undefined : findContext(all, flags.context);
+  const fromEnv = env["PORTOLAN_DATA"] === "" ? undefined : env["PORTOLAN_DATA"];
+  const data = flags.data ?? named?.data ?? fromEnv ?? findContext(all, undefined)?.data;
+  if (data === undefined) return { data: defaultDataDir(env) };
+  const path = resolve(data);
+  const key = Object.values(all.contexts).find((context) => context.data === path)?.key;
+  return key === undefined ? { data: path } : { data: path, key };
+}
+
+function defaultDataDir(env: Env): string {
+  const share = env["XDG_DATA_HOME"];
+  return join(share === undefined || share === "" ? join(homedir(), ".local", "share") : share, "portolan");
+}
+
+function isContexts(value: unknown): value is Contexts {
+  if (typeof value !== "object" || value === null || !("contexts" in value)) return false;
+  const { contexts } = value;
+  if (typeof contexts !== "object" || contexts === null) return false;
+  return Object.values(contexts).every(
+    (context: unknown) =>
+      typeof context === "object" && context !== null && "data" in context && typeof context.data === "string",
+  );
+}
