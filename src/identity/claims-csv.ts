@@ -1,6 +1,6 @@
 import { Readable } from "node:stream";
-import { parse } from "csv-parse";
-import { Fault } from "#core";
+import { CsvError, parse } from "csv-parse";
+import { errorMessage, Fault } from "#core";
 import { KINDS, type Spec } from "./kinds.ts";
 
 /** One device that may join: a row of a ClaimList document. */
@@ -82,12 +82,13 @@ function readRow(columns: readonly string[], record: readonly string[], line: nu
   }
   const row: Record<string, unknown> = {};
   for (const [i, column] of columns.entries()) {
-    const value = record[i] as string;
+    const value = record[i] ?? "";
     if (value !== "") row[column] = readValue(column, value, line);
   }
   const checked = KINDS.ClaimList.spec.safeParse({ rows: [row] });
-  if (checked.success) return checked.data.rows[0] as ClaimRow;
-  const issue = checked.error.issues[0];
+  const [valid] = checked.data?.rows ?? [];
+  if (valid !== undefined) return valid;
+  const issue = checked.error?.issues[0];
   const column = String(issue?.path[2] ?? "serial");
   const fix =
     column === "key"
@@ -131,15 +132,8 @@ function readLabels(value: string, line: number): Record<string, string> {
 }
 
 function csvFault(error: unknown): Fault {
-  const line = (error as { lines?: unknown }).lines;
-  const message = error instanceof Error ? error.message : String(error);
-  return refuse(
-    message,
-    typeof line === "number" ? line : 1,
-    undefined,
-    "Is the file CSV with commas, in UTF-8?",
-    error,
-  );
+  const line = error instanceof CsvError && typeof error["lines"] === "number" ? error["lines"] : 1;
+  return refuse(errorMessage(error), line, undefined, "Is the file CSV with commas, in UTF-8?", error);
 }
 
 function refuse(message: string, line: number, column: string | undefined, fix: string, cause?: unknown): Fault {

@@ -67,6 +67,9 @@ export type EvidenceView = {
 /** What using this evidence takes up for good. */
 export type EvidenceUse = { claim: string } | { batch: string } | undefined;
 
+/** Why a device is not admitted, and what to do about it. */
+export type Refusal = { code: string; reason: string; fix: string };
+
 export type EvidenceVerdict =
   | {
       outcome: "granted";
@@ -77,8 +80,8 @@ export type EvidenceVerdict =
       serial?: string;
       labels: Readonly<Record<string, string>>;
     }
-  | { outcome: "pending"; code: string; reason: string; fix: string }
-  | { outcome: "denied"; code: string; reason: string; fix: string };
+  | ({ outcome: "pending" } & Refusal)
+  | ({ outcome: "denied" } & Refusal);
 type Granted = Extract<EvidenceVerdict, { outcome: "granted" }>;
 type Denied = Extract<EvidenceVerdict, { outcome: "denied" }>;
 
@@ -155,7 +158,6 @@ function judgeBatch(request: JoinRequest, batch: SignedDocument<"Batch">, view: 
   const { metadata, spec, expires } = batch.body;
   const id = documentId("Batch", metadata.name, metadata.tenant);
   const { total, recent, hasKey } = view.uses.batchUses(id, request.keyHash, view.nowMs - MINUTE_MS);
-  const deny = (code: string, reason: string, fix: string): Denied => ({ outcome: "denied", code, reason, fix });
   if (Date.parse(expires) <= view.nowMs) {
     return deny("identity.batch-closed", `batch ${metadata.name} ended at ${expires}`, BATCH_FIX);
   }
@@ -182,29 +184,33 @@ function judgeBatch(request: JoinRequest, batch: SignedDocument<"Batch">, view: 
   };
 }
 
+function deny(code: string, reason: string, fix: string): Denied {
+  return { outcome: "denied", code, reason, fix };
+}
+
 const BATCH_FIX = "An admission operator opens another: `portolan batch open --max 20 --until 24h`.";
 const CLONE_FIX =
   "If its key was really replaced, an admission operator runs `portolan approve NODE`; otherwise look for a copied or forged device.";
 
 function deniedTaken({ serial }: JoinRequest, holder: string): Denied {
   const reason = `serial ${serial ?? ""} was taken up by another device, key ${holder.slice(0, 12)}`;
-  return { outcome: "denied", code: "identity.claim-taken", reason, fix: CLONE_FIX };
+  return deny("identity.claim-taken", reason, CLONE_FIX);
 }
 
 function deniedOtherKey({ serial }: JoinRequest): Denied {
   const reason = `serial ${serial ?? ""} is claimed for a device with another key`;
-  return { outcome: "denied", code: "identity.claim-other-key", reason, fix: CLONE_FIX };
+  return deny("identity.claim-other-key", reason, CLONE_FIX);
 }
 
 function deniedExpired({ serial }: JoinRequest): Denied {
   const reason = `the claim of serial ${serial ?? ""} has expired`;
   const fix = "An admission operator admits the device again: `portolan admit -f claims.csv` with a later date.";
-  return { outcome: "denied", code: "identity.claim-expired", reason, fix };
+  return deny("identity.claim-expired", reason, fix);
 }
 
 function deniedUnclaimed({ serial, keyHash }: JoinRequest): Denied {
   const who = serial === undefined ? "a device without a serial" : `serial ${serial}`;
   const reason = `nobody has claimed ${who} (key ${keyHash.slice(0, 12)}), and no batch is open`;
   const fix = "An admission operator runs `portolan approve NODE`, or admits it with `portolan admit -f claims.csv`.";
-  return { outcome: "denied", code: "identity.unclaimed", reason, fix };
+  return deny("identity.unclaimed", reason, fix);
 }

@@ -55,7 +55,7 @@ export { signBeacon } from "./beacon.ts";
 export { type ClockProblem, judgeClocks } from "./clock-skew.ts";
 export { DORMANT_MS, type Evidence } from "./evidence.ts";
 export { type DeviceFacts, type DeviceJoinDeps, type DeviceOutcome, runDeviceJoin } from "./join-device.ts";
-export { type JoiningPeer } from "./join-registrar.ts";
+export { type JoiningPeer } from "./registrar-effect.ts";
 export { FROM_DEVICE, FROM_REGISTRAR, JOIN_PROTOCOL, JOIN_TIMEOUT_MS } from "./join-wire.ts";
 export { DEFAULT_SITE, renewalDueMs } from "./member.ts";
 export { type JoinReport, Registrar, type RegistrarDeps } from "./registrar.ts";

@@ -1,7 +1,8 @@
-import { type Clock, Fault, type FrameStream, type Random, SILENT_LOG, withDeadline } from "#core";
+import { asError, type Clock, Fault, type FrameStream, type Random, SILENT_LOG, withDeadline } from "#core";
 import { judgeClocks } from "./clock-skew.ts";
 import { isDocumentOf, type SignedDocument } from "./document.ts";
 import { DocumentStore } from "./document-store.ts";
+import type { Refusal } from "./evidence.ts";
 import {
   type DeviceMessage,
   JOIN_TIMEOUT_MS,
@@ -54,15 +55,15 @@ export type DeviceOutcome =
       /** Name of the registrar. */
       registrar: string;
     }
-  | { outcome: "pending"; ticket: Uint8Array; retryMs: number; code: string; reason: string; fix: string }
-  | { outcome: "denied"; code: string; reason: string; fix: string }
+  | ({ outcome: "pending"; ticket: Uint8Array; retryMs: number } & Refusal)
+  | ({ outcome: "denied" } & Refusal)
   | { outcome: "redirect"; addresses: string[] };
 
 /** What the device's state machine stands on; nothing in it changes during an exchange. */
 export type DeviceContext = Omit<DeviceJoinDeps, "clock" | "random" | "nowMs"> & { nonce: Uint8Array };
 export type DeviceState =
   | { at: "asked"; hello: JoinHello }
-  | { at: "proved"; hello: JoinHello; store: DocumentStore; documents: Uint8Array[] };
+  | { at: "proved"; store: DocumentStore; documents: Uint8Array[] };
 export type DeviceStep = { send: DeviceMessage; state: DeviceState } | { done: DeviceOutcome };
 
 /** The first message and the state after it. `nowMs`: the device's time. */
@@ -96,25 +97,21 @@ export function stepDevice(
   context: DeviceContext,
   nowMs: number,
 ): DeviceStep {
-  switch (message.t) {
-    case "pending":
-      return { done: { ...reasonsOf(message), outcome: "pending", ticket: message.ticket, retryMs: message.retryMs } };
-    case "denied":
-      return { done: { ...reasonsOf(message), outcome: "denied" } };
-    case "redirect":
-      return { done: { outcome: "redirect", addresses: message.addresses } };
-    case "offer": {
-      if (state.at !== "asked") throw badAnswer("it offered twice");
-      const store = judgeOffer(message, context, nowMs);
-      const sealing = context.node.sealingPublic;
-      const sig = context.node.key.sign(transcriptHash(state.hello, message, sealing));
-      const documents = [...message.charters, ...message.documents];
-      return { send: { t: "proof", sealing, sig }, state: { at: "proved", hello: state.hello, store, documents } };
-    }
-    case "granted":
-      if (state.at !== "proved") throw badAnswer("it granted before we proved our key");
-      return { done: judgeGranted(message, state, context, nowMs) };
+  if (message.t === "pending") {
+    return { done: { ...reasonsOf(message), outcome: "pending", ticket: message.ticket, retryMs: message.retryMs } };
   }
+  if (message.t === "denied") return { done: { ...reasonsOf(message), outcome: "denied" } };
+  if (message.t === "redirect") return { done: { outcome: "redirect", addresses: message.addresses } };
+  if (message.t === "granted") {
+    if (state.at !== "proved") throw badAnswer("it granted before we proved our key");
+    return { done: judgeGranted(message, state, context, nowMs) };
+  }
+  if (state.at !== "asked") throw badAnswer("it offered twice");
+  const store = judgeOffer(message, context, nowMs);
+  const sealing = context.node.sealingPublic;
+  const sig = context.node.key.sign(transcriptHash(state.hello, message, sealing));
+  const documents = [...message.charters, ...message.documents];
+  return { send: { t: "proof", sealing, sig }, state: { at: "proved", store, documents } };
 }
 
 /** Runs the device's end of one exchange over a stream to a registrar. Deadline 30 s. Throws as `stepDevice`, or Fault `identity.join-lost`. */
@@ -141,7 +138,7 @@ export async function runDeviceJoin(
     frames.close();
     return outcome;
   } catch (error) {
-    frames.abort(error instanceof Error ? error : new Error(String(error)));
+    frames.abort(asError(error));
     throw error;
   }
 }
@@ -219,7 +216,7 @@ function judgeGranted(
   };
 }
 
-function reasonsOf({ code, reason, fix }: { code: string; reason: string; fix: string }) {
+function reasonsOf({ code, reason, fix }: Refusal): Refusal {
   return { code, reason, fix };
 }
 

@@ -1,16 +1,8 @@
-import { type Ed25519Key, verifyEd25519 } from "#core";
-import { signBeacon } from "./beacon.ts";
+import { verifyEd25519 } from "#core";
 import { judgeClocks } from "./clock-skew.ts";
-import { type Body, CLOCK_TOLERANCE_MS, openEnvelope, parseBody, type SignedDocument } from "./document.ts";
-import type { DocumentStore } from "./document-store.ts";
-import {
-  type ClaimIndex,
-  type Evidence,
-  type EvidenceUse,
-  type EvidenceVerdict,
-  type FormerMember,
-  judgeEvidence,
-} from "./evidence.ts";
+import type { SignedDocument } from "./document.ts";
+import { type EvidenceVerdict, judgeEvidence, type Refusal } from "./evidence.ts";
+import { FIRST_GENERATION, formerBody, formerMember, planGrant } from "./join-grant.ts";
 import {
   type DeviceMessage,
   type JoinHello,
@@ -19,63 +11,15 @@ import {
   type RegistrarMessage,
   transcriptHash,
 } from "./join-wire.ts";
-import { memberId, memberName, signMember } from "./member.ts";
-import { keyHash, type NodeId, publicKeyOf } from "./node-id.ts";
-import type { IssuedMember, RefusedDevice, RegistrarLedger } from "./registrar-ledger.ts";
+import { keyHash, publicKeyOf } from "./node-id.ts";
+import type { RegistrarContext, RegistrarEffect } from "./registrar-effect.ts";
 import { isRevoked } from "./revocation.ts";
-import type { WaitingDevice, WaitingList } from "./waiting-list.ts";
-
-/** The device at the other end, as its connection proved it. */
-export type JoiningPeer = { nodeId: NodeId; remoteIp: string | undefined };
-
-/** What a registrar decides on. The step reads it and writes nothing. */
-export type RegistrarContext = {
-  key: Ed25519Key;
-  nodeId: NodeId;
-  store: DocumentStore;
-  ledger: RegistrarLedger;
-  waiting: WaitingList;
-  claims: ClaimIndex;
-  /** Where registrars are reached, for when this node is none. */
-  registrarAddresses: readonly string[];
-  peer: JoiningPeer;
-  /** Fresh for this exchange. */
-  nonce: Uint8Array;
-  ticket: Uint8Array;
-  /** Trusted Unix milliseconds. */
-  nowMs: number;
-};
-
-/**
- * What the registrar does to the world, in order. A crash between any two leaves nothing half-true: until `admit` nothing has
- * happened, after it the same device gets the same document.
- */
-export type RegistrarEffect =
-  | { do: "send"; message: RegistrarMessage }
-  /** Takes the evidence up and keeps the document: durable before the next effect. */
-  | { do: "admit"; keyHash: string; use: EvidenceUse; member: IssuedMember }
-  /** Puts the document into this node's store, from where the fleet learns of it. */
-  | { do: "publish"; bytes: Uint8Array }
-  /** Puts the device on the pending list and tells it. */
-  | { do: "wait"; device: Omit<WaitingDevice, "sinceMs" | "lastAskedMs" | "polls">; fix: string }
-  /** Remembers a device with somebody else's serial. */
-  | { do: "record"; refused: RefusedDevice };
-
-/** Every effect there is; the kill test walks through them. */
-export const REGISTRAR_EFFECTS = [
-  "send",
-  "admit",
-  "publish",
-  "wait",
-  "record",
-] as const satisfies readonly RegistrarEffect["do"][];
 
 export type RegistrarState =
   | { at: "listening" }
   | { at: "offered"; hello: JoinHello; offer: JoinOffer }
   | { at: "done" };
 export type RegistrarStep = { state: RegistrarState; effects: RegistrarEffect[] };
-type Reasons = { code: string; reason: string; fix: string };
 
 /** What the registrar does on a message of a device. Never throws for what a device may send. */
 export function stepRegistrar(state: RegistrarState, message: DeviceMessage, context: RegistrarContext): RegistrarStep {
@@ -89,7 +33,7 @@ export function stepRegistrar(state: RegistrarState, message: DeviceMessage, con
 }
 
 function onHello(hello: JoinHello, context: RegistrarContext): RegistrarStep {
-  const { store, peer, registrarAddresses, nowMs } = context;
+  const { peer, registrarAddresses } = context;
   const own = ownDocument(context);
   if (own === undefined) {
     if (registrarAddresses.length > 0) return finish({ t: "redirect", addresses: [...registrarAddresses] });
@@ -102,26 +46,33 @@ function onHello(hello: JoinHello, context: RegistrarContext): RegistrarStep {
     const verdict = judge(hello, context);
     if (verdict.outcome === "pending") return wait(hello, verdict, context);
   }
-  const revocation = store.get("Revocation", "fleet");
-  const offer: JoinOffer = {
-    t: "offer",
-    nonce: context.nonce,
-    timeMs: Math.floor(nowMs),
-    charter: store.charter?.body.version ?? 0,
-    charters: store.charterChain(),
-    documents: [
-      ...store
-        .list("Operator")
-        .filter(({ body }) => revocation?.signers.includes(keyHash(fromBase64(body.spec.publicKey)))),
-      ...store.list("Registrar"),
-      ...(revocation === undefined ? [] : [revocation]),
-    ].map(({ bytes }) => bytes),
-  };
+  const offer = makeOffer(context);
   return { state: { at: "offered", hello, offer }, effects: [{ do: "send", message: offer }] };
 }
 
+/** What lets a device verify this fleet: charters, registrars, revocation, and those who signed that. */
+function makeOffer({ store, nonce, nowMs }: RegistrarContext): JoinOffer {
+  const revocation = store.get("Revocation", "fleet");
+  const signedIt = ({ body }: SignedDocument<"Operator">): boolean =>
+    revocation?.signers.includes(keyHash(Buffer.from(body.spec.publicKey, "base64"))) ?? false;
+  const documents = [
+    ...store.list("Operator").filter(signedIt),
+    ...store.list("Registrar"),
+    ...(revocation === undefined ? [] : [revocation]),
+  ];
+  return {
+    t: "offer",
+    nonce,
+    timeMs: Math.floor(nowMs),
+    charter: store.charter?.body.version ?? 0,
+    charters: store.charterChain(),
+    documents: documents.map(({ bytes }) => bytes),
+  };
+}
+
 /** What is wrong with a device before its evidence is looked at. */
-function judgeHello(hello: JoinHello, { store, peer, nowMs, ledger }: RegistrarContext): Reasons | undefined {
+function judgeHello(hello: JoinHello, context: RegistrarContext): Refusal | undefined {
+  const { store, peer, nowMs } = context;
   if (Buffer.compare(publicKeyOf(peer.nodeId), hello.key) !== 0) {
     return {
       code: "identity.key-mismatch",
@@ -139,7 +90,7 @@ function judgeHello(hello: JoinHello, { store, peer, nowMs, ledger }: RegistrarC
   }
   const clocks = judgeClocks(hello.timeMs, nowMs);
   if (clocks !== undefined) return clocks;
-  const generation = formerBody(peer.nodeId, store, ledger)?.spec.generation ?? FIRST_GENERATION;
+  const generation = formerBody(context)?.spec.generation ?? FIRST_GENERATION;
   if (isRevoked(peer.nodeId, generation, store.get("Revocation", "fleet"))) {
     const fix =
       "A revoked key stays out. To bring the machine back: `portolan leave` makes a new key, then approve that one.";
@@ -157,17 +108,16 @@ function onProof(proof: JoinProof, hello: JoinHello, offer: JoinOffer, context: 
     });
   }
   const verdict = judge(hello, context);
-  switch (verdict.outcome) {
-    case "granted":
-      return grant(verdict, hello, proof, context);
-    case "pending":
-      return wait(hello, verdict, context);
-    case "denied":
-      return refuse(hello, verdict, context);
-  }
+  if (verdict.outcome === "pending") return wait(hello, verdict, context);
+  if (verdict.outcome === "denied") return refuse(hello, verdict, context);
+  const own = ownDocument(context);
+  if (own === undefined) return deny(NOT_REGISTRAR); // it lost the office since the offer
+  const plan = planGrant(verdict, { hello, proof }, context, own);
+  return Array.isArray(plan) ? { state: { at: "done" }, effects: plan } : deny(plan);
 }
 
-function judge(hello: JoinHello, { store, ledger, claims, peer, nowMs }: RegistrarContext): EvidenceVerdict {
+function judge(hello: JoinHello, context: RegistrarContext): EvidenceVerdict {
+  const { store, ledger, claims, peer, nowMs } = context;
   const request = {
     keyHash: keyHash(hello.key),
     labels: hello.labels,
@@ -180,91 +130,14 @@ function judge(hello: JoinHello, { store, ledger, claims, peer, nowMs }: Registr
     claims,
     batches: store.list("Batch"),
     uses: ledger,
-    former: formerMember(formerBody(peer.nodeId, store, ledger)),
+    former: formerMember(formerBody(context)),
     nowMs,
   });
-}
-
-function grant(
-  verdict: Extract<EvidenceVerdict, { outcome: "granted" }>,
-  hello: JoinHello,
-  proof: JoinProof,
-  context: RegistrarContext,
-): RegistrarStep {
-  const { ledger, peer, key, store, nowMs } = context;
-  const own = ownDocument(context);
-  if (own === undefined) return deny(NOT_REGISTRAR);
-  const issued = ledger.issuedTo(peer.nodeId);
-  if (issued === undefined && ledger.memberCount() >= own.body.spec.maxMembers) {
-    const reason = `this registrar may admit ${own.body.spec.maxMembers} nodes, and has`;
-    return deny({
-      code: "identity.registrar-full",
-      reason,
-      fix: "The owners sign a Registrar document with more, or add a registrar.",
-    });
-  }
-  const beacon = signBeacon(store, key, own.body.metadata.name, nowMs, hello.nonce);
-  const fresh = freshMember(verdict, hello, proof, context, own);
-  const sameAgain = issued !== undefined && isSameAnswer(issued, fresh.bytes, nowMs);
-  const member = sameAgain ? issued : fresh;
-  return {
-    state: { at: "done" },
-    effects: [
-      { do: "admit", keyHash: keyHash(hello.key), use: verdict.use, member },
-      { do: "publish", bytes: member.bytes },
-      { do: "send", message: { t: "granted", member: member.bytes, beacon } },
-    ],
-  };
-}
-
-function freshMember(
-  verdict: Extract<EvidenceVerdict, { outcome: "granted" }>,
-  hello: JoinHello,
-  proof: JoinProof,
-  { ledger, store, peer, key, nowMs }: RegistrarContext,
-  own: SignedDocument<"Registrar">,
-): IssuedMember {
-  const { tenant } = verdict;
-  const former = formerBody(peer.nodeId, store, ledger);
-  const isTaken = (name: string): boolean => {
-    const holders = [
-      ledger.nameHolder(tenant, name),
-      store.get("Member", name, tenant)?.body.spec.node,
-      store.get("Registrar", name)?.body.spec.node,
-    ];
-    return holders.some((holder) => holder !== undefined && holder !== peer.nodeId);
-  };
-  const kept = former !== undefined && former.metadata.tenant === tenant ? former.metadata.name : undefined;
-  const name = kept ?? memberName(verdict.serial, hello.key, isTaken);
-  const lifeMs = (store.charter?.body.spec.memberHours ?? 0) * HOUR_MS;
-  const expiresMs = Math.floor(Math.min(nowMs + lifeMs, Date.parse(own.body.expires)));
-  const bytes = signMember(key, {
-    fleet: store.fleet ?? "",
-    name,
-    version: Math.max(store.nextVersion(memberId(name, tenant)), kept === undefined ? 1 : (former?.version ?? 0) + 1),
-    generation: former?.spec.generation ?? FIRST_GENERATION,
-    publicKey: hello.key,
-    sealing: proof.sealing,
-    grant: verdict,
-    nowMs,
-    expiresMs,
-  });
-  return { node: peer.nodeId, tenant, name, expiresMs, bytes };
-}
-
-/** A document of the first third of its life that says the same is handed out again: a lost reply costs nothing. */
-function isSameAnswer(issued: IssuedMember, fresh: Uint8Array, nowMs: number): boolean {
-  const [old, next] = [memberBody(issued.bytes), memberBody(fresh)];
-  const lifeMs = Date.parse(old.expires) - (Date.parse(old.notBefore) + CLOCK_TOLERANCE_MS);
-  if (issued.expiresMs - nowMs < (2 / 3) * lifeMs) return false;
-  const says = ({ metadata, spec }: Body<"Member">): string =>
-    JSON.stringify([metadata.name, metadata.tenant, Object.entries(metadata.labels).toSorted(), spec]);
-  return says(old) === says(next);
 }
 
 function wait(
   hello: JoinHello,
-  { code, reason, fix }: Reasons,
+  { code, reason, fix }: Refusal,
   { waiting, peer, ticket, nowMs }: RegistrarContext,
 ): RegistrarStep {
   if (!waiting.hasRoom(peer.nodeId, nowMs)) {
@@ -288,7 +161,7 @@ function wait(
   return { state: { at: "done" }, effects: [{ do: "wait", device, fix }] };
 }
 
-function refuse(hello: JoinHello, { code, reason, fix }: Reasons, { peer, nowMs }: RegistrarContext): RegistrarStep {
+function refuse(hello: JoinHello, { code, reason, fix }: Refusal, { peer, nowMs }: RegistrarContext): RegistrarStep {
   const step = deny({ code, reason, fix });
   if (hello.serial === undefined || !QUARANTINED.has(code)) return step;
   const refused = {
@@ -301,7 +174,7 @@ function refuse(hello: JoinHello, { code, reason, fix }: Reasons, { peer, nowMs 
   return { ...step, effects: [{ do: "record", refused }, ...step.effects] };
 }
 
-function deny({ code, reason, fix }: Reasons): RegistrarStep {
+function deny({ code, reason, fix }: Refusal): RegistrarStep {
   return finish({ t: "denied", code, reason, fix });
 }
 
@@ -309,50 +182,18 @@ function finish(message: RegistrarMessage): RegistrarStep {
   return { state: { at: "done" }, effects: [{ do: "send", message }] };
 }
 
-const HOUR_MS = 3_600_000;
-const FIRST_GENERATION = 1;
-const QUARANTINED: ReadonlySet<string> = new Set(["identity.claim-taken", "identity.claim-other-key"]);
-const NOT_REGISTRAR: Reasons = {
-  code: "identity.not-registrar",
-  reason: "this node may not admit others",
-  fix: "The owners make a node a registrar with `portolan registrar add NODE`.",
-};
-
+/** The registrar's own document, while it may admit others. */
 function ownDocument({ store, nodeId, key }: RegistrarContext): SignedDocument<"Registrar"> | undefined {
   if (store.keys.get(keyHash(key.publicKey))?.keepMembers !== undefined) return undefined;
   return store.list("Registrar").find(({ body }) => body.spec.node === nodeId);
 }
 
-/** The newest member document of a node: handed out here, or seen in the fleet. */
-function formerBody(node: NodeId, store: DocumentStore, ledger: RegistrarLedger): Body<"Member"> | undefined {
-  const issued = ledger.issuedTo(node);
-  const here = issued === undefined ? undefined : memberBody(issued.bytes);
-  const there = store.list("Member").find(({ body }) => body.spec.node === node)?.body;
-  if (here === undefined || there === undefined) return here ?? there;
-  return Date.parse(there.expires) > Date.parse(here.expires) ? there : here;
-}
-
-function formerMember(body: Body<"Member"> | undefined): FormerMember | undefined {
-  if (body === undefined) return undefined;
-  const { metadata, spec } = body;
-  const evidence: Evidence = spec.evidence;
-  return {
-    tenant: metadata.tenant,
-    site: spec.site,
-    labels: metadata.labels,
-    evidence,
-    expiresMs: Date.parse(body.expires),
-    ...(spec.serial === undefined ? {} : { serial: spec.serial }),
-  };
-}
-
-function memberBody(bytes: Uint8Array): Body<"Member"> {
-  return parseBody("Member", openEnvelope(bytes).envelope.payload);
-}
-
-function fromBase64(text: string): Uint8Array {
-  return Buffer.from(text, "base64");
-}
+const QUARANTINED: ReadonlySet<string> = new Set(["identity.claim-taken", "identity.claim-other-key"]);
+const NOT_REGISTRAR: Refusal = {
+  code: "identity.not-registrar",
+  reason: "this node may not admit others",
+  fix: "The owners make a node a registrar with `portolan registrar add NODE`.",
+};
 
 function toHex(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString("hex");

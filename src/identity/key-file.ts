@@ -118,7 +118,7 @@ export function readPrivateFile(path: string): Uint8Array {
   try {
     file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK); // a pipe must not block us
   } catch (cause) {
-    const missing = (cause as NodeJS.ErrnoException).code === "ENOENT";
+    const missing = cause instanceof Error && "code" in cause && cause.code === "ENOENT";
     const message = missing ? `there is no key file ${path}` : `${path} cannot be read: ${errorMessage(cause)}`;
     throw new Fault("identity.key-file", message, { exit: missing ? "missing" : "denied", cause });
   }

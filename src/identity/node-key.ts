@@ -72,7 +72,7 @@ export function nodeKeyFrom(seed: Uint8Array, sealingSecret: Uint8Array): NodeKe
     seed,
     key,
     sealingSecret,
-    sealingPublic: new Uint8Array(Buffer.from(jwk.x as string, "base64url")),
+    sealingPublic: new Uint8Array(Buffer.from(jwk.x ?? "", "base64url")),
   };
 }
 

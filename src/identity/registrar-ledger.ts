@@ -1,4 +1,5 @@
 import type { DatabaseSync } from "node:sqlite";
+import { z } from "zod";
 import { Fault } from "#core";
 import type { EvidenceUse, EvidenceUses } from "./evidence.ts";
 import type { NodeId } from "./node-id.ts";
@@ -6,11 +7,29 @@ import type { NodeId } from "./node-id.ts";
 /** Refused devices that a registrar remembers; the oldest goes first, so strangers cannot fill the disk. */
 const MAX_REFUSALS = 1_000;
 
-/** A member document as it was handed out. */
-export type IssuedMember = { node: NodeId; tenant: string; name: string; expiresMs: number; bytes: Uint8Array };
+const issuedRow = z.object({
+  node: z.string(),
+  tenant: z.string(),
+  name: z.string(),
+  expiresMs: z.number(),
+  bytes: z.custom<Uint8Array>((value) => value instanceof Uint8Array),
+});
+const refusedRow = z.object({
+  node: z.string(),
+  code: z.string(),
+  serial: z.string(),
+  address: z.string(),
+  atMs: z.number(),
+});
+const countRow = z.object({ total: z.number() });
+const batchRow = countRow.extend({ recent: z.number(), own: z.number() });
+const textRow = z.object({ text: z.string() }).optional();
+
+/** A member document as it was handed out; times in Unix milliseconds. */
+export type IssuedMember = z.infer<typeof issuedRow>;
 
 /** A device that proved its key and was turned away because its serial belongs to another. */
-export type RefusedDevice = { node: NodeId; code: string; serial: string; address: string; atMs: number };
+export type RefusedDevice = z.infer<typeof refusedRow>;
 
 /**
  * What a registrar must never forget: which key took up which claim, who came by which batch, and what was handed out. Each
@@ -31,7 +50,8 @@ export class RegistrarLedger implements EvidenceUses {
   }
 
   claimHolder(serial: string): string | undefined {
-    return this.#db.prepare("SELECT key FROM claim_uses WHERE serial = ?").get(serial)?.key as string | undefined;
+    const row = this.#db.prepare("SELECT key AS text FROM claim_uses WHERE serial = ?").get(serial);
+    return textRow.parse(row)?.text;
   }
 
   batchUses(batch: string, keyHash: string, sinceMs: number): { total: number; recent: number; hasKey: boolean } {
@@ -39,8 +59,9 @@ export class RegistrarLedger implements EvidenceUses {
       .prepare(
         "SELECT count(*) AS total, coalesce(sum(at_ms > ?), 0) AS recent, coalesce(sum(key = ?), 0) AS own FROM batch_uses WHERE batch = ?",
       )
-      .get(sinceMs, keyHash, batch) as { total: number; recent: number; own: number };
-    return { total: row.total, recent: row.recent, hasKey: row.own > 0 };
+      .get(sinceMs, keyHash, batch);
+    const { total, recent, own } = batchRow.parse(row);
+    return { total, recent, hasKey: own > 0 };
   }
 
   /** The last member document that this registrar handed to a node. */
@@ -48,19 +69,18 @@ export class RegistrarLedger implements EvidenceUses {
     const row = this.#db
       .prepare("SELECT node, tenant, name, expires_ms AS expiresMs, bytes FROM issued WHERE node = ?")
       .get(node);
-    return row as IssuedMember | undefined;
+    return issuedRow.optional().parse(row);
   }
 
   /** The node that has this name here. */
   nameHolder(tenant: string, name: string): NodeId | undefined {
-    return this.#db.prepare("SELECT node FROM issued WHERE tenant = ? AND name = ?").get(tenant, name)?.node as
-      | NodeId
-      | undefined;
+    const row = this.#db.prepare("SELECT node AS text FROM issued WHERE tenant = ? AND name = ?").get(tenant, name);
+    return textRow.parse(row)?.text;
   }
 
   /** Nodes that this registrar ever admitted. */
   memberCount(): number {
-    return (this.#db.prepare("SELECT count(*) AS total FROM issued").get() as { total: number }).total;
+    return countRow.parse(this.#db.prepare("SELECT count(*) AS total FROM issued").get()).total;
   }
 
   /**
@@ -102,9 +122,10 @@ export class RegistrarLedger implements EvidenceUses {
 
   /** Devices to look for, newest first. */
   refusedDevices(): RefusedDevice[] {
-    return this.#db
+    const rows = this.#db
       .prepare("SELECT node, code, serial, address, at_ms AS atMs FROM refused_devices ORDER BY rowid DESC")
-      .all() as RefusedDevice[];
+      .all();
+    return z.array(refusedRow).parse(rows);
   }
 
   #takeClaim(serial: string, keyHash: string, atMs: number): void {

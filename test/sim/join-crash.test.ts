@@ -1,14 +1,10 @@
 import assert from "node:assert/strict";
 import { FrameStream, memoryStreamPair } from "#core";
 import { type DeviceContext, type DeviceState, startDevice, stepDevice } from "../../src/identity/join-device.ts";
-import {
-  REGISTRAR_EFFECTS,
-  type RegistrarEffect,
-  type RegistrarState,
-  stepRegistrar,
-} from "../../src/identity/join-registrar.ts";
+import { type RegistrarState, stepRegistrar } from "../../src/identity/join-registrar.ts";
 import { type DeviceMessage, FROM_DEVICE, type RegistrarMessage } from "../../src/identity/join-wire.ts";
 import type { NodeKey } from "../../src/identity/node-key.ts";
+import { REGISTRAR_EFFECTS, type RegistrarEffect } from "../../src/identity/registrar-effect.ts";
 import { JoinBench } from "../support/joining.ts";
 
 /** Steps both ends by hand and stops after `survive` effects of the registrar, as kill -9 would. Returns the effects carried out. */

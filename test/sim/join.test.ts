@@ -9,13 +9,13 @@ import { JoinBench } from "../support/joining.ts";
 const HOUR_MS = 3_600_000;
 const fault = (code: string) => (error: unknown) => {
   assert.equal(faultCode(error), code, String(error));
-  assert.ok(((error as Fault).fix ?? "") !== "", "names what to do next");
+  assert.ok(error instanceof Fault && error.fix !== undefined, "names what to do next");
   return true;
 };
 
 function member(outcome: DeviceOutcome): Extract<DeviceOutcome, { outcome: "member" }> {
-  assert.equal(outcome.outcome, "member", JSON.stringify(outcome));
-  return outcome as Extract<DeviceOutcome, { outcome: "member" }>;
+  assert.ok(outcome.outcome === "member", JSON.stringify(outcome));
+  return outcome;
 }
 
 function stopped(outcome: DeviceOutcome): [string, string] {
@@ -202,7 +202,8 @@ describe("join", () => {
 
   it("follows a chain of charters", async () => {
     const { fleet } = bench;
-    const spec = { ...bench.store.charter?.body.spec } as NonNullable<typeof bench.store.charter>["body"]["spec"];
+    const spec = bench.store.charter?.body.spec;
+    assert.ok(spec !== undefined);
     bench.submit(
       fleet.sign("Charter", "plant", { ...spec, memberHours: 1 }, [fleet.owners[1], fleet.owners[2]], { version: 2 }),
     );

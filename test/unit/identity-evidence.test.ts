@@ -64,7 +64,9 @@ function batchDocument({
   const bytes = fleet.sign("Batch", "b", spec, [fleet.admission], { expiresMs, nowMs: NOW_MS - 2 * HOUR_MS });
   const verdict = store.submit(bytes, NOW_MS - 2 * HOUR_MS);
   assert.equal(verdict.outcome, "accepted");
-  return store.list("Batch")[0] as SignedDocument<"Batch">;
+  const [document] = store.list("Batch");
+  assert.ok(document !== undefined);
+  return document;
 }
 
 function judge(given: Given, request: Partial<JoinRequest> = {}): EvidenceVerdict {
@@ -240,14 +242,15 @@ describe("evidence for joining", () => {
   });
 });
 
+const isFree = (): boolean => false;
+
 describe("member", () => {
   const key = testKey(5).publicKey;
-  const free = (): boolean => false;
 
   it("is named after its serial, fit for DNS, else after its key", () => {
-    assert.equal(memberName("SN_12/a.B", key, free), "sn-12-a-b");
-    assert.equal(memberName("-x-", key, free), "x");
-    for (const serial of [undefined, "***", ""]) assert.match(memberName(serial, key, free), /^n-[a-z2-7]{10}$/u);
+    assert.equal(memberName("SN_12/a.B", key, isFree), "sn-12-a-b");
+    assert.equal(memberName("-x-", key, isFree), "x");
+    for (const serial of [undefined, "***", ""]) assert.match(memberName(serial, key, isFree), /^n-[a-z2-7]{10}$/u);
     assert.ok(memberName("s".repeat(128), key, (name) => name.length === 48).length <= 63);
   });
 
@@ -265,7 +268,7 @@ describe("member", () => {
   });
 
   it("renews at two thirds of its life, spread over a fifth of it", () => {
-    const due = (unit: number): number => renewalDueMs(1_000, 301_000, unit);
-    assert.deepEqual([due(0), due(0.5), due(1)].map(Math.round), [171_000, 201_000, 231_000]);
+    const due = [0, 0.5, 1].map((unit) => Math.round(renewalDueMs(1_000, 301_000, unit)));
+    assert.deepEqual(due, [171_000, 201_000, 231_000]);
   });
 });

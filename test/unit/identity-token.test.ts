@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import fc from "fast-check";
-import { encodeCbor, Fault, faultCode, SeededRandom } from "#core";
+import { encodeCbor, Fault, SeededRandom } from "#core";
 import { nodeKeyFrom } from "../../src/identity/node-key.ts";
 import { type BootstrapToken, decodeToken, encodeToken, tokenWarnings } from "../../src/identity/token.ts";
 
@@ -16,7 +16,8 @@ const TOKEN: BootstrapToken = {
   minCharter: 1,
   minRevocation: 0,
 };
-const refusal = (code: string) => (error: unknown) => faultCode(error) === code && (error as Fault).exit === "invalid";
+const refusal = (code: string) => (error: unknown) =>
+  error instanceof Fault && error.code === code && error.exit === "invalid";
 
 describe("bootstrap token", () => {
   it("survives the way through text, with every field", () => {
@@ -60,11 +61,15 @@ describe("bootstrap token", () => {
   it("never lets one changed character through", () => {
     const text = encodeToken(TOKEN);
     fc.assert(
-      fc.property(fc.integer({ min: 5, max: text.length - 1 }), fc.constantFrom(..."AZaz09-_"), (at, letter) => {
-        fc.pre(text[at] !== letter);
-        const changed = text.slice(0, at) + letter + text.slice(at + 1);
-        assert.throws(() => decodeToken(changed, { nowMs: NOW_MS }), Fault);
-      }),
+      fc.property(
+        fc.integer({ min: 5, max: text.length - 1 }),
+        fc.constantFrom("A", "Z", "a", "z", "0", "9", "-", "_"),
+        (at, letter) => {
+          fc.pre(text[at] !== letter);
+          const changed = text.slice(0, at) + letter + text.slice(at + 1);
+          assert.throws(() => decodeToken(changed, { nowMs: NOW_MS }), Fault);
+        },
+      ),
     );
   });
 
@@ -98,7 +103,6 @@ describe("bootstrap token", () => {
   });
 
   it("warns when no device elsewhere could reach any address", () => {
-    const warn = (...rendezvous: string[]): string => tokenWarnings({ ...TOKEN, rendezvous }).join(" ");
     assert.match(warn(), /no address/u);
     assert.match(warn("/ip4/127.0.0.1/tcp/1", "/ip6/::1/tcp/1", "/dns4/localhost/tcp/1"), /loopback/u);
     assert.match(warn("/ip4/127.0.0.1/tcp/1", "/ip4/10.1.2.3/tcp/1", "/ip6/fd00::1/tcp/1"), /private/u);
@@ -107,6 +111,10 @@ describe("bootstrap token", () => {
     assert.equal(warn("/dns4/gate.example.org/tcp/443"), "");
   });
 });
+
+function warn(...rendezvous: string[]): string {
+  return tokenWarnings({ ...TOKEN, rendezvous }).join(" ");
+}
 
 function cborOrNothing(value: unknown): Uint8Array {
   try {
