@@ -3,16 +3,17 @@ import { createReadStream } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import { pipeline } from "node:stream/promises";
-import type { ArtifactDetail } from "#api";
+import type { ArtifactDetail, SourceView } from "#api";
 import { type Clock, Fault, faultCode, withDeadline } from "#core";
 import { COMMAND_MS, type DemoNode, type Fleet } from "./fleet.ts";
 import { NODE_LABEL } from "./plan.ts";
+import type { CopyRecord } from "./result.ts";
 
-/** What one node has of the file, as its own daemon says. */
-export type Progress = { node: DemoNode; detail: ArtifactDetail | undefined };
+/** What one node has of the file, as its own daemon says; `undefined` before it has heard of it. */
+export type Progress = { node: string; detail: Pick<ArtifactDetail, "sizeBytes" | "local"> | undefined };
 
-/** A copy that was written out and hashed by the demo, and what its daemon says of how it came. */
-export type Copy = { node: DemoNode; file: string; sha256: string; detail: ArtifactDetail };
+/** A copy and who sent how much of it. */
+export type Copy = { record: CopyRecord; sources: readonly SourceView[] };
 
 const ARTIFACT = "demo:1";
 /** Between two looks at all nodes. */
@@ -64,11 +65,13 @@ async function poll(
   signal: AbortSignal,
 ): Promise<void> {
   for (;;) {
-    const progress = await Promise.all(nodes.map(async (node) => ({ node, detail: await look(node, signal) })));
+    const progress = await Promise.all(
+      nodes.map(async (node) => ({ node: node.plan.serial, detail: await look(node, signal) })),
+    );
     onProgress(progress);
     for (const { node, detail } of progress) {
       if (detail?.local.state !== "failed") continue;
-      throw new Fault("demo.transfer", `${node.plan.serial} gave up: ${detail.local.reason ?? "no reason given"}`);
+      throw new Fault("demo.transfer", `${node} gave up: ${detail.local.reason ?? "no reason given"}`);
     }
     if (progress.every(({ detail }) => detail?.local.state === "complete")) return;
     await clock.sleep(POLL_MS, signal);
@@ -95,17 +98,31 @@ export async function writeCopies(
   signal: AbortSignal,
 ): Promise<Copy[]> {
   const nodes = fleet.nodes.slice(1);
-  const copies: Copy[] = [];
+  const copies = new Map<DemoNode, Copy>();
   const left = [...nodes];
   const work = async (): Promise<void> => {
     for (let node = left.shift(); node !== undefined; node = left.shift()) {
-      const file = path.join(folder, node.plan.serial, fileName);
-      await mkdir(path.dirname(file), { recursive: true });
-      await fleet.cli(node, ["fetch", ARTIFACT, "-o", file]);
-      const detail = await node.client.call("artifacts.get", { name: ARTIFACT }, { signal });
-      copies.push({ node, file, sha256: await hashFile(file, signal), detail });
+      copies.set(node, await writeCopy(fleet, node, path.join(folder, node.plan.serial, fileName), signal));
     }
   };
   await Promise.all(Array.from({ length: COMMANDS_AT_ONCE }, work));
-  return copies.toSorted((a, b) => nodes.indexOf(a.node) - nodes.indexOf(b.node));
+  return nodes.flatMap((node) => copies.get(node) ?? []);
+}
+
+async function writeCopy(fleet: Fleet, node: DemoNode, file: string, signal: AbortSignal): Promise<Copy> {
+  await mkdir(path.dirname(file), { recursive: true });
+  await fleet.cli(node, ["fetch", ARTIFACT, "-o", file]);
+  const { local, sources } = await node.client.call("artifacts.get", { name: ARTIFACT }, { signal });
+  const record: CopyRecord = {
+    node: node.plan.serial,
+    site: node.plan.site.name,
+    pid: node.child.pid,
+    path: file,
+    sha256: await hashFile(file, signal),
+    startedAt: local.startedAt ?? null,
+    finishedAt: local.finishedAt ?? null,
+    bytesFromSite: local.bytesFromSite,
+    bytesFromWan: local.bytesFromWan,
+  };
+  return { record, sources };
 }

@@ -101,7 +101,7 @@ async function runFleet(
       nodes: fleet.nodes.length,
       sites: plan.sites,
       file: { bytes: file.bytes, sha256: await hashFile(file.path, signal) },
-      copies,
+      copies: copies.map(({ record }) => record),
       refused,
       links: await Promise.all(plan.sites.map(({ number }) => controlLink(clock, links, number, "stats"))),
       bypasses: watch.found,

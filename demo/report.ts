@@ -30,9 +30,9 @@ export function renderReport(result: DemoResult, copies: readonly Copy[], proble
   return lines.join("\n");
 }
 
-function copyLine({ node, sha256, detail }: Copy, wanted: string): string {
-  const sources = detail.sources.map((source) => `${source.node} ${formatBytes(source.bytes)}`).join(", ");
-  return `${node.plan.serial.padEnd(14)} ${sha256 === wanted ? "equal " : "WRONG "} ${sources}`;
+function copyLine({ record, sources }: Copy, wanted: string): string {
+  const from = sources.map(({ node, bytes }) => `${node} ${formatBytes(bytes)}`).join(", ");
+  return `${record.node.padEnd(14)} ${record.sha256 === wanted ? "equal" : "WRONG"}  ${from}`;
 }
 
 /** Commands to go on by hand, against this fleet and on real machines. */

@@ -1,7 +1,20 @@
-import type { Copy } from "./distribution.ts";
 import type { LinkStats } from "./link.ts";
 import { fluidBoundSeconds, type SitePlan } from "./plan.ts";
 import type { Bypass } from "./tcp-table.ts";
+
+/** One node's copy, written out and hashed by the demo. When and whence it came is what the node's own daemon says. */
+export type CopyRecord = {
+  node: string;
+  site: string;
+  pid: number;
+  path: string;
+  /** Hex. */
+  sha256: string;
+  startedAt: string | null;
+  finishedAt: string | null;
+  bytesFromSite: number;
+  bytesFromWan: number;
+};
 
 /** What a run shows; `--json` prints it. Bytes of `links` come from the link processes, never from the daemons. */
 export type DemoResult = {
@@ -10,17 +23,7 @@ export type DemoResult = {
   nodes: number;
   sites: number;
   file: { bytes: number; sha256: string };
-  copies: {
-    node: string;
-    site: string;
-    pid: number;
-    path: string;
-    sha256: string;
-    startedAt: string | null;
-    finishedAt: string | null;
-    bytesFromSite: number;
-    bytesFromWan: number;
-  }[];
+  copies: CopyRecord[];
   refused: { node: string; code: string }[];
   links: { site: string; rateBps: number; delayMs: number; bytesIn: number; bytesOut: number }[];
   /** From the first node's start to the last one's end, as their daemons say. */
@@ -32,7 +35,7 @@ export type Evidence = {
   nodes: number;
   sites: readonly SitePlan[];
   file: { bytes: number; sha256: string };
-  copies: readonly Copy[];
+  copies: readonly CopyRecord[];
   refused: readonly { node: string; code: string }[];
   links: readonly LinkStats[];
   bypasses: readonly Bypass[];
@@ -40,18 +43,7 @@ export type Evidence = {
 
 /** Judges a run. `problems` says for people why it is not ok. */
 export function judgeRun(evidence: Evidence): { result: DemoResult; problems: string[] } {
-  const { nodes, sites, file, links } = evidence;
-  const copies = evidence.copies.map(({ node, file: path, sha256, detail }) => ({
-    node: node.plan.serial,
-    site: node.plan.site.name,
-    pid: node.child.pid,
-    path,
-    sha256,
-    startedAt: detail.local.startedAt ?? null,
-    finishedAt: detail.local.finishedAt ?? null,
-    bytesFromSite: detail.local.bytesFromSite,
-    bytesFromWan: detail.local.bytesFromWan,
-  }));
+  const { nodes, sites, file, copies, links } = evidence;
   const rates = links.map(({ rateBps }) => rateBps);
   const problems = [
     ...findWrongCopies(copies, nodes, file.sha256),
@@ -63,7 +55,7 @@ export function judgeRun(evidence: Evidence): { result: DemoResult; problems: st
     nodes,
     sites: sites.length,
     file,
-    copies,
+    copies: [...copies],
     refused: [...evidence.refused],
     links: links.map(({ site, rateBps, delayMs, bytesIn, bytesOut }) => {
       return { site: sites[site - 1]?.name ?? String(site), rateBps, delayMs, bytesIn, bytesOut };
@@ -74,17 +66,15 @@ export function judgeRun(evidence: Evidence): { result: DemoResult; problems: st
   return { result, problems };
 }
 
-type CopyTimes = Pick<DemoResult["copies"][number], "startedAt" | "finishedAt">;
-
-function secondsOf(copies: readonly CopyTimes[]): number {
-  const times = (key: keyof CopyTimes): number[] =>
+function secondsOf(copies: readonly CopyRecord[]): number {
+  const times = (key: "startedAt" | "finishedAt"): number[] =>
     copies.flatMap((copy) => (copy[key] === null ? [] : [Date.parse(copy[key])]));
   const [started, finished] = [times("startedAt"), times("finishedAt")];
   if (started.length === 0 || finished.length === 0) return 0;
   return (Math.max(...finished) - Math.min(...started)) / 1_000;
 }
 
-function findWrongCopies(copies: DemoResult["copies"], nodes: number, sha256: string): string[] {
+function findWrongCopies(copies: readonly CopyRecord[], nodes: number, sha256: string): string[] {
   const problems = copies
     .filter((copy) => copy.sha256 !== sha256)
     .map(({ node }) => `the copy of ${node} is not the file`);

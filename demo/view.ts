@@ -50,11 +50,11 @@ export class View {
 }
 
 function shortText({ node, detail }: Progress): string {
-  return `${node.plan.serial} ${detail === undefined ? "–" : percent(detail)} %`;
+  return `${node} ${detail === undefined ? "–" : percent(detail)} %`;
 }
 
 function barLine({ node, detail }: Progress): string {
-  const name = node.plan.serial.padEnd(18);
+  const name = node.padEnd(14);
   if (detail === undefined) return `  ${name} has not heard of it`;
   const { local, sizeBytes } = detail;
   const full = Math.floor((BAR_CELLS * local.bytes) / sizeBytes);
