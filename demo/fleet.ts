@@ -7,7 +7,7 @@ import { ControlClient, type Status } from "#api";
 import { type Clock, Fault, faultCode, withDeadline } from "#core";
 import { linkHost } from "./address.ts";
 import { type Child, Children, tailOf } from "./children.ts";
-import { type LinkOptions, LinkReady } from "./link.ts";
+import { type LinkOptions, LinkReady } from "./link-contract.ts";
 import { type Namespaces, SYSTEM_PATH } from "./namespaces.ts";
 import { claimsCsv, type FleetPlan, NODE_LABEL, type NodePlan, type SitePlan } from "./plan.ts";
 import type { Resident } from "./socket-watch.ts";

@@ -1,6 +1,7 @@
 import { connect, createServer, type Server } from "node:net";
 import { type Clock, Fault, parseJson, withDeadline } from "#core";
-import { type Link, LinkStats, linkSocket, listening } from "./link.ts";
+import { type Link, listening } from "./link.ts";
+import { LinkStats, linkSocket } from "./link-contract.ts";
 import { readHead } from "./socket-head.ts";
 
 /** What a link can be told: one such word and a line feed on its control socket; the answer is one line of JSON, its counters. */

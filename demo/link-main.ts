@@ -1,5 +1,6 @@
 import { errorMessage, SystemClock } from "#core";
-import { LinkOptions, startLink } from "./link.ts";
+import { startLink } from "./link.ts";
+import { LinkOptions } from "./link-contract.ts";
 import { serveControl } from "./link-control.ts";
 
 // One process: the WAN access link of a site. Options as JSON in the first argument; says its port when it runs, and

@@ -1,4 +1,4 @@
-import type { LinkStats } from "./link.ts";
+import type { LinkStats } from "./link-contract.ts";
 import { fluidBoundSeconds, type SitePlan } from "./plan.ts";
 import type { Bypass } from "./tcp-table.ts";
 

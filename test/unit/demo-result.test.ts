@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { VirtualClock } from "#core";
-import type { LinkStats } from "../../demo/link.ts";
+import type { LinkStats } from "../../demo/link-contract.ts";
 import { planFleet } from "../../demo/plan.ts";
 import { renderReport } from "../../demo/report.ts";
 import { type CopyRecord, type Evidence, judgeRun } from "../../demo/result.ts";
