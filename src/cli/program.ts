@@ -25,12 +25,12 @@ export function createProgram(cli: Cli): Command {
       writeErr: () => undefined, // errors are thrown, and written in one place
       getOutHelpWidth: () => Math.min(lineChars(stdout), 100),
     })
-    .configureHelp({ showGlobalOptions: true })
-    .helpCommand(false);
+    .configureHelp({ showGlobalOptions: true });
   for (const [group, register] of GROUPS) {
     program.commandsGroup(`${group}:`);
     register(program, cli);
   }
+  for (const command of [program, ...program.commands]) command.helpCommand(false); // --help is enough
   examples(program, "portolan fleet create try --demo", "portolan up", "portolan COMMAND --help");
   return program;
 }

@@ -1,4 +1,4 @@
-import { CommanderError } from "commander";
+import { type Command, CommanderError } from "commander";
 import { EXIT_CODES, errorMessage, Fault } from "#core";
 import { complete } from "./completion.ts";
 import { type CliDeps, type Io, Interrupted } from "./io.ts";
@@ -24,13 +24,13 @@ export async function runCli(argv: readonly string[], io: Io, deps: CliDeps): Pr
     await program.parseAsync(argv, { from: "user" });
     return cli.exitCode;
   } catch (error) {
-    return explain(error, cli, argv);
+    return explain(error, cli, program, argv);
   }
 }
 
-function explain(error: unknown, { io }: Cli, argv: readonly string[]): number {
+function explain(error: unknown, { io }: Cli, program: Command, argv: readonly string[]): number {
   if (error instanceof Interrupted || (io.signal.aborted && error === io.signal.reason)) return EXIT_INTERRUPTED;
-  if (error instanceof CommanderError) return explainUsage(error, io, argv);
+  if (error instanceof CommanderError) return explainUsage(error, io, program, argv);
   const bold = colours(io);
   io.stderr.write(`${bold("error:", 31)} ${printable(errorMessage(error)).trim()}\n`);
   if (!(error instanceof Fault)) return EXIT_CODES.internal;
@@ -38,14 +38,14 @@ function explain(error: unknown, { io }: Cli, argv: readonly string[]): number {
   return EXIT_CODES[error.exit];
 }
 
-function explainUsage(error: CommanderError, io: Io, argv: readonly string[]): number {
+function explainUsage(error: CommanderError, io: Io, program: Command, argv: readonly string[]): number {
   if (error.exitCode === 0) return 0; // --help, which is written already
   const bold = colours(io);
-  const verbs = argv.filter((word) => /^[a-z]+$/u.test(word)).slice(0, 1);
+  const verb = program.commands.find((command) => command.name() === argv.find((word) => !word.startsWith("-")));
   // `commander.help`: a group was named without a verb, and its help was to go to stderr
   const message = error.code === "commander.help" ? "which command?" : error.message.replace(/^error: /u, "");
   io.stderr.write(`${bold("error:", 31)} ${printable(message.replaceAll("\n", " "))}\n`);
-  io.stderr.write(`${bold("try:", 36)} ${["portolan", ...verbs, "--help"].join(" ")}\n`);
+  io.stderr.write(`${bold("try:", 36)} ${verb === undefined ? "portolan" : `portolan ${verb.name()}`} --help\n`);
   return EXIT_CODES.invalid;
 }
 

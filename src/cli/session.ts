@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import type { Command } from "commander";
 import type { ControlClient } from "#api";
 import { errorMessage, Fault, faultCode } from "#core";
@@ -100,15 +100,35 @@ export class Session<O extends CommonOptions = CommonOptions> {
   }
 }
 
+/** Largest file that is read whole: a list of 10,000 claims with all their labels stays below. */
+const MAX_FILE_BYTES = 64 * 1024 * 1024;
+
 /** Reads a file that the user named. Throws Fault `cli.file` (exit `missing` or `invalid`). */
-export function readText(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (cause) {
-    const missing = (cause as NodeJS.ErrnoException).code === "ENOENT";
-    const message = missing ? `there is no file ${path}` : `${path} cannot be read: ${errorMessage(cause)}`;
-    throw new Fault("cli.file", message, { exit: missing ? "missing" : "invalid", cause });
+export function readBytes(path: string): Uint8Array {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (stat === undefined) {
+    throw new Fault("cli.file", `there is no file ${path}`, { exit: "missing", fix: "Check the path." });
   }
+  if (!stat.isFile() || stat.size > MAX_FILE_BYTES) {
+    throw new Fault("cli.file", `${path} is not a file of at most ${MAX_FILE_BYTES} bytes`, {
+      exit: "invalid",
+      fix: "Check the path.",
+    });
+  }
+  try {
+    return readFileSync(path);
+  } catch (cause) {
+    throw new Fault("cli.file", `${path} cannot be read: ${errorMessage(cause)}`, {
+      exit: "invalid",
+      fix: "Check who may read it.",
+      cause,
+    });
+  }
+}
+
+/** As `readBytes`, as text. */
+export function readText(path: string): string {
+  return Buffer.from(readBytes(path)).toString("utf8");
 }
 
 /** Makes a commander action of a function; what it returns is the exit code. */

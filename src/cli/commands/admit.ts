@@ -1,11 +1,10 @@
-import { createReadStream } from "node:fs";
 import { basename } from "node:path";
 import type { Command } from "commander";
 import type { ControlClient, NodeView } from "#api";
 import { Fault, faultCode } from "#core";
 import { collect, collectLabel } from "../labels.ts";
 import { askYesNo } from "../prompt.ts";
-import { type Cli, action, type CommonOptions, type Session } from "../session.ts";
+import { type Cli, action, type CommonOptions, readBytes, type Session } from "../session.ts";
 import { printable } from "../table.ts";
 import { parseSeconds } from "../units.ts";
 import { examples, signs } from "./options.ts";
@@ -107,7 +106,10 @@ async function compare(session: Session, client: ControlClient, node: NodeView, 
   const { fleet } = await client.call("status", {});
   const publicKey = publicKeyOf(node.nodeId);
   if (keyHash(publicKey) !== node.keyHash || fleet === undefined) {
-    throw new Fault("cli.draft", `the daemon names two keys for ${node.name}`, { exit: "denied" });
+    throw new Fault("cli.draft", `the daemon names two keys for ${node.name}`, {
+      exit: "denied",
+      fix: "Is the daemon yours? Check with: portolan status",
+    });
   }
   const facts = [`serial ${node.serial ?? "none"}`, node.model, node.address, `key ${node.keyHash.slice(0, 16)}`];
   session.say(`${printable(node.name)}: ${printable(facts.filter((fact) => fact !== undefined).join(", "))}`);
@@ -124,21 +126,9 @@ async function admit(session: Session<AdmitOptions>): Promise<void> {
     basename(file)
       .replace(/\.csv$/iu, "")
       .toLowerCase();
-  const rows = await readClaims(readFile(file));
+  const rows = await readClaims([readBytes(file)]);
   await session.withNode((client) => state(session, client, { kind: "ClaimList", name, spec: { rows } }));
   session.say(`${rows.length} device${rows.length === 1 ? "" : "s"} in list ${name}`);
-}
-
-async function* readFile(path: string): AsyncGenerator<Uint8Array> {
-  try {
-    for await (const piece of createReadStream(path)) yield piece as Uint8Array;
-  } catch (cause) {
-    const missing = (cause as NodeJS.ErrnoException).code === "ENOENT";
-    throw new Fault("cli.file", missing ? `there is no file ${path}` : `${path} cannot be read`, {
-      exit: missing ? "missing" : "invalid",
-      cause,
-    });
-  }
 }
 
 async function openBatch(session: Session<BatchOptions>, [name = DEFAULT_BATCH]: string[]): Promise<void> {
@@ -198,7 +188,10 @@ async function currentRevocation(client: ControlClient): Promise<RevocationSpec>
 
 function wholeNumber(option: string, text: string): number {
   if (/^\d{1,9}$/u.test(text)) return Number(text);
-  throw new Fault("cli.number", `${option} ${text} is not a whole number`, { exit: "invalid" });
+  throw new Fault("cli.number", `${option} ${text} is not a whole number`, {
+    exit: "invalid",
+    fix: `Write ${option} 20.`,
+  });
 }
 
 function untilTime(text: string, nowMs: number): string {

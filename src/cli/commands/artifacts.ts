@@ -2,12 +2,12 @@ import { lstatSync, type Stats } from "node:fs";
 import { resolve } from "node:path";
 import type { Command } from "commander";
 import type { ArtifactDetail, ControlClient } from "#api";
-import { Fault, withDeadline } from "#core";
+import { Fault } from "#core";
 import { collectLabel, equalityTerms } from "../labels.ts";
 import { serialise } from "../output.ts";
 import { startProgress } from "../progress.ts";
 import { type Cli, action, type CommonOptions, type Session } from "../session.ts";
-import { printable } from "../table.ts";
+import { waitForCopies } from "../staging.ts";
 import { formatBytes, formatSeconds, parseSeconds } from "../units.ts";
 import { examples, signs } from "./options.ts";
 
@@ -117,56 +117,15 @@ async function stage(session: Session<StageOptions>, [artifact = ""]: string[]):
   const work = async (client: ControlClient): Promise<void> => {
     const { name } = await client.call("artifacts.get", { name: artifact });
     await state(session, client, { kind: "Placement", name, spec: { artifact: name, selector } });
-    if (wait) await waitForCopies(session, client, name, timeout * 1_000);
+    if (wait) await printCopies(session, await waitForCopies(session, client, name, timeout * 1_000));
   };
   await (wait ? session.withDaemon(work) : session.withNode(work));
 }
 
-/** Follows the copies until every node that should have one does. Throws Fault `cli.not-staged` (exit `timeout`). */
-async function waitForCopies(
-  session: Session<StageOptions>,
-  client: ControlClient,
-  name: string,
-  ms: number,
-): Promise<void> {
-  await using progress = await startProgress(session.io, name);
-  const last: { detail?: ArtifactDetail } = {};
-  const watch = async (signal: AbortSignal): Promise<ArtifactDetail> => {
-    for await (const event of client.watch("artifacts.watch", { name }, signal)) {
-      if (event.type === "deleted") throw new Fault("cli.gone", `${name} was deleted`, { exit: "missing" });
-      if (event.type === "synced" || !("nodes" in event.object)) continue;
-      last.detail = event.object;
-      const wanted = event.object.nodes.filter((copy) => copy.wanted);
-      const done = wanted.filter(({ state }) => state === "complete").length;
-      const bytes = wanted.reduce((sum, copy) => sum + copy.bytes, 0);
-      progress.update(bytes, event.object.sizeBytes * wanted.length, `${done}/${wanted.length} nodes`);
-      if (wanted.length > 0 && done === wanted.length) return event.object;
-    }
-    throw new Fault("cli.gone", "the daemon ended the watch", { exit: "offline" });
-  };
-  const detail = await withDeadline(session.io.clock, ms, `staging ${name}`, watch, session.io.signal).catch(
-    (error: unknown) => {
-      throw notStaged(name, last.detail, error);
-    },
-  );
-  await progress[Symbol.asyncDispose]();
+async function printCopies(session: Session<StageOptions>, detail: ArtifactDetail): Promise<void> {
   const copies = detail.nodes.filter((copy) => copy.wanted);
-  if (session.options.json === true) return session.print(await serialise({ name, copies }, "json"));
-  session.print(`${name} is on ${copies.length} node${copies.length === 1 ? "" : "s"}`);
-}
-
-function notStaged(name: string, detail: ArtifactDetail | undefined, error: unknown): unknown {
-  if (!(error instanceof Fault) || error.code !== "core.deadline") return error;
-  const late = detail?.nodes.filter((copy) => copy.wanted && copy.state !== "complete") ?? [];
-  const who = late.map((copy) => `${copy.node} (${copy.state}${copy.reason === undefined ? "" : `: ${copy.reason}`})`);
-  const message =
-    who.length === 0
-      ? `no node matches the placement of ${name}`
-      : `${name} is not yet on ${printable(who.join(", "))}`;
-  return new Fault("cli.not-staged", message, {
-    exit: "timeout",
-    fix: `It goes on in the background; look again: portolan describe artifact ${name}`,
-  });
+  if (session.options.json === true) return session.print(await serialise({ name: detail.name, copies }, "json"));
+  session.print(`${detail.name} is on ${copies.length} node${copies.length === 1 ? "" : "s"}`);
 }
 
 async function fetchArtifact(session: Session<FetchOptions & CommonOptions>, [name = ""]: string[]): Promise<void> {

@@ -59,6 +59,7 @@ async function createFleet(session: Session<CreateOptions>, [name = ""]: string[
       `--threshold ${session.options.threshold} is not between 1 and the number of owners`,
       {
         exit: "invalid",
+        fix: `There are ${owners.length} owners.`,
       },
     );
   }

@@ -121,6 +121,7 @@ async function addRegistrar(session: Session<RegistrarOptions>, [node = ""]: str
   if (!Number.isSafeInteger(maxMembers) || maxMembers < 1) {
     throw new Fault("cli.number", `--max-members ${session.options.maxMembers} is not a number of members`, {
       exit: "invalid",
+      fix: "Write --max-members 500.",
     });
   }
   const { state } = await import("../signing.ts");

@@ -54,7 +54,10 @@ async function get(session: Session<GetOptions>, [word = "", name]: string[]): P
   const kind = kindNamed(word);
   const { watch = false, selector = "" } = session.options;
   if (name !== undefined && selector !== "") {
-    throw new Fault("cli.get", "a name and a selector exclude each other", { exit: "invalid" });
+    throw new Fault("cli.get", "a name and a selector exclude each other", {
+      exit: "invalid",
+      fix: "Leave one of them out.",
+    });
   }
   const query = { selector: selectorFor(kind, selector) };
   if (watch) return await session.withDaemon((client) => follow(session, client, kind, name, query.selector));
