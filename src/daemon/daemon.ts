@@ -1,6 +1,15 @@
 import { createLog, errorMessage, Fault, FrameStream, SystemClock, SystemRandom } from "#core";
-import { decodeToken, FROM_DEVICE, JOIN_PROTOCOL, JOIN_TIMEOUT_MS } from "#identity";
-import { Gossip, type Host, startHost, startReplica, type Stranger } from "#mesh";
+import { type BootstrapToken, decodeToken, FROM_DEVICE, JOIN_PROTOCOL, JOIN_TIMEOUT_MS, type NodeId } from "#identity";
+import {
+  Gossip,
+  type Host,
+  type RememberedPeer,
+  type Rendezvous,
+  startHost,
+  startRendezvous,
+  startReplica,
+  type Stranger,
+} from "#mesh";
 import { createGate } from "./admission.ts";
 import { ArtifactKeeper } from "./artifact-keeper.ts";
 import { type ConfigInput, type DaemonConfig, loadConfig } from "./config.ts";
@@ -12,10 +21,14 @@ import { createMetrics, startMetricsServer } from "./metrics.ts";
 import { type OpenNode, openNode } from "./node.ts";
 import { nodeName } from "./node-state.ts";
 import { startControlServer } from "./server.ts";
+import { startTimeKeeper } from "./time-keeper.ts";
 import { VERSION } from "./version.ts";
 
 /** Devices in the middle of joining at once; each exchange takes well under a second. */
 const MAX_JOINING = 32;
+
+/** Devices whose last answer is kept. */
+const MAX_ANSWERS = 1_000;
 
 export type DaemonRequest = { options: ConfigInput; configFile?: string };
 
@@ -75,6 +88,8 @@ class Daemon {
   readonly #config: DaemonConfig;
   readonly #stack: AsyncDisposableStack;
   readonly #stop = new AbortController();
+  /** What each device was answered last, so that one that polls is on record once. */
+  readonly #lastAnswer = new Map<NodeId, string>();
   readonly #stopped = Promise.withResolvers<void>();
 
   constructor(node: OpenNode, config: DaemonConfig, stack: AsyncDisposableStack) {
@@ -112,11 +127,19 @@ class Daemon {
     stack.use(startReplica({ host, store, clock, random, log, trustedMs: state.trustedMs }));
     copies.connect(gossip);
     stack.use(copies);
-    const mesh = plugMesh(state, { host, addressesOf: () => [], providers: async function* () {}, provide: () => undefined });
+    const { time } = this.#node;
+    stack.use(startTimeKeeper({ clock, log, gossip, store, members, self: data.key.nodeId, time }));
+    const rendezvous = stack.use(await this.#meetOthers(host));
+    const mesh = plugMesh(state, {
+      host,
+      addressesOf: (peer) => rendezvous.candidates().filter((address) => address.endsWith(`/p2p/${peer}`)),
+      providers: async function* () {},
+      provide: () => undefined,
+    });
     const keeper = stack.use(await ArtifactKeeper.open(this.#node, { mesh, limits }));
     this.#serveJoin(host, registrar);
     this.#endRevoked(host);
-    const joining = this.#join(host);
+    const joining = this.#join(host, rendezvous);
     const handlers = createHandlers(state, {
       host,
       join: () => joining.status(),
@@ -141,8 +164,36 @@ class Daemon {
     return host;
   }
 
-  #join(host: Host): Joining {
+  /** Looks for neighbours among the peers that are remembered, told of, named by the token, or heard on the local network. */
+  #meetOthers(host: Host): Promise<Rendezvous> {
+    const { clock, random, log, settings, store, members, data, trustedMs } = this.#node.state;
+    const token = (): BootstrapToken | undefined => {
+      const text = settings.get("token");
+      return text === undefined ? undefined : decodeToken(text, { nowMs: trustedMs() });
+    };
+    const seeds = token()?.rendezvous ?? [];
+    const tokenFleet = token()?.fleet;
+    return startRendezvous(
+      {
+        clock,
+        random,
+        log,
+        host,
+        memory: {
+          load: () => JSON.parse(settings.get("peers") ?? "[]") as RememberedPeer[],
+          save: (peers) => settings.set("peers", JSON.stringify(peers)),
+        },
+        fleet: () => store.fleet ?? tokenFleet,
+        membership: () => members.of(data.key.nodeId),
+        seeds: () => [...seeds, ...(store.charter?.body.spec.rendezvous ?? [])],
+      },
+      { mdns: this.#config.mdns },
+    );
+  }
+
+  #join(host: Host, rendezvous: Rendezvous): Joining {
     const { state } = this.#node;
+    const { store } = state;
     const { site, serial, model, labels } = this.#config;
     const joining = new Joining(state, {
       host,
@@ -152,8 +203,10 @@ class Daemon {
         ...(serial === undefined ? {} : { serial }),
         ...(model === undefined ? {} : { model }),
       },
-      candidates: () => [],
-      joined: () => undefined,
+      candidates: () => rendezvous.candidates(),
+      joined: (registrarMs, registrar) => {
+        this.#node.time.observe(registrarMs, registrar, store.list("Registrar").length);
+      },
     });
     const running = joining.run(this.#stop.signal);
     this.#stack.defer(async () => {
@@ -173,6 +226,8 @@ class Daemon {
       );
       const { outcome, code, reason = "", name } = report;
       if (outcome === "redirect" || code === "identity.join-lost") return;
+      if (outcome !== "granted" && this.#lastAnswer.get(peer.nodeId) === code) return; // it asks again and again
+      this.#remember(peer.nodeId, code);
       const type = outcome === "granted" ? "node.joined" : outcome === "pending" ? "node.pending" : "node.refused";
       this.#node.state.events.record({
         type,
@@ -190,6 +245,13 @@ class Daemon {
       },
       { maxStreams: MAX_JOINING, timeoutMs: JOIN_TIMEOUT_MS },
     );
+  }
+
+  #remember(node: NodeId, code: string | undefined): void {
+    this.#lastAnswer.delete(node);
+    if (code === undefined) return;
+    this.#lastAnswer.set(node, code);
+    if (this.#lastAnswer.size > MAX_ANSWERS) this.#lastAnswer.delete(this.#lastAnswer.keys().next().value ?? "");
   }
 
   /** A revocation ends live connections, not only future ones. */

@@ -32,8 +32,8 @@ export type JoiningDeps = {
   facts: DeviceFacts;
   /** Addresses at which a registrar may be, best first: multicast, remembered peers. The token's come before them. */
   candidates: () => string[];
-  /** Called when the node has become a member, and at each renewal. `beaconMs`: the registrar's fresh time. */
-  joined: (registrarMs: number) => void;
+  /** Called when the node has become a member, and at each renewal, with the registrar's fresh time and key id. */
+  joined: (registrarMs: number, registrar: string) => void;
 };
 
 /** Brings this node into the fleet that its token names, and keeps it there. */
@@ -221,7 +221,7 @@ export class Joining {
     });
     this.#pauseMs = FIRST_PAUSE_MS;
     this.#status = { state: "member" };
-    this.#deps.joined(beaconMs);
+    this.#deps.joined(beaconMs, member.body.spec.registrar);
   }
 
   #token(): BootstrapToken | undefined {

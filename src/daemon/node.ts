@@ -1,15 +1,25 @@
 import type { Clock, Log, Random } from "#core";
-import { DocumentStore, Membership, Registrar, RegistrarLedger, WaitingList } from "#identity";
+import {
+  DocumentStore,
+  type HighWaterFile,
+  Membership,
+  Registrar,
+  RegistrarLedger,
+  type TrustedTime,
+  WaitingList,
+} from "#identity";
 import { EventLog } from "#policy";
 import { Copies } from "./copies.ts";
 import { openDataDirectory, Settings } from "./data-directory.ts";
 import type { NodeState } from "./node-state.ts";
+import { openTrustedTime } from "./time-keeper.ts";
 
 export type NodeDeps = { clock: Clock; random: Random; log: Log; version: string };
 
 /** A node whose data directory is open: everything that needs no network. */
 export type OpenNode = {
   state: NodeState;
+  time: TrustedTime;
   registrar: Registrar;
   copies: Copies;
   /** Closes the data directory. */
@@ -24,7 +34,8 @@ export function openNode(path: string, deps: NodeDeps, registrarAddresses: () =>
   const { clock, random, log, version } = deps;
   const data = openDataDirectory(path, random);
   try {
-    const trustedMs = (): number => clock.wallMs();
+    const { time, marks } = openTrustedTime(clock, path);
+    const trustedMs = (): number => time.nowMs();
     const settings = new Settings(data.db);
     const store = new DocumentStore(data.db, log, trustedMs());
     const ledger = new RegistrarLedger(data.db);
@@ -56,11 +67,20 @@ export function openNode(path: string, deps: NodeDeps, registrarAddresses: () =>
       version,
     };
     recordRefusals(state);
-    return { state, registrar, copies: new Copies(data.db, clock), close: () => data.release() };
+    keepMarks(store, marks);
+    return { state, time, registrar, copies: new Copies(data.db, clock), close: () => data.release() };
   } catch (error) {
     data.release();
     throw error;
   }
+}
+
+/** The versions that this node must never fall behind are kept beside the documents, in case those are lost. */
+function keepMarks(store: DocumentStore, marks: HighWaterFile): void {
+  store.onAccepted(({ kind, body }) => {
+    if (kind === "Charter") marks.raise({ charter: body.version });
+    if (kind === "Revocation") marks.raise({ revocation: body.version });
+  });
 }
 
 /** Codes that say nothing about anybody: what is old, or was seen before. */
