@@ -13,3 +13,11 @@ export {
 } from "./host.ts";
 export { Gossip, type Heard, MAX_STATEMENT_BYTES } from "./gossip.ts";
 export { DEFAULT_REPLICA, DOCUMENTS_PROTOCOL, type Replica, type ReplicaOptions, startReplica } from "./replica.ts";
+export type { RememberedPeer } from "./neighbours.ts";
+export {
+  type PeerMemory,
+  type Rendezvous,
+  type RendezvousDeps,
+  type RendezvousOptions,
+  startRendezvous,
+} from "./rendezvous.ts";
