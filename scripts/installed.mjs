@@ -1,11 +1,4 @@
-/**
- * Whether all that package-lock.json wants is there in its version, by npm's own record of what it installed
- * (node_modules/.package-lock.json, which npm writes last). Optional packages may be missing: they are for other machines.
- *
- * @param {Record<string, {version?: string, optional?: boolean}>} wanted the `packages` of package-lock.json
- * @param {Record<string, {version?: string}> | undefined} installed the `packages` of npm's record
- * @returns {boolean}
- */
+/** See installed.d.mts; plain JavaScript, because it runs before the Node.js that strips types is there. */
 export function isInstalled(wanted, installed) {
   if (installed === undefined) return false;
   return Object.entries(wanted).every(([place, { version, optional }]) => {
