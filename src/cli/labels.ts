@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { Fault } from "#core";
 
 /** Collects `--label k=v` (repeatable) for commander. Throws Fault `cli.label` (exit `invalid`). */
@@ -12,23 +13,19 @@ export function collect(text: string, before: readonly string[] = []): string[] 
   return [...before, text];
 }
 
+/** Characters of a selector that go into a placement's name; a longer one ends in its hash instead. */
+const MAX_SLUG_CHARS = 32;
+
 /**
- * Reads the selector of a placement, where only equality counts: `site=berlin,gpu=yes`; empty selects every node. Throws
- * Fault `cli.selector` (exit `invalid`).
+ * The name of the placement that brings an artifact to the nodes of one selector, so that staging it elsewhere too adds a
+ * placement and staging it there again does not.
  */
-export function equalityTerms(text: string): Record<string, string> {
-  const terms = text
-    .split(",")
-    .map((term) => term.trim())
-    .filter((term) => term !== "");
-  return Object.fromEntries(
-    terms.map((term) => {
-      const match = /^([^=!\s()]+)={1,2}([^=\s()]*)$/u.exec(term);
-      if (match?.[1] !== undefined && match[2] !== undefined) return [match[1], match[2]];
-      throw new Fault("cli.selector", `"${term}" is not a condition that a placement can have`, {
-        exit: "invalid",
-        fix: 'Write -l "site=berlin,gpu=yes"; all must hold. For every node: --all',
-      });
-    }),
-  );
+export function placementName(artifact: string, selector: string): string {
+  const slug = selector
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]+/gu, "-")
+    .replaceAll(/^-+|-+$/gu, "");
+  if (slug === "") return artifact;
+  if (slug.length <= MAX_SLUG_CHARS) return `${artifact}.${slug}`;
+  return `${artifact}.${createHash("sha256").update(selector).digest("hex").slice(0, 12)}`;
 }

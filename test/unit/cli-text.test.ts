@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { EventParser, encodeEvent, matchesSelector, parseSelector } from "#api";
 import { nearest } from "../../src/daemon/config-file.ts";
 import { kindNamed } from "../../src/cli/kind-names.ts";
-import { collectLabel, equalityTerms } from "../../src/cli/labels.ts";
+import { collectLabel, placementName } from "../../src/cli/labels.ts";
 import { describe as describeObject } from "../../src/cli/output.ts";
 import { printable, Table } from "../../src/cli/table.ts";
 import { formatBytes, formatSeconds, parseSeconds } from "../../src/cli/units.ts";
@@ -72,14 +72,17 @@ describe("text of the command line", () => {
     assert.throws(() => kindNamed("nodez"), { code: "cli.kind", exit: "invalid", fix: /nodes, links/u });
   });
 
-  it("reads labels and the equality terms of placements", () => {
+  it("reads labels", () => {
     assert.deepEqual(collectLabel("a=b=c", { x: "y" }), { x: "y", a: "b=c" });
     assert.throws(() => collectLabel("nolabel"), { code: "cli.label", exit: "invalid" });
-    assert.deepEqual(equalityTerms("site=berlin, gpu==yes"), { site: "berlin", gpu: "yes" });
-    assert.deepEqual(equalityTerms(""), {});
-    for (const bad of ["gpu", "a!=b", "a in (b)", "=x"]) {
-      assert.throws(() => equalityTerms(bad), { code: "cli.selector", exit: "invalid" }, bad);
-    }
+  });
+
+  it("names a placement after the artifact and the selector", () => {
+    assert.equal(placementName("model:v1", ""), "model:v1");
+    assert.equal(placementName("model:v1", "site=berlin,gpu"), "model:v1.site-berlin-gpu");
+    const long = placementName("model", `name in (${"abc,".repeat(30)}x)`);
+    assert.match(long, /^model\.[0-9a-f]{12}$/u);
+    assert.notEqual(long, placementName("model", `name in (${"abc,".repeat(31)}x)`));
   });
 
   it("suggests the nearest word only when it is near", () => {

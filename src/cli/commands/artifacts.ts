@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import type { Command } from "commander";
 import type { ArtifactDetail, ControlClient } from "#api";
 import { Fault } from "#core";
-import { collectLabel, equalityTerms } from "../labels.ts";
+import { collectLabel, placementName } from "../labels.ts";
 import { serialise } from "../output.ts";
 import { startProgress } from "../progress.ts";
 import { type Cli, action, type CommonOptions, type Session } from "../session.ts";
@@ -112,11 +112,13 @@ async function stage(session: Session<StageOptions>, [artifact = ""]: string[]):
       fix: "Write 90s, 15m or 1h.",
     });
   }
-  const selector = equalityTerms(text ?? "");
-  const { state } = await import("../signing.ts");
+  const selector = (text ?? "").trim();
+  const [{ state }, { parseSelector }] = await Promise.all([import("../signing.ts"), import("#api")]);
+  parseSelector(selector);
   const work = async (client: ControlClient): Promise<void> => {
     const { name } = await client.call("artifacts.get", { name: artifact });
-    await state(session, client, { kind: "Placement", name, spec: { artifact: name, selector } });
+    const placement = placementName(name, selector);
+    await state(session, client, { kind: "Placement", name: placement, spec: { artifact: name, selector } });
     if (wait) await printCopies(session, await waitForCopies(session, client, name, timeout * 1_000));
   };
   await (wait ? session.withDaemon(work) : session.withNode(work));
