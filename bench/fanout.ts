@@ -77,8 +77,8 @@ export const fanout = defineBench({
   },
 });
 
-/** Bytes on the wire with Ethernet headers, from the gateway's interface counters, over the time of the distribution. */
-type WanTraffic = {
+/** Bytes on the wire with Ethernet headers, from interface counters, over the time of the distribution. */
+type Traffic = {
   interface: string;
   bytesIn: number;
   bytesOut: number;
@@ -92,7 +92,8 @@ type FanOutSample = Sample & {
   peer: string;
   lastSeconds: number;
   lastRatio: number;
-  wan: WanTraffic[];
+  hosts: Traffic[];
+  wan: Traffic[];
 };
 
 function barsOf(scenario: Scenario, samples: readonly FanOutSample[]): Bar[] {
@@ -130,10 +131,10 @@ async function measure(context: BenchContext, scenario: Scenario, peer: string, 
       { clock, startAt: ({ netns = "" }, argv, extra) => lab.start(netns, argv, extra) },
       { places: [first, ...others], file, directory },
     );
-    const before = await readLinks(lab);
+    const [hostsBefore, wansBefore] = await Promise.all([readHosts(lab), readWans(lab)]);
     const cpuBefore = await cpuSeconds(fleet);
     const seconds = await fleet.distribute(scenario.boundSeconds * HUNG_RATIO * 1000);
-    const after = await readLinks(lab);
+    const [hostsAfter, wansAfter] = await Promise.all([readHosts(lab), readWans(lab)]);
     const cpuAfter = await cpuSeconds(fleet);
     await compareCopies(fleet, sha256);
     const lastSeconds = Math.max(...seconds);
@@ -146,7 +147,8 @@ async function measure(context: BenchContext, scenario: Scenario, peer: string, 
       receivers: others.map(({ netns }, i) => ({ host: netns, seconds: seconds[i] })),
       cpuSeconds: cpuAfter.map((s, i) => s - (cpuBefore[i] ?? 0)),
       congestionControl: lab.congestionControl,
-      wan: after.map((link, i) => traffic(link, before[i], sizeBytes)),
+      hosts: hostsAfter.map((reading, i) => traffic(reading, hostsBefore[i], sizeBytes)),
+      wan: wansAfter.map((reading, i) => traffic(reading, wansBefore[i], sizeBytes)),
     };
     return { setup: fleet.setupSeconds, sample };
   } finally {
@@ -157,10 +159,21 @@ async function measure(context: BenchContext, scenario: Scenario, peer: string, 
 
 const placeOf = ({ netns, address, site }: LabHost): Place => ({ netns, address, port: PORT, site: `site-${site}` });
 
-type LinkReading = { interface: string; rxBytes: number; txBytes: number; drops: number };
+/** Bytes that a host's `eth0` or a site's `wan0` has carried, Ethernet headers included. */
+type Reading = { interface: string; rxBytes: number; txBytes: number; drops: number };
 
-/** Every site's WAN interface; none when there is one site only. */
-async function readLinks(lab: Lab): Promise<LinkReading[]> {
+/** Every host's link. Its shapers queue rather than drop, and do not say when they drop. */
+function readHosts(lab: Lab): Promise<Reading[]> {
+  return Promise.all(
+    lab.hosts.map(async ({ netns }) => {
+      const { rxBytes, txBytes } = await lab.counters(netns, "eth0");
+      return { interface: `${netns}/eth0`, rxBytes, txBytes, drops: 0 };
+    }),
+  );
+}
+
+/** Every site's WAN link; none when there is one site only. */
+async function readWans(lab: Lab): Promise<Reading[]> {
   if (lab.options.sites === 1) return [];
   return await Promise.all(
     Array.from({ length: lab.options.sites }, async (_, i) => {
@@ -171,7 +184,7 @@ async function readLinks(lab: Lab): Promise<LinkReading[]> {
   );
 }
 
-function traffic(after: LinkReading, before: LinkReading | undefined, sizeBytes: number): WanTraffic {
+function traffic(after: Reading, before: Reading | undefined, sizeBytes: number): Traffic {
   const bytesIn = after.rxBytes - (before?.rxBytes ?? 0);
   const bytesOut = after.txBytes - (before?.txBytes ?? 0);
   return {
