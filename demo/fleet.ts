@@ -63,10 +63,10 @@ export class Fleet {
   }
 
   /** Starts a link process per site. */
-  async startLinks(shape: Pick<LinkOptions, "rateBps" | "delayMs">): Promise<void> {
+  async startLinks({ rateBps, delayMs }: Pick<LinkOptions, "rateBps" | "delayMs">): Promise<void> {
     for (const site of this.#plan.sites) {
       const port = this.#deps.namespaces === undefined ? 0 : OWN_PORTS.link;
-      const options: LinkOptions = { site: site.number, port, dir: this.#folders.links, ...shape };
+      const options: LinkOptions = { site: site.number, port, dir: this.#folders.links, rateBps, delayMs };
       const argv = [process.execPath, path.join(import.meta.dirname, "link-main.ts"), JSON.stringify(options)];
       const child = await this.#deps.children.start(
         `the WAN link of ${site.name}`,

@@ -1,5 +1,5 @@
 import { mkdtempSync } from "node:fs";
-import { mkdir, readdir, stat, statfs } from "node:fs/promises";
+import { mkdir, readdir, realpath, stat, statfs } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { type Clock, EXIT_CODES, errorMessage, Fault, SystemClock } from "#core";
@@ -121,10 +121,11 @@ async function prepare(options: DemoOptions, cwd: string): Promise<Workplace> {
       fix: "run it in a Linux virtual machine or container",
     });
   }
-  const file = path.resolve(cwd, options.file);
+  const named = path.resolve(cwd, options.file);
+  const file = await realpath(named).catch(() => named); // only a link's target can be published
   const found = await stat(file).catch(() => undefined);
   if (found?.isFile() !== true || found.size === 0) {
-    throw new Fault("demo.file", `${file} is not a file with something in it`, {
+    throw new Fault("demo.file", `${named} is not a file with something in it`, {
       exit: "invalid",
       fix: "give another --file",
     });
