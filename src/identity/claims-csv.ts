@@ -1,6 +1,6 @@
-import { Readable } from "node:stream";
+import { pipeline, Readable } from "node:stream";
 import { CsvError, parse } from "csv-parse";
-import { errorMessage, Fault } from "#core";
+import { Fault } from "#core";
 import { KINDS, type Spec } from "./kinds.ts";
 
 /** One device that may join: a row of a ClaimList document. */
@@ -20,19 +20,18 @@ type CsvLine = { record: string[]; info: { lines: number } };
  * a value. Labels are `k=v;k=v`; `expires` is a date or time in ISO 8601. Windows line ends and a byte order mark are fine.
  *
  * Throws Fault `identity.claims` (invalid) with `details.line` and `details.column` (both as a person counts) for a missing or
- * unknown column, a duplicate serial, a bad value, over 10,000 rows, or no row at all.
+ * unknown column, a duplicate serial, a bad value, over 10,000 rows, or no row at all; and whatever `source` throws.
  */
 export async function readClaims(source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<ClaimRow[]> {
-  const lines = Readable.from(source, { objectMode: false }).pipe(
-    parse({
-      bom: true,
-      info: true,
-      trim: true,
-      skip_empty_lines: true,
-      relax_column_count: true,
-      max_record_size: MAX_LINE_CHARS,
-    }),
-  );
+  const lines = parse({
+    bom: true,
+    info: true,
+    trim: true,
+    skip_empty_lines: true,
+    relax_column_count: true,
+    max_record_size: MAX_LINE_CHARS,
+  });
+  pipeline(Readable.from(source, { objectMode: false }), lines, () => undefined); // an error of the source reaches the loop below
   const rows: ClaimRow[] = [];
   const lineOfSerial = new Map<string, number>();
   let columns: readonly string[] | undefined;
@@ -52,7 +51,7 @@ export async function readClaims(source: AsyncIterable<Uint8Array> | Iterable<Ui
       rows.push(row);
     }
   } catch (error) {
-    throw error instanceof Fault ? error : csvFault(error);
+    throw error instanceof CsvError ? csvFault(error) : error;
   }
   if (rows.length === 0) throw refuse("no row with a device", 1, undefined, HEADER_FIX);
   return rows;
@@ -131,9 +130,9 @@ function readLabels(value: string, line: number): Record<string, string> {
   return Object.fromEntries(labels);
 }
 
-function csvFault(error: unknown): Fault {
-  const line = error instanceof CsvError && typeof error["lines"] === "number" ? error["lines"] : 1;
-  return refuse(errorMessage(error), line, undefined, "Is the file CSV with commas, in UTF-8?", error);
+function csvFault(error: CsvError): Fault {
+  const line = typeof error["lines"] === "number" ? error["lines"] : 1;
+  return refuse(error.message, line, undefined, "Is the file CSV with commas, in UTF-8?", error);
 }
 
 function refuse(message: string, line: number, column: string | undefined, fix: string, cause?: unknown): Fault {

@@ -1,10 +1,12 @@
 import type { ClaimRow } from "./claims-csv.ts";
 import { documentId, type SignedDocument } from "./document.ts";
 import { ipInCidr } from "./ip-range.ts";
-import type { EVIDENCE } from "./kinds.ts";
+import { type EVIDENCE, MAX_LABELS } from "./kinds.ts";
 
 /** The ways to be admitted that a charter can accept. */
 export type Evidence = (typeof EVIDENCE)[number];
+
+type Labels = Readonly<Record<string, string>>;
 
 /** What a device says of itself. Only its key is proven. */
 export type JoinRequest = {
@@ -12,7 +14,7 @@ export type JoinRequest = {
   keyHash: string;
   serial?: string;
   site?: string;
-  labels: Readonly<Record<string, string>>;
+  labels: Labels;
   /** Where its connection comes from; `undefined` when the transport cannot tell. */
   remoteIp?: string;
 };
@@ -46,7 +48,7 @@ export type EvidenceUses = {
 export type FormerMember = {
   tenant: string;
   site: string;
-  labels: Readonly<Record<string, string>>;
+  labels: Labels;
   serial?: string;
   evidence: Evidence;
   /** Unix milliseconds. */
@@ -78,7 +80,7 @@ export type EvidenceVerdict =
       tenant: string;
       site?: string;
       serial?: string;
-      labels: Readonly<Record<string, string>>;
+      labels: Labels;
     }
   | ({ outcome: "pending" } & Refusal)
   | ({ outcome: "denied" } & Refusal);
@@ -100,11 +102,11 @@ export function judgeEvidence(request: JoinRequest, view: EvidenceView): Evidenc
   if (ofKey !== undefined) return grantClaim(request, ofKey, undefined);
   const ofSerial = request.serial === undefined ? [] : view.claims.bySerial(request.serial);
   const open = ofSerial.find((claim) => claim.row.key === undefined && live(claim));
-  const holder = open === undefined ? undefined : view.uses.claimHolder(open.row.serial);
+  const holder = request.serial === undefined ? undefined : view.uses.claimHolder(request.serial);
   if (open !== undefined && holder === request.keyHash) return grantClaim(request, open, { claim: open.row.serial });
   if (view.former !== undefined && view.former.expiresMs + DORMANT_MS > view.nowMs) return grantAgain(view.former);
   if (open !== undefined && holder === undefined) return grantClaim(request, open, { claim: open.row.serial });
-  if (holder !== undefined) return deniedTaken(request, holder);
+  if (holder !== undefined && holder !== request.keyHash) return deniedTaken(request, holder);
   if (ofSerial.some(live)) return deniedOtherKey(request);
   const expired = ofSerial.some((claim) => claim.expiresMs <= view.nowMs);
   return judgeBatches(request, view, expired);
@@ -118,7 +120,7 @@ function accepts(view: EvidenceView, claim: Claim): boolean {
 /** Where both speak, the signed claim counts and not the device. */
 function grantClaim(request: JoinRequest, { row, evidence, tenant }: Claim, use: EvidenceUse): Granted {
   const site = row.site ?? request.site;
-  const labels = { ...request.labels, ...row.labels };
+  const labels = mergeLabels(row.labels, request.labels);
   return {
     outcome: "granted",
     evidence,
@@ -128,6 +130,12 @@ function grantClaim(request: JoinRequest, { row, evidence, tenant }: Claim, use:
     labels,
     ...(site === undefined ? {} : { site }),
   };
+}
+
+/** What was signed comes first; what the device asked for is left out where it does not fit a document any more. */
+function mergeLabels(signed: Labels | undefined, asked: Labels): Labels {
+  const entries = new Map([...Object.entries(signed ?? {}), ...Object.entries({ ...asked, ...signed })]);
+  return Object.fromEntries([...entries].slice(0, MAX_LABELS));
 }
 
 function grantAgain(former: FormerMember): Granted {
@@ -178,7 +186,7 @@ function judgeBatch(request: JoinRequest, batch: SignedDocument<"Batch">, view: 
     evidence: "batch",
     use: { batch: id },
     tenant: metadata.tenant,
-    labels: { ...request.labels, ...spec.labels },
+    labels: mergeLabels(spec.labels, request.labels),
     ...(request.serial === undefined ? {} : { serial: request.serial }),
     ...(site === undefined ? {} : { site }),
   };

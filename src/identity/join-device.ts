@@ -1,4 +1,4 @@
-import { asError, type Clock, Fault, type FrameStream, type Random, SILENT_LOG, withDeadline } from "#core";
+import { asError, type Clock, Fault, faultCode, type FrameStream, type Random, SILENT_LOG, withDeadline } from "#core";
 import { judgeClocks } from "./clock-skew.ts";
 import { isDocumentOf, type SignedDocument } from "./document.ts";
 import { DocumentStore } from "./document-store.ts";
@@ -74,7 +74,7 @@ export function startDevice(context: DeviceContext, nowMs: number): { send: Join
     fleet: fromHex(token.fleet),
     key: new Uint8Array(node.key.publicKey),
     nonce,
-    timeMs: Math.floor(nowMs),
+    timeMs: Math.max(0, Math.floor(nowMs)), // a clock before 1970 is wrong in any case
     labels: { ...facts.labels },
     ...(facts.serial === undefined ? {} : { serial: facts.serial }),
     ...(facts.model === undefined ? {} : { model: facts.model }),
@@ -139,7 +139,7 @@ export async function runDeviceJoin(
     return outcome;
   } catch (error) {
     frames.abort(asError(error));
-    throw error;
+    throw STREAM_FAULTS.has(faultCode(error) ?? "") ? joinLost(deps.registrar, error) : error;
   }
 }
 
@@ -241,10 +241,14 @@ function badAnswer(why: string): Fault {
   });
 }
 
-function joinLost(registrar: NodeId): Fault {
+/** How core says that the connection broke. */
+const STREAM_FAULTS: ReadonlySet<string> = new Set(["core.stream-ended", "core.stream-reset"]);
+
+function joinLost(registrar: NodeId, cause?: unknown): Fault {
   return new Fault("identity.join-lost", `registrar ${registrar} closed the exchange without an answer`, {
     exit: "offline",
     fix: "Nothing is lost: ask again.",
+    cause,
   });
 }
 

@@ -55,7 +55,8 @@ type SealedSeed = z.infer<typeof sealedSeed>;
  * Makes a new Ed25519 key and writes `path` (private, 0600) and `path.pub`-style public half at `publicPath`.
  * With a passphrase the seed is sealed; `undefined` leaves it open, for try-outs only.
  *
- * Throws Fault `identity.key-exists` (conflict) rather than replace a key, `identity.passphrase` (invalid) for an empty one.
+ * Throws Fault `identity.key-exists` (conflict) rather than replace a key, `identity.passphrase` (invalid) for an empty one,
+ * `identity.key-name` (invalid), `identity.key-write`.
  */
 export function createKeyFile(
   random: Random,
@@ -80,8 +81,16 @@ export function createKeyFile(
   const key = new Ed25519Key(seed);
   const head = { format: PRIVATE_FORMAT, name, publicKey: toBase64(key.publicKey) };
   const body = passphrase === undefined ? { seed: toBase64(seed) } : { sealed: seal(random, seed, passphrase) };
-  writeDurably(path, Buffer.from(`${JSON.stringify({ ...head, ...body }, undefined, 2)}\n`), PRIVATE_MODE);
-  writeDurably(publicPath, Buffer.from(formatPublicKey({ name, publicKey: key.publicKey })), PUBLIC_MODE);
+  const text = `${JSON.stringify({ ...head, ...body }, undefined, 2)}\n`;
+  try {
+    writeDurably(path, Buffer.from(text), PRIVATE_MODE);
+    writeDurably(publicPath, Buffer.from(formatPublicKey({ name, publicKey: key.publicKey })), PUBLIC_MODE);
+  } catch (cause) {
+    throw new Fault("identity.key-write", `the key cannot be written: ${errorMessage(cause)}`, {
+      fix: "Choose a folder that exists and that you may write to.",
+      cause,
+    });
+  }
   return { name, key };
 }
 
@@ -92,9 +101,7 @@ export function createKeyFile(
  * when it is no key file, `identity.passphrase` (denied) when the passphrase does not open it.
  */
 export async function openKeyFile(path: string, passphrase: () => Promise<string>): Promise<NamedKey> {
-  const parsed = keyFile.safeParse(parseJson(readPrivateFile(path), MAX_KEY_FILE_BYTES));
-  if (!parsed.success) throw badKeyFile(path, parsed.error.issues[0]?.message ?? "unreadable");
-  const file = parsed.data;
+  const file = readKeyFile(path);
   const seed = "seed" in file ? file.seed : unseal(file.sealed, await passphrase(), path);
   const key = new Ed25519Key(seed);
   if (Buffer.compare(key.publicKey, file.publicKey) !== 0)
@@ -104,9 +111,16 @@ export async function openKeyFile(path: string, passphrase: () => Promise<string
 
 /** Whether opening this private key file takes a passphrase; `false` for a key made for a try-out. Throws as `openKeyFile`. */
 export function isSealedKeyFile(path: string): boolean {
-  const parsed = keyFile.safeParse(parseJson(readPrivateFile(path), MAX_KEY_FILE_BYTES));
-  if (!parsed.success) throw badKeyFile(path, parsed.error.issues[0]?.message ?? "unreadable");
-  return "sealed" in parsed.data;
+  return "sealed" in readKeyFile(path);
+}
+
+function readKeyFile(path: string): z.infer<typeof keyFile> {
+  const bytes = readPrivateFile(path);
+  try {
+    return keyFile.parse(parseJson(bytes, MAX_KEY_FILE_BYTES));
+  } catch (cause) {
+    throw badKeyFile(path, "its content is another", cause);
+  }
 }
 
 /**
@@ -164,10 +178,11 @@ function stretch(passphrase: string, salt: Uint8Array, N: number): Uint8Array {
   return scryptSync(passphrase.normalize("NFKC"), salt, nacl.secretbox.keyLength, { N, r, p, maxmem });
 }
 
-function badKeyFile(path: string, why: string): Fault {
+function badKeyFile(path: string, why: string, cause?: unknown): Fault {
   return new Fault("identity.key-file", `${path} is not a key file of Portolan: ${why}`, {
     exit: "invalid",
     fix: "Give the private key file that `portolan owner create` or `portolan operator create` wrote.",
+    cause,
   });
 }
 

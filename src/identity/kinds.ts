@@ -44,12 +44,14 @@ export const artifactName = z
     /^[a-z0-9]+([._-][a-z0-9]+)*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,63})?$/u,
     "lower-case letters, digits, . _ - and an optional :VERSION",
   );
+/** Labels of one document. */
+export const MAX_LABELS = 32;
 export const labels = z
   .record(
     z.string().regex(/^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$/u, "a label key"),
     z.string().regex(/^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$/u, "a label value"),
   )
-  .refine((all) => Object.keys(all).length <= 32, "at most 32 labels");
+  .refine((all) => Object.keys(all).length <= MAX_LABELS, `at most ${MAX_LABELS} labels`);
 const serial = z
   .string()
   .min(1)

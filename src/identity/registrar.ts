@@ -149,12 +149,14 @@ export class Registrar {
     return report ?? { outcome: "denied", code: "identity.join-lost" };
   }
 
-  /** Built once per state of the documents: a list has up to 10,000 rows. */
+  /** Built anew only when claims, or who may sign them, have changed: a list has up to 10,000 rows. */
   #claimIndex(): ClaimIndex {
-    const digest = Buffer.from(this.#deps.store.digest()).toString("hex");
-    if (this.#claims === undefined || digest !== this.#claimsOf) {
-      this.#claims = indexClaims(this.#deps.store);
-      this.#claimsOf = digest;
+    const { store } = this.#deps;
+    const sources = [...store.list("ClaimList"), ...store.list("Operator"), ...store.list("Charter")];
+    const digests = sources.map(({ digest }) => digest).join();
+    if (this.#claims === undefined || digests !== this.#claimsOf) {
+      this.#claims = indexClaims(store);
+      this.#claimsOf = digests;
     }
     return this.#claims;
   }

@@ -224,6 +224,10 @@ describe("join", () => {
     const gone = ask(d);
     r.close();
     await assert.rejects(gone, fault("identity.join-lost"));
+    const [reset, other] = memoryStreamPair();
+    const broken = ask(reset);
+    other.abort(new Error("power cut"));
+    await assert.rejects(broken, fault("identity.join-lost"));
     const silent = assert.rejects(ask(memoryStreamPair()[0]), { code: "core.deadline" });
     await bench.clock.advanceMs(30_000);
     await silent;

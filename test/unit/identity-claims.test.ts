@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { createReadStream } from "node:fs";
 import fc from "fast-check";
 import { Fault } from "#core";
 import { MAX_CLAIM_ROWS, readClaims } from "../../src/identity/claims-csv.ts";
@@ -71,6 +72,20 @@ describe("claims.csv", () => {
     const rows = Array.from({ length: MAX_CLAIM_ROWS }, (_, i) => `SN-${i},,,,,`);
     assert.equal((await read([HEADER, ...rows].join("\n"))).length, MAX_CLAIM_ROWS);
     await refused([HEADER, ...rows, "SN-x,,,,,"].join("\n"), MAX_CLAIM_ROWS + 2, undefined, /more than 10000/u);
+  });
+
+  it("passes on what the source throws", async () => {
+    const broken = new Error("disk");
+    await assert.rejects(readClaims(createReadStream("/nowhere/claims.csv")), { code: "ENOENT" });
+    await assert.rejects(
+      readClaims(
+        (async function* () {
+          yield Buffer.from(HEADER);
+          throw broken;
+        })(),
+      ),
+      broken,
+    );
   });
 
   it("answers any bytes with rows or a Fault, however they are cut", async () => {

@@ -125,6 +125,12 @@ describe("evidence for joining", () => {
       { serial },
     ],
     [
+      "denies a taken serial although its claim has expired and a batch is open",
+      "denied identity.claim-taken",
+      { rows: [{ serial, expiresMs: NOW_MS }], holders: { [serial]: OTHER }, batch: { max: 9 } },
+      { serial },
+    ],
+    [
       "lets an expired claim wait for approval",
       "pending identity.claim-expired",
       { rows: [{ serial, expiresMs: NOW_MS }] },
@@ -210,6 +216,17 @@ describe("evidence for joining", () => {
     const verdict = judge({ rows }, { serial: "SN-1", site: "paris", labels: { rack: "r9", fan: "2" } });
     assert.ok(verdict.outcome === "granted");
     assert.deepEqual([verdict.site, verdict.tenant, verdict.labels], ["berlin", "acme", { rack: "r1", fan: "2" }]);
+  });
+
+  it("drops what the device asked for before a document has too many labels", () => {
+    const labels = (prefix: string, count: number): Record<string, string> =>
+      Object.fromEntries(Array.from({ length: count }, (_, i) => [`${prefix}${i}`, "x"]));
+    const verdict = judge(
+      { rows: [{ serial: "SN-1", labels: labels("signed", 31) }] },
+      { serial: "SN-1", labels: labels("asked", 32) },
+    );
+    assert.ok(verdict.outcome === "granted");
+    assert.deepEqual(Object.keys(verdict.labels), [...Object.keys(labels("signed", 31)), "asked0"]);
   });
 
   it("counts a row for another tenant only if its signers may admit there", () => {

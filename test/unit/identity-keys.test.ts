@@ -97,6 +97,16 @@ describe("key files", () => {
     assert.throws(() => make(undefined), fault("identity.key-exists", "conflict"));
     await assert.rejects(openKeyFile(join(folder, "bob.key"), never), fault("identity.key-file", "missing"));
     await assert.rejects(openKeyFile(folder, never), Fault);
+    const poem = join(folder, "poem");
+    writeFileSync(poem, "not a key", { mode: 0o600 });
+    await assert.rejects(openKeyFile(poem, never), fault("identity.key-file", "invalid"));
+    const nowhere = {
+      path: join(folder, "no", "a.key"),
+      publicPath: join(folder, "no", "a.pub"),
+      name: "a",
+      passphrase: undefined,
+    };
+    assert.throws(() => createKeyFile(new SystemRandom(), nowhere), fault("identity.key-write", "internal"));
     const pipe = join(folder, "pipe");
     execFileSync("mkfifo", ["-m", "600", pipe]);
     await assert.rejects(openKeyFile(pipe, never), fault("identity.key-file", "invalid"));
