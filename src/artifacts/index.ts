@@ -1,0 +1,16 @@
+/** Content: the store of a node, and the swarms that move blobs between stores. */
+export { type BlobRef, CELL_BYTES, chunkBytesFor, isBlobRef } from "./chunk-map.ts";
+export type { Progress } from "./participation.ts";
+export type { Holders, Locality, SwarmNet } from "./ports.ts";
+export type { BlobState } from "./store/blob-table.ts";
+export { type ImportOptions, Store, type StoreDeps } from "./store/store.ts";
+export type { Blame } from "./swarm/swarm-event.ts";
+export {
+  type FetchOptions,
+  startSwarm,
+  type SwarmDeps,
+  type SwarmService,
+  type SwarmServiceOptions,
+  type SwarmView,
+} from "./swarm-service.ts";
+export { SWARM_PROTOCOL } from "./wire.ts";

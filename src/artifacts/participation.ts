@@ -1,0 +1,323 @@
+import { errorMessage, type Clock, Fault, faultCode, HASH_BYTES, type Log, type Random } from "#core";
+import type { NodeId } from "#identity";
+import { ChunkAssembly } from "./chunk-assembly.ts";
+import { type Cells, ChunkSource } from "./chunk-source.ts";
+import type { BlobRef, ChunkMap } from "./chunk-map.ts";
+import type { Link } from "./link.ts";
+import { MapFetch } from "./map-fetch.ts";
+import type { BlobFile } from "./store/blob-file.ts";
+import { Swarm } from "./swarm/swarm.ts";
+import type { Blame, PeerStatus, SwarmEffect, SwarmEvent } from "./swarm/swarm-event.ts";
+import { encodeLinkMessage, type LinkMessage } from "./wire.ts";
+
+/** Where the bytes of one blob came from. `bytes` counts what was here before, too. */
+export type Progress = {
+  bytes: number;
+  sizeBytes: number;
+  fromSite: number;
+  fromWan: number;
+  /** Payload bytes by the peer they came from. */
+  sources: Map<NodeId, number>;
+};
+
+export type ParticipationDeps = {
+  clock: Clock;
+  random: Random;
+  log: Log;
+  self: NodeId;
+  ownSite: string;
+  siteOf(peer: NodeId): string;
+  /** Bytes that wait for the disk, over all blobs. */
+  disk: { queuedBytes: number };
+  /** Something changed: decide again soon. */
+  pumpSoon(): void;
+  blamed(peer: NodeId, root: string, blame: Blame): void;
+};
+
+/** This node's part in the swarm of one blob: its scheduler, its file, and the links on which it is spoken of. */
+export class Participation {
+  readonly ref: BlobRef;
+  readonly progress: Progress;
+  readonly links = new Map<NodeId, Link>();
+  /** Callers that wait for it. */
+  waiters = 0;
+  /** Whom to be connected with. */
+  readonly contacts = new Set<NodeId>();
+  readonly #banned = new Set<NodeId>();
+  readonly #blob: BlobFile;
+  readonly #deps: ParticipationDeps;
+  readonly #swarm: Swarm;
+  readonly #source: ChunkSource;
+  readonly #stop = new AbortController();
+  #mapFetch: MapFetch | undefined;
+  #begun = false;
+  #wants: boolean;
+  #writing = 0;
+  #settle: { resolve: () => void; reject: (error: unknown) => void } | undefined;
+  /** Resolves when the blob is whole and durable; rejects when it cannot become so. */
+  readonly done: Promise<void>;
+  /** When somebody last wanted something here. */
+  usedAtMs: number;
+
+  constructor(blob: BlobFile, wants: boolean, deps: ParticipationDeps) {
+    this.#blob = blob;
+    this.#deps = deps;
+    this.ref = blob.ref;
+    this.#wants = wants;
+    this.usedAtMs = deps.clock.nowMs();
+    const { self, ownSite: site, random } = deps;
+    this.#swarm = new Swarm({ ref: blob.ref, self, site, random, wants, nowMs: this.usedAtMs });
+    this.#source = new ChunkSource(blob.geometry, (chunk) => blob.read(chunk));
+    this.progress = { bytes: 0, sizeBytes: blob.ref.sizeBytes, fromSite: 0, fromWan: 0, sources: new Map() };
+    this.done = new Promise((resolve, reject) => {
+      this.#settle = { resolve, reject };
+    });
+    this.done.catch(() => undefined); // whoever waits for it sees it
+    for (const chunk of blob.have.values()) this.step({ type: "stored", chunk });
+    this.progress.bytes = blob.ref.sizeBytes - blob.missingBytes();
+    if (blob.state !== "partial") this.#completeWhenWritten();
+    if (blob.map === undefined) this.#mapFetch = new MapFetch(blob.ref);
+    else void this.#begin();
+  }
+
+  get wants(): boolean {
+    return this.#wants;
+  }
+
+  /** Whether all of it is here. */
+  get whole(): boolean {
+    return this.#swarm.have.full;
+  }
+
+  get status(): PeerStatus {
+    return { wants: this.#wants, yields: false, reach: [] };
+  }
+
+  /** Chunks here, and peers that have or want some. */
+  describe(): { chunks: number; chunkCount: number; holders: number; wanting: number } {
+    return { chunks: this.#swarm.have.count, chunkCount: this.#blob.geometry.chunkCount, ...this.#swarm.counts() };
+  }
+
+  /** Reads what an earlier run left, while new chunks already come in. */
+  async #begin(): Promise<void> {
+    this.#begun = true;
+    this.step({ type: "begin" });
+    try {
+      for await (const chunk of this.#blob.recheck(this.#stop.signal)) {
+        this.progress.bytes += this.#blob.geometry.bytesOf(chunk);
+        this.step({ type: "stored", chunk });
+      }
+    } catch (error) {
+      if (!this.#stop.signal.aborted) this.fail(error);
+    }
+  }
+
+  /** A peer takes part, too, and so do I: both have said so on this link. */
+  meet(link: Link, status: PeerStatus): void {
+    if (this.#banned.has(link.peer)) return;
+    this.links.set(link.peer, link);
+    this.step({ type: "peer-up", peer: link.peer, site: this.#deps.siteOf(link.peer), status });
+  }
+
+  part(peer: NodeId): void {
+    if (!this.links.delete(peer)) return;
+    this.step({ type: "peer-down", peer });
+  }
+
+  /** Hands an event to the scheduler and does what it says. */
+  step(event: SwarmEvent): void {
+    for (const effect of this.#swarm.step(event, this.#deps.clock.nowMs())) this.#perform(effect);
+    this.#deps.pumpSoon();
+  }
+
+  /** Offers and sends what these budgets (bytes) allow; returns what was sent. */
+  pump(lanBytes: number, wanBytes: number): { lan: number; wan: number } {
+    const sent = { lan: 0, wan: 0 };
+    for (const effect of this.#swarm.step({ type: "pump", lanBytes, wanBytes }, this.#deps.clock.nowMs())) {
+      if (effect.type === "send") sent[this.#isNear(effect.to) ? "lan" : "wan"] += effect.bytes;
+      this.#perform(effect);
+    }
+    return sent;
+  }
+
+  #isNear(peer: NodeId): boolean {
+    return this.#deps.siteOf(peer) === this.#deps.ownSite;
+  }
+
+  #perform(effect: SwarmEffect): void {
+    switch (effect.type) {
+      case "say": {
+        const link = this.links.get(effect.to);
+        const ref = link?.refOf(this.ref.root);
+        if (ref !== undefined) link?.say({ type: "swarm", ref, message: effect.message });
+        return;
+      }
+      case "send":
+        return this.#send(effect);
+      case "drop":
+        return this.#source.letGo(effect.chunk);
+      case "finished":
+        return this.#finish(effect.chunk);
+      case "blame":
+        if (effect.blame !== "ignored") this.#banned.add(effect.peer);
+        return this.#deps.blamed(effect.peer, this.ref.root, effect.blame);
+      case "complete":
+        this.#wants = false;
+        return this.#completeWhenWritten();
+    }
+  }
+
+  #send(effect: SwarmEffect & { type: "send" }): void {
+    const link = this.links.get(effect.to);
+    const ref = link?.refOf(this.ref.root);
+    if (link === undefined || ref === undefined) return;
+    this.usedAtMs = this.#deps.clock.nowMs();
+    const { chunk, first, count, bytes } = effect;
+    const total = this.#blob.geometry.cellsOf(chunk);
+    const hashed = first === 0 && count < total;
+    const parcel = { root: this.ref.root, bytes, payloadBytes: bytes + (hashed ? total * HASH_BYTES : 0) };
+    const encode = ({ pieces, hashes }: Cells): Uint8Array[] =>
+      encodeLinkMessage({ type: "cells", ref, chunk, first, count, hashed }, hashed ? [...hashes, ...pieces] : pieces);
+    const cells = this.#source.cells(chunk, first, count);
+    if (!(cells instanceof Promise)) return link.sendCells(parcel, encode(cells));
+    const unread = (error: unknown): Uint8Array[] => {
+      this.#lose(chunk, error);
+      this.step({ type: "acked", peer: effect.to, bytes }); // nothing is on the way
+      return [];
+    };
+    link.sendCells(parcel, cells.then(encode, unread));
+  }
+
+  #lose(chunk: number, error: unknown): void {
+    this.#deps.log.warn("a chunk can no longer be served", { root: this.ref.root, chunk, reason: errorMessage(error) });
+    this.step({ type: "lost", chunk });
+  }
+
+  /** A message about this blob. */
+  receive(link: Link, message: LinkMessage, payload: readonly Uint8Array[]): void {
+    if (message.type === "swarm") this.step({ type: "said", peer: link.peer, message: message.message });
+    else if (message.type === "cells") this.#onCells(link, message, payload);
+    else if (message.type === "map-want") this.#onMapWant(link, message);
+    else if (message.type === "map") this.#onMap(link, message.first, payload);
+  }
+
+  #onCells(link: Link, message: LinkMessage & { type: "cells" }, payload: readonly Uint8Array[]): void {
+    const { chunk, first, count, hashed } = message;
+    const map = this.#blob.map;
+    if (map === undefined || this.#swarm.expects(link.peer, chunk) !== first) return; // sent before it was cancelled
+    let assembly = this.#source.held(chunk);
+    if (assembly === undefined || first === 0) {
+      assembly = new ChunkAssembly(map, chunk, this.#blob.geometry.cellsOf(chunk));
+      this.#source.hold(chunk, assembly);
+    }
+    if (!assembly.add(first, count, hashed, payload)) {
+      this.step({ type: "fouled", peer: link.peer, blame: "bad-cell" });
+      return;
+    }
+    const bytes = this.#blob.geometry.bytesOfCells(chunk, first, count);
+    this.#account(link.peer, bytes);
+    this.step({ type: "cells", peer: link.peer, chunk, first, count, bytes });
+  }
+
+  #account(peer: NodeId, bytes: number): void {
+    const { sources } = this.progress;
+    sources.set(peer, (sources.get(peer) ?? 0) + bytes);
+    if (this.#isNear(peer)) this.progress.fromSite += bytes;
+    else this.progress.fromWan += bytes;
+  }
+
+  #finish(chunk: number): void {
+    const assembly = this.#source.held(chunk);
+    if (assembly === undefined) return;
+    const pieces = assembly.cells(0, this.#blob.geometry.cellsOf(chunk));
+    void this.#write(chunk, pieces);
+  }
+
+  async #write(chunk: number, pieces: readonly Uint8Array[]): Promise<void> {
+    const { disk } = this.#deps;
+    const bytes = this.#blob.geometry.bytesOf(chunk);
+    disk.queuedBytes += bytes;
+    this.#writing += 1;
+    try {
+      await this.#blob.write(chunk, pieces);
+      this.progress.bytes += bytes;
+    } catch (error) {
+      this.fail(error);
+    }
+    disk.queuedBytes -= bytes;
+    this.#writing -= 1;
+    this.#source.letGo(chunk);
+    if (this.whole) this.#completeWhenWritten();
+    this.#deps.pumpSoon();
+  }
+
+  #completeWhenWritten(): void {
+    if (this.#writing > 0) return;
+    const settle = this.#settle;
+    this.#settle = undefined;
+    if (settle !== undefined) this.#blob.complete().then(settle.resolve, settle.reject);
+  }
+
+  /** The blob cannot be finished here, for example because the disk is full; what is here stays. */
+  fail(error: unknown): void {
+    this.#deps.log.warn("a blob cannot be finished", {
+      root: this.ref.root,
+      code: faultCode(error),
+      reason: errorMessage(error),
+    });
+    this.#settle?.reject(error);
+    this.#settle = undefined;
+  }
+
+  #onMapWant(link: Link, { first, count }: LinkMessage & { type: "map-want" }): void {
+    const ref = link.refOf(this.ref.root);
+    if (ref === undefined) return;
+    const bytes = this.#blob.map?.bytes.subarray(first * HASH_BYTES, (first + count) * HASH_BYTES);
+    link.say({ type: "map", ref, first }, bytes === undefined ? [] : [bytes]);
+  }
+
+  #onMap(link: Link, first: number, payload: readonly Uint8Array[]): void {
+    const answer = this.#mapFetch?.take(link.peer, first, payload, this.#deps.clock.nowMs());
+    if (answer === undefined) return;
+    if ("request" in answer) this.#askMap(answer.request);
+    else if ("wrong" in answer) this.step({ type: "fouled", peer: link.peer, blame: "protocol" });
+    else this.#takeMap(answer.map);
+  }
+
+  #takeMap(map: ChunkMap): void {
+    this.#mapFetch = undefined;
+    this.#blob.setMap(map);
+    void this.#begin();
+  }
+
+  #askMap(request: { peer: NodeId; first: number; count: number }): void {
+    const link = this.links.get(request.peer);
+    const ref = link?.refOf(this.ref.root);
+    if (ref !== undefined) link?.say({ type: "map-want", ref, first: request.first, count: request.count });
+  }
+
+  /** About every 100 ms while anybody wants anything. */
+  tick(): void {
+    const nowMs = this.#deps.clock.nowMs();
+    if (this.#wants || this.#swarm.counts().wanting > 0) this.usedAtMs = nowMs;
+    if (this.#mapFetch !== undefined) {
+      const request = this.#mapFetch.ask(this.links.keys(), nowMs);
+      if (request !== undefined) this.#askMap(request);
+    }
+    this.step({ type: "tick" });
+  }
+
+  /** Whether it is still of use: it wants, or somebody wants from it. */
+  get busy(): boolean {
+    return this.#wants || !this.#begun || this.#swarm.counts().wanting > 0;
+  }
+
+  /** Takes part no more. */
+  stop(): void {
+    this.#stop.abort(new Fault("artifacts.stopped", `the transfer of ${this.ref.root} was stopped`));
+    this.#settle?.reject(this.#stop.signal.reason);
+    this.#settle = undefined;
+    for (const link of this.links.values()) link.leave(this.ref.root);
+    this.links.clear();
+  }
+}

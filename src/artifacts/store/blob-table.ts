@@ -1,0 +1,134 @@
+import { DatabaseSync } from "node:sqlite";
+import { Fault } from "#core";
+import type { BlobRef } from "../chunk-map.ts";
+
+/** `partial`: on its way · `whole`: in a file of the store · `linked`: in a file outside, where it was published from. */
+export type BlobState = "partial" | "whole" | "linked";
+
+/** What tells whether a file was touched since it was hashed. */
+export type FileStamp = { inode: string; mtimeNs: string; sizeBytes: number };
+
+/** One row: what is durably known about a blob. */
+export type BlobRow = {
+  ref: BlobRef;
+  state: BlobState;
+  /** 32 bytes per chunk; absent until the map has come. */
+  map: Uint8Array | undefined;
+  /** Of a partial blob: the chunks that are durable on disk, as Bitset bytes. */
+  durable: Uint8Array | undefined;
+  /** Of a linked blob. */
+  path: string | undefined;
+  stamp: FileStamp | undefined;
+  addedMs: number;
+};
+
+/** Grows with the table; a store written by a newer version is refused. */
+const SCHEMA_VERSION = 1;
+
+const SCHEMA = `
+  CREATE TABLE IF NOT EXISTS blobs (
+    root TEXT PRIMARY KEY, size_bytes INTEGER NOT NULL, chunk_bytes INTEGER NOT NULL, state TEXT NOT NULL,
+    map BLOB, durable BLOB, path TEXT, inode TEXT, mtime_ns TEXT, added_ms INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+`;
+
+/** The store's database: which blobs there are and how much of each. Every write is durable when it returns. */
+export class BlobTable {
+  readonly #db: DatabaseSync;
+
+  constructor(path: string) {
+    this.#db = new DatabaseSync(path);
+    this.#db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 2000;");
+    const version = Number(this.#db.prepare("PRAGMA user_version").get()?.["user_version"] ?? 0);
+    if (version > SCHEMA_VERSION) {
+      this.#db.close();
+      throw new Fault(
+        "artifacts.newer-store",
+        `the store has format ${version}; this version knows ${SCHEMA_VERSION}`,
+        {
+          exit: "conflict",
+          fix: "Start the version of portolan that wrote it, or a newer one.",
+        },
+      );
+    }
+    this.#db.exec(`${SCHEMA} PRAGMA user_version = ${SCHEMA_VERSION};`);
+  }
+
+  get(root: string): BlobRow | undefined {
+    const row = this.#db.prepare("SELECT * FROM blobs WHERE root = ?").get(root);
+    return row === undefined ? undefined : readRow(row);
+  }
+
+  /** All blobs, without their maps. */
+  list(): { ref: BlobRef; state: BlobState; addedMs: number }[] {
+    const rows = this.#db
+      .prepare("SELECT root, size_bytes, chunk_bytes, state, added_ms FROM blobs ORDER BY root")
+      .all();
+    return rows.map((row) => {
+      const { ref, state, addedMs } = readRow(row);
+      return { ref, state, addedMs };
+    });
+  }
+
+  put(row: BlobRow): void {
+    const { ref, stamp } = row;
+    this.#db
+      .prepare("INSERT OR REPLACE INTO blobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+      .run(
+        ref.root,
+        ref.sizeBytes,
+        ref.chunkBytes,
+        row.state,
+        row.map ?? null,
+        row.durable ?? null,
+        row.path ?? null,
+        stamp?.inode ?? null,
+        stamp?.mtimeNs ?? null,
+        row.addedMs,
+      );
+  }
+
+  setMap(root: string, map: Uint8Array): void {
+    this.#db.prepare("UPDATE blobs SET map = ? WHERE root = ?").run(map, root);
+  }
+
+  setDurable(root: string, durable: Uint8Array): void {
+    this.#db.prepare("UPDATE blobs SET durable = ? WHERE root = ?").run(durable, root);
+  }
+
+  setWhole(root: string): void {
+    this.#db.prepare("UPDATE blobs SET state = 'whole', durable = NULL WHERE root = ?").run(root);
+  }
+
+  delete(root: string): void {
+    this.#db.prepare("DELETE FROM blobs WHERE root = ?").run(root);
+  }
+
+  close(): void {
+    this.#db.close();
+  }
+}
+
+function readRow(row: Record<string, unknown>): BlobRow {
+  const sizeBytes = Number(row["size_bytes"]);
+  const inode = text(row["inode"]);
+  const mtimeNs = text(row["mtime_ns"]);
+  const state = row["state"];
+  return {
+    ref: { root: text(row["root"]) ?? "", sizeBytes, chunkBytes: Number(row["chunk_bytes"]) },
+    state: state === "whole" || state === "linked" ? state : "partial",
+    map: bytes(row["map"]),
+    durable: bytes(row["durable"]),
+    path: text(row["path"]),
+    stamp: inode === undefined || mtimeNs === undefined ? undefined : { inode, mtimeNs, sizeBytes },
+    addedMs: Number(row["added_ms"]),
+  };
+}
+
+function bytes(value: unknown): Uint8Array | undefined {
+  return value instanceof Uint8Array ? value : undefined;
+}
+
+function text(value: unknown): string | undefined {
+  return typeof value === "string" ? value : undefined;
+}

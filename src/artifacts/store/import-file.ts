@@ -1,0 +1,169 @@
+import { constants, type Stats } from "node:fs";
+import { copyFile, type FileHandle, open, rm } from "node:fs/promises";
+import { Fault } from "#core";
+import { type BlobRef, ChunkMap, chunkBytesFor, chunkHash } from "../chunk-map.ts";
+import { sameStamp, stampOf } from "./blob-file.ts";
+import type { FileStamp } from "./blob-table.ts";
+import { diskFault, errnoOf, requireSpace } from "./disk-fault.ts";
+
+/** One read; large enough that the system's cost per call does not count, small enough to hash without a pause for others. */
+const READ_BYTES = 1024 * 1024;
+
+export type Hashed = { ref: BlobRef; map: ChunkMap; stamp: FileStamp };
+
+/** Opens a regular file to read. Throws Fault `artifacts.not-found`, `artifacts.unreadable` or `artifacts.not-a-file`. */
+export async function openRegular(path: string): Promise<FileHandle> {
+  let handle: FileHandle;
+  try {
+    handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK); // a pipe must not block before it is refused
+  } catch (error) {
+    throw openFault(path, error);
+  }
+  const stats = await handle.stat();
+  if (stats.isFile()) return handle;
+  await handle.close();
+  throw notAFile(path, stats);
+}
+
+function openFault(path: string, error: unknown): unknown {
+  const code = errnoOf(error);
+  if (code === "ENOENT" || code === "ENOTDIR") {
+    return new Fault("artifacts.not-found", `${path} does not exist`, {
+      exit: "missing",
+      fix: "Check the path.",
+      cause: error,
+    });
+  }
+  if (code === "ENXIO" || code === "ENODEV") return notAFile(path);
+  if (code === "EACCES" || code === "EPERM") {
+    return new Fault("artifacts.unreadable", `${path} cannot be read`, {
+      exit: "denied",
+      fix: "Give the user of the daemon permission to read it.",
+      cause: error,
+    });
+  }
+  return error;
+}
+
+/** Fault `artifacts.not-a-file` (exit `invalid`): a socket, device or pipe where a file is wanted. */
+export function notAFile(path: string, stats?: Pick<Stats, "isSocket" | "isFIFO" | "isDirectory">): Fault {
+  const what = stats?.isDirectory()
+    ? "a directory"
+    : stats?.isFIFO()
+      ? "a pipe"
+      : stats === undefined || stats.isSocket()
+        ? "a socket"
+        : "a device";
+  return new Fault("artifacts.not-a-file", `${path} is ${what}: only regular files and directories can be published`, {
+    exit: "invalid",
+    fix: "Leave it out.",
+  });
+}
+
+/** Hashes a file where it is, in one pass. */
+export async function hashFile(path: string, signal: AbortSignal, onBytes: (bytes: number) => void): Promise<Hashed> {
+  const handle = await openRegular(path);
+  try {
+    return await hashHandle(handle, path, undefined, signal, onBytes);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Puts the content of a file into `target` and hashes what it puts there: shared blocks where the file system can, else one copying read. */
+export async function copyAndHash(
+  source: string,
+  target: string,
+  folder: string,
+  signal: AbortSignal,
+  onBytes: (bytes: number) => void,
+): Promise<Hashed> {
+  const handle = await openRegular(source);
+  try {
+    if (await reflink(source, target)) return await hashFile(target, signal, onBytes);
+    const { sizeBytes } = await stampOf(handle);
+    await requireSpace(folder, sizeBytes, `a copy of ${source}`);
+    const copy = await open(target, "w", 0o600);
+    try {
+      const hashed = await hashHandle(handle, source, copy, signal, onBytes);
+      await copy.datasync();
+      return { ...hashed, stamp: await stampOf(copy) };
+    } catch (error) {
+      throw await diskFault(error, folder, sizeBytes, `a copy of ${source}`);
+    } finally {
+      await copy.close();
+    }
+  } catch (error) {
+    await rm(target, { force: true });
+    throw error;
+  } finally {
+    await handle.close();
+  }
+}
+
+async function reflink(source: string, target: string): Promise<boolean> {
+  try {
+    await copyFile(source, target, constants.COPYFILE_FICLONE_FORCE);
+    return true;
+  } catch {
+    await rm(target, { force: true });
+    return false; // not on this file system, or across two: copy
+  }
+}
+
+/** Reads ahead by one buffer, so that the disk works while the processor hashes. */
+async function hashHandle(
+  handle: FileHandle,
+  path: string,
+  copy: FileHandle | undefined,
+  signal: AbortSignal,
+  onBytes: (bytes: number) => void,
+): Promise<Hashed> {
+  const before = await stampOf(handle);
+  const chunkBytes = chunkBytesFor(before.sizeBytes);
+  const buffers = [Buffer.allocUnsafeSlow(READ_BYTES), Buffer.allocUnsafeSlow(READ_BYTES)];
+  const hashes: Uint8Array[] = [];
+  const readAt = (at: number): Promise<Uint8Array> =>
+    readFull(handle, buffers[(at / READ_BYTES) % 2], at, before.sizeBytes);
+  let reading = readAt(0);
+  for (let at = 0; at < before.sizeBytes; at += READ_BYTES) {
+    signal.throwIfAborted();
+    const bytes = await reading;
+    reading = readAt(at + READ_BYTES);
+    reading.catch(() => undefined); // met by the await of the next round
+    const writing = copy?.write(bytes, 0, bytes.length, at);
+    for (let from = 0; from < bytes.length; from += chunkBytes)
+      hashes.push(chunkHash([bytes.subarray(from, from + chunkBytes)]));
+    await writing;
+    onBytes(bytes.length);
+  }
+  await reading;
+  if (!sameStamp(before, await stampOf(handle))) throw changedWhileRead(path);
+  const { map, root } = ChunkMap.of(hashes);
+  return { ref: { root, sizeBytes: before.sizeBytes, chunkBytes }, map, stamp: before };
+}
+
+/** The next `READ_BYTES` of the file, fewer only at its end; empty beyond it. */
+async function readFull(
+  handle: FileHandle,
+  buffer: Buffer | undefined,
+  at: number,
+  sizeBytes: number,
+): Promise<Uint8Array> {
+  const wanted = Math.max(0, Math.min(READ_BYTES, sizeBytes - at));
+  if (buffer === undefined) return new Uint8Array();
+  let filled = 0;
+  while (filled < wanted) {
+    const { bytesRead } = await handle.read(buffer, filled, wanted - filled, at + filled);
+    if (bytesRead === 0) break; // shorter than it was: the stamp tells
+    filled += bytesRead;
+  }
+  return buffer.subarray(0, filled);
+}
+
+function changedWhileRead(path: string): Fault {
+  return new Fault("artifacts.source-changed", `${path} changed while it was read`, {
+    exit: "conflict",
+    fix: "Publish it when nothing writes to it any more.",
+  });
+}

@@ -1,0 +1,362 @@
+import { type Clock, errorMessage, Fault, type Frame, type Log, type Random } from "#core";
+import type { NodeId } from "#identity";
+import type { BlobRef } from "./chunk-map.ts";
+import type { Link } from "./link.ts";
+import { Participation, type ParticipationDeps, type Progress } from "./participation.ts";
+import type { Holders, Locality, SwarmNet } from "./ports.ts";
+import { RateBudget } from "./rate-budget.ts";
+import type { BlobFile } from "./store/blob-file.ts";
+import type { Store } from "./store/store.ts";
+import type { Blame, PeerStatus } from "./swarm/swarm-event.ts";
+import { MAX_SWARM_PEERS } from "./swarm/swarm-limits.ts";
+import { SwarmLinks } from "./swarm-links.ts";
+import { type LinkMessage, MAX_PEERS_TOLD } from "./wire.ts";
+
+export type SwarmDeps = {
+  clock: Clock;
+  random: Random;
+  log: Log;
+  net: SwarmNet;
+  holders: Holders;
+  locality: Locality;
+  store: Store;
+};
+
+export type SwarmServiceOptions = {
+  /** Bytes per second to all peers, from all peers, and to other sites; absent: no limit. */
+  uploadBytesPerS?: number;
+  downloadBytesPerS?: number;
+  wanBytesPerS?: number;
+  /** Called when a peer sent wrong bytes, broke the protocol, or did not serve what it said that it has. */
+  onBlame?: (peer: NodeId, root: string, blame: Blame) => void;
+};
+
+export type FetchOptions = {
+  signal: AbortSignal;
+  /** Called about every 100 ms, and once at the end. */
+  onProgress?: (progress: Progress) => void;
+};
+
+/** What this node knows of the swarm of one blob. */
+export type SwarmView = {
+  ref: BlobRef;
+  wants: boolean;
+  chunks: number;
+  chunkCount: number;
+  holders: number;
+  wanting: number;
+  progress: Progress;
+};
+
+const TICK_MS = 100;
+/** First pause between two searches for holders; it doubles up to the last. */
+const SEEK_MS = 1_000;
+const MAX_SEEK_MS = 30_000;
+/** A blob that nobody wants is closed after so long. */
+const IDLE_MS = 60_000;
+/** Received bytes that wait for the disk before senders have to wait, too. */
+const MAX_DISK_QUEUE_BYTES = 32 * 1024 * 1024;
+
+/** The swarms of one node, running. */
+export interface SwarmService extends AsyncDisposable {
+  /**
+   * Brings a blob into the store; several calls for one blob share the work. Waits for holders as long as `signal` lets it.
+   * Rejects with the signal's reason, or Fault `artifacts.disk-full`, `artifacts.bad-ref`, `artifacts.stopped`.
+   */
+  fetch(ref: BlobRef, options: FetchOptions): Promise<Progress>;
+  /** Swarms that this node takes part in now. */
+  views(): SwarmView[];
+}
+
+/** Starts serving what the store has, and fetching what is asked for. Spec: docs/spec/swarm.md. */
+export async function startSwarm(deps: SwarmDeps, options: SwarmServiceOptions = {}): Promise<SwarmService> {
+  return new RunningSwarm(deps, options);
+}
+
+class RunningSwarm implements SwarmService {
+  readonly #deps: SwarmDeps;
+  readonly #links: SwarmLinks;
+  readonly #parts = new Map<string, Participation>();
+  readonly #opening = new Map<string, Promise<Participation | undefined>>();
+  readonly #partDeps: ParticipationDeps;
+  readonly #stopped = new AbortController();
+  readonly #disk = { queuedBytes: 0 };
+  readonly #budget: { upload: RateBudget; download: RateBudget; wan: RateBudget };
+  readonly #ticking: Promise<void>;
+  #heldAcks: { link: Link; bytes: number }[] = [];
+  #pumping = false;
+  #wake: () => void = () => undefined;
+
+  constructor(deps: SwarmDeps, options: SwarmServiceOptions) {
+    this.#deps = deps;
+    const { clock } = deps;
+    this.#budget = {
+      upload: new RateBudget(clock, options.uploadBytesPerS),
+      download: new RateBudget(clock, options.downloadBytesPerS),
+      wan: new RateBudget(clock, options.wanBytesPerS),
+    };
+    this.#partDeps = this.#depsOfParts(options);
+    this.#links = new SwarmLinks(deps, {
+      up: (link) => this.#onUp(link),
+      message: (link, message, frame) => this.#onMessage(link, message, frame),
+      end: (link) => this.#onEnd(link),
+    });
+    this.#ticking = this.#tickWhileBusy();
+  }
+
+  #depsOfParts(options: SwarmServiceOptions): ParticipationDeps {
+    const { clock, random, log, net, locality } = this.#deps;
+    return {
+      clock,
+      random,
+      log,
+      self: net.self,
+      ownSite: locality.ownSite,
+      siteOf: (peer) => locality.siteOf(peer) ?? `?${peer}`,
+      disk: this.#disk,
+      pumpSoon: () => this.#pumpSoon(),
+      blamed: (peer, root, blame) => {
+        log.warn("a peer misbehaved in a swarm", { peer, root, blame });
+        options.onBlame?.(peer, root, blame);
+      },
+    };
+  }
+
+  async fetch(ref: BlobRef, { signal, onProgress }: FetchOptions): Promise<Progress> {
+    signal.throwIfAborted();
+    const part = await this.#want(ref);
+    const search = new AbortController();
+    const aborted = new Promise<never>((_, reject) => {
+      signal.addEventListener("abort", () => reject(signal.reason), { once: true, signal: search.signal });
+    });
+    part.waiters += 1;
+    try {
+      if (!part.whole) void this.#seek(part, search.signal);
+      if (onProgress !== undefined) void this.#report(part, search.signal, onProgress);
+      await Promise.race([part.done, aborted]);
+      onProgress?.(part.progress);
+      return part.progress;
+    } finally {
+      search.abort();
+      part.waiters -= 1;
+      if (!part.whole && part.waiters === 0) this.#drop(part);
+    }
+  }
+
+  async #report(part: Participation, signal: AbortSignal, onProgress: (progress: Progress) => void): Promise<void> {
+    while (!signal.aborted) {
+      await this.#deps.clock.sleep(TICK_MS, signal).catch(() => undefined);
+      if (!signal.aborted) onProgress(part.progress);
+    }
+  }
+
+  views(): SwarmView[] {
+    return [...this.#parts.values()].map((part) => {
+      return { ref: part.ref, wants: part.wants, progress: part.progress, ...part.describe() };
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopped.abort(new Fault("artifacts.stopped", "the swarm service was stopped"));
+    this.#wake();
+    for (const part of this.#parts.values()) part.stop();
+    this.#parts.clear();
+    this.#links.stop();
+    await this.#ticking;
+  }
+
+  async #want(ref: BlobRef): Promise<Participation> {
+    const known = this.#parts.get(ref.root);
+    if (known !== undefined) return known;
+    const { store } = this.#deps;
+    const part = await (this.#opening.get(ref.root) ?? this.#open(ref.root, () => store.create(ref)));
+    if (part === undefined) throw new Fault("artifacts.stopped", "the swarm service was stopped");
+    return part;
+  }
+
+  /** Takes part with a blob that the store has, because a peer asks for it. */
+  async #serve(root: string): Promise<Participation | undefined> {
+    const { store } = this.#deps;
+    const state = store.stateOf(root);
+    const known = this.#parts.get(root) ?? this.#opening.get(root);
+    if (known !== undefined || state === undefined || state === "partial") return known;
+    return this.#open(root, () => store.get(root));
+  }
+
+  #open(root: string, file: () => Promise<BlobFile | undefined>): Promise<Participation | undefined> {
+    const open = async (): Promise<Participation | undefined> => {
+      const blob = await file();
+      if (blob === undefined || this.#stopped.signal.aborted) return undefined;
+      const part = new Participation(blob, blob.state === "partial", this.#partDeps);
+      this.#parts.set(root, part);
+      this.#introduce(part);
+      this.#deps.holders.announce(root);
+      this.#wake();
+      return part;
+    };
+    const opening = open().finally(() => this.#opening.delete(root));
+    this.#opening.set(root, opening);
+    return opening;
+  }
+
+  #drop(part: Participation): void {
+    if (this.#parts.get(part.ref.root) === part) this.#parts.delete(part.ref.root);
+    part.stop();
+  }
+
+  /** Looks for holders until the blob is here, and connects to them. */
+  async #seek(part: Participation, signal: AbortSignal): Promise<void> {
+    const { clock, holders, log } = this.#deps;
+    for (let pauseMs = SEEK_MS; !signal.aborted; pauseMs = Math.min(pauseMs * 2, MAX_SEEK_MS)) {
+      try {
+        for (const peer of part.contacts) this.#contact(part, peer);
+        for await (const peer of holders.find(part.ref.root, signal)) this.#contact(part, peer);
+      } catch (error) {
+        if (!signal.aborted)
+          log.debug("a search for holders failed", { root: part.ref.root, reason: errorMessage(error) });
+      }
+      await clock.sleep(pauseMs, signal).catch(() => undefined);
+    }
+  }
+
+  #contact(part: Participation, peer: NodeId): void {
+    if (peer === this.#deps.net.self || part.links.has(peer) || part.contacts.size >= MAX_CONTACTS) return;
+    if (part.links.size >= MAX_SWARM_PEERS) return;
+    part.contacts.add(peer);
+    const link = this.#links.get(peer);
+    if (link === undefined) this.#links.dial(peer);
+    else link.join(part.ref, part.status);
+  }
+
+  #onUp(link: Link): void {
+    for (const part of this.#parts.values()) if (part.contacts.has(link.peer)) link.join(part.ref, part.status);
+  }
+
+  #onEnd(link: Link): void {
+    this.#heldAcks = this.#heldAcks.filter((held) => held.link !== link);
+    for (const part of this.#parts.values()) if (part.links.get(link.peer) === link) part.part(link.peer);
+  }
+
+  /** A swarm that is new here: those who already asked for it learn that we take part. */
+  #introduce(part: Participation): void {
+    for (const link of this.#links.all()) {
+      for (const { blob, status } of link.joined.values()) if (sameBlob(blob, part.ref)) this.#meet(link, part, status);
+    }
+  }
+
+  #meet(link: Link, part: Participation, status: PeerStatus): void {
+    if (part.links.size >= MAX_SWARM_PEERS || !link.join(part.ref, part.status)) return;
+    const ref = link.refOf(part.ref.root);
+    const peers = [...part.links.keys()].filter((peer) => peer !== link.peer).slice(-MAX_PEERS_TOLD);
+    if (ref !== undefined && peers.length > 0) link.say({ type: "peers", ref, peers });
+    part.contacts.add(link.peer);
+    part.meet(link, status);
+    this.#wake();
+  }
+
+  #onMessage(link: Link, message: LinkMessage, frame: Frame): void {
+    switch (message.type) {
+      case "join":
+        return this.#onJoin(link, message.blob, message.status);
+      case "leave":
+        link.left(message.root);
+        this.#parts.get(message.root)?.part(link.peer);
+        return;
+      case "ack":
+        for (const { root, bytes } of link.acknowledged(message.bytes)) {
+          this.#parts.get(root)?.step({ type: "acked", peer: link.peer, bytes });
+        }
+        return;
+      default:
+        this.#onBlobMessage(link, message, frame);
+    }
+  }
+
+  #onBlobMessage(link: Link, message: Exclude<LinkMessage, { type: "join" | "leave" | "ack" }>, frame: Frame): void {
+    const joined = link.joined.get(message.ref);
+    const part = joined && this.#parts.get(joined.blob.root);
+    if (part !== undefined && part.links.get(link.peer) === link) {
+      if (message.type === "peers") for (const peer of message.peers) this.#contact(part, peer);
+      else part.receive(link, message, frame.payload);
+    }
+    if (message.type !== "cells") return;
+    // Acknowledging is what lets a sender go on: so it waits for the disk, and for the download limit.
+    if (this.#heldAcks.length === 0 && this.#mayAck(frame.payloadBytes)) link.ack(frame.payloadBytes);
+    else this.#heldAcks.push({ link, bytes: frame.payloadBytes });
+  }
+
+  #onJoin(link: Link, blob: BlobRef, status: PeerStatus): void {
+    const known = this.#parts.get(blob.root);
+    if (known !== undefined) return this.#answerJoin(link, blob, status, known); // at once: what it says next counts
+    this.#serve(blob.root).then(
+      (part) => this.#answerJoin(link, blob, status, part),
+      (error: unknown) => {
+        this.#deps.log.warn("a blob cannot be served", { root: blob.root, reason: errorMessage(error) });
+        link.leave(blob.root);
+      },
+    );
+  }
+
+  #answerJoin(link: Link, blob: BlobRef, status: PeerStatus, part: Participation | undefined): void {
+    if (this.#links.get(link.peer) !== link || !link.hasJoined(blob.root)) return;
+    if (part === undefined || !sameBlob(part.ref, blob)) link.leave(blob.root);
+    else if (part.links.get(link.peer) !== link) this.#meet(link, part, status);
+  }
+
+  #mayAck(bytes: number): boolean {
+    const { download } = this.#budget;
+    if (this.#disk.queuedBytes >= MAX_DISK_QUEUE_BYTES || download.available() === 0) return false;
+    download.spend(bytes);
+    return true;
+  }
+
+  #releaseAcks(): void {
+    for (let held = this.#heldAcks[0]; held !== undefined && this.#mayAck(held.bytes); held = this.#heldAcks[0]) {
+      held.link.ack(held.bytes);
+      this.#heldAcks.shift();
+    }
+  }
+
+  /** One round of decisions per turn of the event loop, however much happened in it. */
+  #pumpSoon(): void {
+    if (this.#pumping) return;
+    this.#pumping = true;
+    setImmediate(() => {
+      this.#pumping = false;
+      if (this.#stopped.signal.aborted) return;
+      this.#releaseAcks();
+      const { upload, wan } = this.#budget;
+      for (const part of this.#parts.values()) {
+        const sent = part.pump(upload.available(), Math.min(upload.available(), wan.available()));
+        upload.spend(sent.lan + sent.wan);
+        wan.spend(sent.wan);
+      }
+    });
+  }
+
+  /** An idle node does not wake. */
+  async #tickWhileBusy(): Promise<void> {
+    const { clock } = this.#deps;
+    const { signal } = this.#stopped;
+    while (!signal.aborted) {
+      if (this.#parts.size === 0) {
+        await new Promise<void>((resolve) => {
+          this.#wake = resolve;
+        });
+      }
+      await clock.sleep(TICK_MS, signal).catch(() => undefined);
+      if (signal.aborted) return;
+      for (const part of this.#parts.values()) {
+        part.tick();
+        if (!part.busy && clock.nowMs() - part.usedAtMs > IDLE_MS) this.#drop(part);
+      }
+    }
+  }
+}
+
+/** Peers known per swarm, connected or not; those beyond are found again when some are gone. */
+const MAX_CONTACTS = 4 * MAX_SWARM_PEERS;
+
+function sameBlob(a: BlobRef, b: BlobRef): boolean {
+  return a.root === b.root && a.sizeBytes === b.sizeBytes;
+}
