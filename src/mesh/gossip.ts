@@ -47,6 +47,7 @@ export class Gossip {
   readonly #latest = new Map<string, Statement>();
   readonly #values = new Map<string, Heard>();
   readonly #listeners = new Map<string, Set<(heard: Heard) => void>>();
+  readonly #unsaid = new Map<string, unknown>();
   readonly #limits = new Map<NodeId, RateLimit>();
   readonly #stop: () => void;
   #seq = 0;
@@ -57,13 +58,22 @@ export class Gossip {
     this.#boot = Math.max(0, Math.floor(deps.clock.wallMs()));
     deps.host.onMessage(GOSSIP_MESSAGE, (session, body) => this.#receive(session, body));
     this.#stop = deps.host.onSession((session, event) => {
-      if (event === "down") this.#limits.delete(session.nodeId);
-      else for (const statement of this.#latest.values()) session.send(GOSSIP_MESSAGE, statement);
+      if (event === "down") {
+        this.#limits.delete(session.nodeId);
+        return;
+      }
+      for (const [topic, value] of this.#unsaid) this.publish(topic, value);
+      this.#unsaid.clear();
+      for (const statement of this.#latest.values()) session.send(GOSSIP_MESSAGE, statement);
     });
   }
 
-  /** Says something new on a topic; it replaces what this node said before. */
+  /** Says something new on a topic; it replaces what this node said before. Before this node belongs to a fleet it waits. */
   publish(topic: string, value: unknown): void {
+    if (this.#deps.fleet() === undefined) {
+      this.#unsaid.set(topic, value);
+      return;
+    }
     const statement = { topic, origin: this.#self, boot: this.#boot, seq: ++this.#seq, value: encodeCbor(value) };
     this.#keep({ ...statement, sig: this.#deps.key.sign(this.#signedBytes(statement)) }, undefined);
   }

@@ -97,6 +97,20 @@ describe("gossip", () => {
     assert.equal(c.gossip.latest("copies")[0]?.origin, a.host.nodeId);
   });
 
+  it("waits with what it has to say until it belongs to a fleet", async () => {
+    const clock = new VirtualClock(NOW_MS);
+    const [reader] = gossips(1, clock) as [ReturnType<typeof gossips>[number]];
+    const key = testKey(150);
+    const host = new MemoryHost(nodeIdOf(key.publicKey));
+    let joined: string | undefined;
+    const early = new Gossip({ host, key, fleet: () => joined, isMember: () => true, clock, log: SILENT_LOG });
+    early.publish("copies", ["early"]);
+    joined = fleet.id;
+    MemoryHost.link(host, reader.host);
+    await until(clock, () => reader.gossip.latest("copies").length === 1);
+    assert.equal(reader.host.disconnected.size, 0);
+  });
+
   it("drops the neighbour that passes on a statement it changed", async () => {
     const clock = new VirtualClock(NOW_MS);
     const [a, b] = gossips(2, clock) as [ReturnType<typeof gossips>[number], ReturnType<typeof gossips>[number]];
