@@ -1,5 +1,5 @@
 import type { Connection, Stream } from "@libp2p/interface";
-import { type Clock, errorMessage, Fault, type Log, withDeadline } from "#core";
+import { type Clock, Fault, type Log, withDeadline } from "#core";
 import type { NodeId } from "#identity";
 import { type GateVerdict, HELLO_PROTOCOL, type HelloHooks, type SessionLine, startHello } from "./hello-exchange.ts";
 import { Libp2pByteStream } from "./libp2p-byte-stream.ts";
@@ -40,7 +40,7 @@ export type GatekeeperDeps = {
   changed: (session: LiveSession, event: "up" | "down", reason?: string) => void;
 };
 
-type Guest = { guard: MuxGuard; deadline: AbortController; saidHello: boolean; link: Link | undefined };
+type Guest = { guard: MuxGuard; deadline: AbortController; saidHello: boolean; link: Link | undefined; why?: string };
 
 /** Lets connections in: no handler of ours runs for one that has not passed the hello. Keeps one session per peer. */
 export class Gatekeeper {
@@ -70,19 +70,21 @@ export class Gatekeeper {
   /** A new connection, in either direction. */
   opened(connection: Connection): void {
     const guard = this.#deps.muxers.guardOf(connection);
-    if (guard === undefined)
-      return abortConnection(connection, new Fault("mesh.unguarded", "the connection has no guard"));
+    if (guard === undefined) return this.end(connection, new Fault("mesh.unguarded", "the connection has no guard"));
     const guest: Guest = { guard, deadline: new AbortController(), saidHello: false, link: undefined };
     this.#guests.set(connection, guest);
     if (connection.direction === "outbound") guard.limit(DIALLED_LIMITS);
     else this.#expel(connection, guest, HELLO_TIMEOUT_MS);
   }
 
-  closed(connection: Connection, error?: Error): void {
+  /** A connection is gone. Says whether it had been accepted. */
+  closed(connection: Connection): boolean {
     const guest = this.#guests.get(connection);
     this.#guests.delete(connection);
     guest?.deadline.abort();
-    if (guest?.link !== undefined) this.#linkEnded(connection, guest.link, error);
+    if (guest?.link === undefined) return false;
+    this.#linkEnded(connection, guest.link, guest.why);
+    return true;
   }
 
   /** Gives a stranger more time, because it speaks a protocol that strangers may. `false`: it may not. */
@@ -132,24 +134,31 @@ export class Gatekeeper {
   disconnect(peer: NodeId, reason: string): void {
     const fault = new Fault("mesh.disconnected", reason);
     for (const connection of this.#guests.keys()) {
-      if (connection.remotePeer.toString() === peer) abortConnection(connection, fault);
+      if (connection.remotePeer.toString() === peer) this.end(connection, fault);
+    }
+  }
+
+  /** Ends a connection now, whatever state it is in. */
+  end(connection: Connection, fault: Error): void {
+    const guest = this.#guests.get(connection);
+    if (guest !== undefined) guest.why ??= fault.message;
+    try {
+      connection.abort(fault);
+    } catch {
+      // yamux says goodbye first, and throws if its socket is gone by then
     }
   }
 
   /** Closes in good order, and by force if that takes long. */
   close(connection: Connection): void {
     withDeadline(this.#deps.clock, CLOSE_TIMEOUT_MS, "closing", (signal) => connection.close({ signal })).catch(
-      (error: Error) => abortConnection(connection, error),
+      (error: Error) => this.end(connection, error),
     );
   }
 
   #expel(connection: Connection, guest: Guest, timeoutMs: number): void {
     this.#deps.clock.sleep(timeoutMs, guest.deadline.signal).then(
-      () =>
-        abortConnection(
-          connection,
-          new Fault("mesh.hello-late", `no hello within ${timeoutMs} ms`, { exit: "timeout" }),
-        ),
+      () => this.end(connection, new Fault("mesh.hello-late", `no hello within ${timeoutMs} ms`, { exit: "timeout" })),
       () => undefined, // accepted, or gone
     );
   }
@@ -190,7 +199,7 @@ export class Gatekeeper {
       message: (kind, body) => {
         if (!session.receive(kind, body)) this.#deps.message(session, kind, body);
       },
-      ended: (error) => abortConnection(connection, error ?? new Fault("mesh.closed", "the peer ended the session")),
+      ended: (error) => this.end(connection, error ?? new Fault("mesh.closed", "the peer ended the session")),
     };
   }
 
@@ -217,7 +226,7 @@ export class Gatekeeper {
     this.close(connection);
   }
 
-  #linkEnded(connection: Connection, link: Link, error?: Error): void {
+  #linkEnded(connection: Connection, link: Link, why = "the peer closed the connection"): void {
     const peer = connection.remotePeer.toString();
     const session = this.#sessions.get(peer);
     if (session === undefined || session.link !== link) return;
@@ -227,15 +236,6 @@ export class Gatekeeper {
     if (other !== undefined) return session.move(other);
     this.#sessions.delete(peer);
     session.end();
-    this.#deps.changed(session, "down", error === undefined ? "the peer closed the connection" : errorMessage(error));
-  }
-}
-
-/** Ends a connection now, whatever state it is in. yamux says goodbye first, and throws if its socket is gone by then. */
-export function abortConnection(connection: Connection, error: Error): void {
-  try {
-    connection.abort(error);
-  } catch {
-    // gone already
+    this.#deps.changed(session, "down", why);
   }
 }

@@ -5,7 +5,7 @@ import { parseAddress, parseNetworks } from "./address.ts";
 import { type Gate, Gatekeeper } from "./gatekeeper.ts";
 import { HELLO_PROTOCOL } from "./hello-exchange.ts";
 import { Libp2pByteStream } from "./libp2p-byte-stream.ts";
-import { createNode, type Libp2pNode } from "./libp2p-node.ts";
+import { createNode, type Libp2pNode, type Libp2pParts } from "./libp2p-node.ts";
 import type { LiveSession, Session } from "./session.ts";
 import { watchSessions } from "./session-watch.ts";
 
@@ -92,33 +92,40 @@ export interface Host extends AsyncDisposable {
   onMessage(kind: string, handler: MessageHandler): void;
 }
 
+/** A host over libp2p, for what builds on libp2p itself: the DHT. */
+export interface Libp2pBackedHost extends Host {
+  readonly parts: Libp2pParts;
+  /** Serves a protocol with libp2p's own streams, to neighbours only. */
+  serveRaw(protocol: string, handler: (stream: Stream, connection: Connection) => void): void;
+  /** The connection that carries the session with a neighbour. */
+  connectionTo(peer: NodeId): Connection | undefined;
+}
+
 /** Starts listening and lets neighbours in through the gate. Throws Fault `mesh.address`, `mesh.cidr` or `mesh.listen`. */
-export async function startHost(deps: HostDeps, options: Readonly<HostOptions>): Promise<Host> {
+export async function startHost(deps: HostDeps, options: Readonly<HostOptions>): Promise<Libp2pBackedHost> {
   for (const address of options.listen) parseAddress(address);
   const route = { isLan: parseNetworks(options.lan ?? []), proxy: options.proxy };
-  const node = await createNode(deps, { listen: options.listen, route });
-  const host = new Libp2pHost(deps, node, options.announce);
+  const node = await createNode(deps, { listen: options.listen, announce: options.announce ?? [], route });
+  const host = new Libp2pHost(deps, node);
   await host.start();
   return host;
 }
 
-class Libp2pHost implements Host {
+class Libp2pHost implements Libp2pBackedHost {
   readonly nodeId: NodeId;
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #node: Libp2pNode;
   readonly #keeper: Gatekeeper;
-  readonly #announce: readonly string[] | undefined;
   readonly #listeners = new Set<SessionListener>();
   readonly #messages = new Map<string, MessageHandler>();
   readonly #connecting = new Map<NodeId, Promise<Session>>();
   readonly #stop = new AbortController();
 
-  constructor(deps: HostDeps, node: Libp2pNode, announce: readonly string[] | undefined) {
+  constructor(deps: HostDeps, node: Libp2pNode) {
     this.#clock = deps.clock;
     this.#log = deps.log;
     this.#node = node;
-    this.#announce = announce;
     this.nodeId = node.libp2p.peerId.toString();
     this.#keeper = new Gatekeeper({
       clock: deps.clock,
@@ -149,7 +156,6 @@ class Libp2pHost implements Host {
   }
 
   addresses(): string[] {
-    if (this.#announce !== undefined) return this.#announce.map((address) => `${address}/p2p/${this.nodeId}`);
     return this.#node.libp2p.getMultiaddrs().map((address) => address.toString());
   }
 
@@ -186,11 +192,19 @@ class Libp2pHost implements Host {
   }
 
   handle(protocol: string, handler: (stream: ByteStream, peer: Session) => void): void {
-    this.#serve(protocol, (stream, connection) => {
-      const session = this.#keeper.sessionOf(connection);
-      if (session === undefined) stream.abort(new Fault("mesh.not-accepted", "say hello first", { exit: "denied" }));
-      else handler(new Libp2pByteStream(stream), session);
-    });
+    this.#serveMembers(protocol, (stream, _, session) => handler(new Libp2pByteStream(stream), session));
+  }
+
+  serveRaw(protocol: string, handler: (stream: Stream, connection: Connection) => void): void {
+    this.#serveMembers(protocol, handler);
+  }
+
+  get parts(): Libp2pParts {
+    return this.#node.parts;
+  }
+
+  connectionTo(peer: NodeId): Connection | undefined {
+    return this.#keeper.sessions.get(peer)?.link.connection;
   }
 
   handleStranger(
@@ -252,6 +266,14 @@ class Libp2pHost implements Host {
     return withDeadline(this.#clock, OPEN_TIMEOUT_MS, `opening ${protocol}`, negotiate, signal);
   }
 
+  #serveMembers(protocol: string, handler: (stream: Stream, connection: Connection, session: Session) => void): void {
+    this.#serve(protocol, (stream, connection) => {
+      const session = this.#keeper.sessionOf(connection);
+      if (session === undefined) stream.abort(new Fault("mesh.not-accepted", "say hello first", { exit: "denied" }));
+      else handler(stream, connection, session);
+    });
+  }
+
   /** A handler that throws, or a stream that ends under it, costs that stream and nothing else. */
   #serve(protocol: string, handler: (stream: Stream, connection: Connection) => void): void {
     this.#node.libp2p.handle(protocol, handler, STREAM_LIMITS).catch((error: Error) => {
@@ -260,9 +282,9 @@ class Libp2pHost implements Host {
   }
 
   #closed(connection: Connection): void {
-    this.#keeper.closed(connection);
+    const accepted = this.#keeper.closed(connection);
     const peer = connection.remotePeer;
-    if (this.session(peer.toString()) !== undefined) return;
+    if (accepted || this.session(peer.toString()) !== undefined) return;
     // libp2p remembers everyone who ever connected; strangers must not fill its memory
     this.#node.libp2p.peerStore.delete(peer).catch((error: Error) => {
       this.#log.warn("peer not forgotten", { peer: peer.toString(), reason: error.message });

@@ -3,6 +3,7 @@ export type { Gate } from "./gatekeeper.ts";
 export type { GateVerdict } from "./hello-exchange.ts";
 export {
   type Host,
+  type Libp2pBackedHost,
   type HostDeps,
   type HostOptions,
   type Session,
@@ -21,3 +22,4 @@ export {
   type RendezvousOptions,
   startRendezvous,
 } from "./rendezvous.ts";
+export { type Dht, type DhtDeps, type Provider, startDht } from "./dht.ts";

@@ -1,8 +1,8 @@
 import { noise } from "@chainsafe/libp2p-noise";
 import { generateKeyPairFromSeed } from "@libp2p/crypto/keys";
-import type { Connection, ComponentLogger, Upgrader } from "@libp2p/interface";
+import type { Connection } from "@libp2p/interface";
 import { multiaddr } from "@multiformats/multiaddr";
-import { createLibp2p, type Libp2p } from "libp2p";
+import { createLibp2p, type Libp2p, type Libp2pOptions } from "libp2p";
 import { type Clock, Ed25519Key, errorMessage, Fault, type Random, withDeadline } from "#core";
 import { parseAddress } from "./address.ts";
 import { STRANGER_LIMITS } from "./gatekeeper.ts";
@@ -23,13 +23,16 @@ const DIAL_STAGGER_MS = 250;
 const MAX_DIALLED_ADDRESSES = 16;
 
 export type NodeDeps = { clock: Clock; random: Random; seed: Uint8Array };
-export type NodeOptions = { listen: readonly string[]; route: DialRoute };
+export type NodeOptions = { listen: readonly string[]; announce: readonly string[]; route: DialRoute };
+
+/** The parts inside libp2p, as it hands them to its own services. */
+export type Libp2pParts = Parameters<NonNullable<Libp2pOptions["transports"]>[number]>[0];
 
 /** libp2p with our transport, and the few things of it that the host uses. */
 export type Libp2pNode = {
   libp2p: Libp2p;
+  parts: Libp2pParts;
   muxers: GuardedYamux;
-  budget: StrangerBudget;
   /** Gives back the place that an inbound connection took among the strangers. */
   releaseStranger: (connection: Connection) => void;
   /** Dials the addresses of one peer, staggered; the first that is secured wins. */
@@ -44,9 +47,9 @@ export async function createNode(deps: NodeDeps, options: NodeOptions): Promise<
   const places = new Map<string, () => void>();
   const tls = createTlsContext(new Ed25519Key(deps.seed), clock, deps.random);
   let transport: TlsTransport | undefined;
-  let upgrader: Upgrader | undefined;
-  const makeTransport = (components: { logger: ComponentLogger; upgrader: Upgrader }): TlsTransport => {
-    upgrader = components.upgrader;
+  let parts: Libp2pParts | undefined;
+  const makeTransport = (components: Libp2pParts): TlsTransport => {
+    parts = components;
     transport = new TlsTransport({
       clock,
       log: components.logger.forComponent("portolan:tls"),
@@ -61,7 +64,7 @@ export async function createNode(deps: NodeDeps, options: NodeOptions): Promise<
   const libp2p = await createLibp2p({
     start: false,
     privateKey: await generateKeyPairFromSeed("Ed25519", deps.seed),
-    addresses: { listen: [...options.listen] },
+    addresses: { listen: [...options.listen], announce: [...options.announce] },
     transports: [makeTransport],
     connectionEncrypters: [noise()],
     streamMuxers: [() => muxers],
@@ -74,20 +77,20 @@ export async function createNode(deps: NodeDeps, options: NodeOptions): Promise<
       reconnectRetries: 0,
     },
   });
+  if (transport === undefined || parts === undefined) throw new Fault("mesh.libp2p", "libp2p made no transport");
+  const dial = transport.dial.bind(transport);
+  const { upgrader } = parts;
   return {
     libp2p,
+    parts,
     muxers,
-    budget,
     releaseStranger: (connection) => {
       const place = placeOf(connection.remoteAddr.toString());
       places.get(place)?.();
       places.delete(place);
     },
     dial: (addresses, signal) =>
-      race(clock, addresses, signal, (address, inner) => {
-        if (transport === undefined || upgrader === undefined) throw new Fault("mesh.stopped", "the host is stopped");
-        return transport.dial(multiaddr(address), { signal: inner, upgrader });
-      }),
+      race(clock, addresses, signal, (address, inner) => dial(multiaddr(address), { signal: inner, upgrader })),
   };
 }
 

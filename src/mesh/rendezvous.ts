@@ -58,6 +58,8 @@ export type RendezvousOptions = {
 export interface Rendezvous extends AsyncDisposable {
   /** Addresses at which the fleet may be found, besides the seeds: remembered ones, and those found on the local network. */
   candidates(): string[];
+  /** Where one peer may be, the likeliest address first. */
+  addressesOf(peer: NodeId): readonly string[];
   /** Adds addresses that were learnt elsewhere, such as from a registrar at joining. */
   hint(addresses: readonly string[]): void;
 }
@@ -75,6 +77,7 @@ export async function startRendezvous(deps: RendezvousDeps, options: RendezvousO
   neighbours.start();
   return {
     candidates: () => neighbours.candidates(),
+    addressesOf: (peer) => neighbours.addressesOf(peer),
     hint: (addresses) => neighbours.hint(addresses),
     [Symbol.asyncDispose]: async () => {
       await mdns?.[Symbol.asyncDispose]();
@@ -123,6 +126,10 @@ class NeighbourKeeper {
 
   candidates(): string[] {
     return [...this.#book.peers()].flatMap(({ addresses }) => addresses);
+  }
+
+  addressesOf(peer: NodeId): readonly string[] {
+    return this.#book.get(peer)?.addresses ?? [];
   }
 
   hint(addresses: readonly string[]): void {

@@ -1,5 +1,5 @@
 import { type Clock, Fault } from "#core";
-import { abortConnection, type Gatekeeper } from "./gatekeeper.ts";
+import type { Gatekeeper } from "./gatekeeper.ts";
 
 /** How often all sessions are looked at; also the probe interval of a link with open streams. */
 const LOOK_MS = 500;
@@ -41,8 +41,7 @@ export function watchSessions(clock: Clock, keeper: Gatekeeper, signal: AbortSig
         }
         const liveness = judgeLiveness(nowMs - Math.max(guard.heardMs, stalledUntilMs), intervalMs, session.rttMs());
         session.isSuspect = liveness !== "alive";
-        if (liveness === "dead")
-          abortConnection(connection, new Fault("mesh.silent", `no sign of life for ${DEAD_MS} ms`));
+        if (liveness === "dead") keeper.end(connection, new Fault("mesh.silent", `no sign of life for ${DEAD_MS} ms`));
       }
     }
   };

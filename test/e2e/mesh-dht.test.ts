@@ -1,0 +1,81 @@
+import assert from "node:assert/strict";
+import { SILENT_LOG, SystemClock, SystemRandom } from "#core";
+import { type Dht, type Gate, type Libp2pBackedHost, startDht, startHost } from "#mesh";
+
+const clock = new SystemClock();
+const random = new SystemRandom();
+const OPEN_GATE: Gate = { offer: () => ({}), judge: () => ({ accepted: true, site: "berlin", name: "cam" }) };
+const never = new AbortController().signal;
+
+type Node = { host: Libp2pBackedHost; dht: Dht; hints: string[] };
+
+describe("mesh: DHT", () => {
+  const stack = new AsyncDisposableStack();
+  after(() => stack.disposeAsync());
+
+  async function node(gate: Gate = OPEN_GATE): Promise<Node> {
+    const listen = ["/ip4/127.0.0.1/tcp/0/tls"];
+    const host = stack.use(
+      await startHost({ clock, random, log: SILENT_LOG, seed: random.bytes(32), gate }, { listen }),
+    );
+    const hints: string[] = [];
+    const addressesOf = (peer: string): string[] => hints.filter((address) => address.endsWith(peer));
+    const dht = stack.use(
+      await startDht({ host, clock, log: SILENT_LOG, addressesOf, hint: (addresses) => hints.push(...addresses) }),
+    );
+    return { host, dht, hints };
+  }
+
+  /** Asks until somebody is found: what is told to the DHT of a new neighbour takes a moment to arrive there. */
+  async function findFirst(dht: Dht, key: Uint8Array): Promise<string | undefined> {
+    for (let tries = 0; tries < 50; tries++) {
+      for await (const { nodeId } of dht.findProviders(key, never)) return nodeId;
+      await clock.sleep(50);
+    }
+    return undefined;
+  }
+
+  it("finds a provider that is a neighbour's neighbour, and how to reach it", async () => {
+    const [a, b, c] = [await node(), await node(), await node()];
+    await a.host.connect(b.host.addresses(), never);
+    await c.host.connect(b.host.addresses(), never);
+    const key = random.bytes(32);
+    let told = 0;
+    for (let tries = 0; told === 0 && tries < 50; tries++) told = await a.dht.provide(key, never);
+    assert.ok(told > 0);
+    assert.equal(await findFirst(c.dht, key), a.host.nodeId);
+    assert.ok(c.hints.includes(a.host.addresses()[0] ?? ""));
+    assert.ok(c.dht.stats().found >= 1);
+    assert.equal(a.dht.stats().provided, 1);
+  });
+
+  it("goes through several nodes that only know their own neighbours", async () => {
+    const chain = [await node(), await node(), await node(), await node(), await node()];
+    for (const [i, { host }] of chain.entries())
+      if (i > 0) await host.connect(chain[i - 1]?.host.addresses() ?? [], never);
+    const [first, last] = [chain[0], chain.at(-1)];
+    assert.ok(first && last);
+    const key = random.bytes(32);
+    let told = 0;
+    for (let tries = 0; told < 3 && tries < 50; tries++) told = await first.dht.provide(key, never);
+    assert.ok(told >= 3);
+    assert.equal(await findFirst(last.dht, key), first.host.nodeId);
+  });
+
+  it("finds nobody for what nobody has", async () => {
+    const [a, b] = [await node(), await node()];
+    await a.host.connect(b.host.addresses(), never);
+    for await (const provider of a.dht.findProviders(random.bytes(32), never)) assert.fail(provider.nodeId);
+    assert.deepEqual(a.dht.stats(), { lookups: 1, found: 0, provided: 0 });
+  });
+
+  it("answers nobody who has not been accepted", async () => {
+    const [a, b] = [await node(), await node()];
+    const stranger = await a.host.connectStranger(b.host.addresses(), never);
+    const stream = await stranger.open("/portolan/kad/1", never);
+    await new Promise<void>((resolve) => {
+      stream.listen({ data: () => assert.fail("the DHT answered a stranger"), end: () => resolve() });
+    });
+    stranger.close();
+  });
+});
