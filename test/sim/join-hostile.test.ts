@@ -14,6 +14,7 @@ import {
   transcriptHash,
 } from "../../src/identity/join-wire.ts";
 import { signMember } from "../../src/identity/member.ts";
+import { keyHash } from "../../src/identity/node-id.ts";
 import type { NodeKey } from "../../src/identity/node-key.ts";
 import { base64, NOW_MS, testKey } from "../support/fleet.ts";
 import { JoinBench } from "../support/joining.ts";
@@ -68,6 +69,11 @@ describe("join, with a hostile end", () => {
     refuses("identity.not-registrar", change({ documents: [] }));
     const eve = fleet.sign("Registrar", "gate", fleet.registrarSpec(), [testKey(66)]);
     refuses("identity.not-registrar", change({ documents: [eve] }));
+    const key = keyHash(fleet.registrar.publicKey);
+    const revoked = fleet.sign("Revocation", "fleet", { nodes: [], registrars: [{ key, keepMembers: [] }] }, [
+      fleet.security,
+    ]);
+    refuses("identity.not-registrar", change({ documents: [...fleet.foundation(), revoked] }));
     refuses("identity.clock", change({ timeMs: NOW_MS + 6 * 60_000 }));
   });
 

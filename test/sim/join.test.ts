@@ -175,6 +175,23 @@ describe("join", () => {
     }
   });
 
+  it("brings the revocation list along, with what a newcomer needs to verify it", async () => {
+    const spec = { nodes: [{ node: bench.device(9).nodeId, generation: 1 }], registrars: [] };
+    bench.submit(bench.fleet.sign("Revocation", "fleet", spec, [bench.fleet.security]));
+    bench.claim("line-1", { serial: "SN-1" });
+    const token = { ...bench.token, minRevocation: 1 };
+    member((await bench.join(bench.device(1), { serial: "SN-1" }, { token })).outcome);
+  });
+
+  it("ends no membership after the registrar's own document", async () => {
+    const { fleet } = bench;
+    const change = { version: 2, expiresMs: NOW_MS + 2 * HOUR_MS };
+    bench.submit(fleet.sign("Registrar", "gate", fleet.registrarSpec(), [fleet.owners[0], fleet.owners[1]], change));
+    bench.claim("line-1", { serial: "SN-1" });
+    const joined = member((await bench.join(bench.device(1), { serial: "SN-1" })).outcome);
+    assert.equal(Date.parse(joined.member.body.expires), NOW_MS + 2 * HOUR_MS);
+  });
+
   it("does not admit through a node that is no registrar, or no more", async () => {
     const key = keyHash(bench.fleet.registrar.publicKey);
     const spec = { nodes: [], registrars: [{ key, keepMembers: [] }] };
