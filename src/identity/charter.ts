@@ -266,7 +266,7 @@ export function tombstoneName(target: { kind: string; name: string }): string {
 export function missingSignatures(
   body: Body,
   signers: readonly string[],
-  view: Pick<FleetView, "charter" | "keys">,
+  view: { charter: { body: { spec: Spec<"Charter"> } } | undefined; keys: FleetView["keys"] },
 ): Missing {
   const { tenant } = body.metadata;
   if (body.kind === "Charter") {

@@ -8,6 +8,7 @@ import {
   judgeOpen,
   type Missing,
   missingSignatures,
+  ownerKeys,
   trustedKeys,
   type TrustedKey,
   type Verdict,
@@ -21,9 +22,10 @@ import {
   isDocumentOf,
   openEnvelope,
   parseBody,
+  payloadTypeOf,
   type SignedDocument,
 } from "./document.ts";
-import type { Kind } from "./kinds.ts";
+import type { Kind, Spec } from "./kinds.ts";
 
 /** A document that waits for more signatures. */
 export type PendingDocument = {
@@ -124,11 +126,12 @@ export class DocumentStore {
 
   /** Judges an envelope and, if it is accepted, keeps it and tells the listeners. `source` says where it came from, for the record. */
   submit(bytes: Uint8Array, nowMs: number, source?: string): Verdict {
-    const verdict = judgeDocument(bytes, this.#view, nowMs);
+    const verdict = this.#judgeEarly(bytes) ?? judgeDocument(bytes, this.#view, nowMs);
     switch (verdict.outcome) {
       case "accepted":
         this.#accept(verdict.document, nowMs);
         for (const listener of this.#listeners) listener(verdict.document, source);
+        if (verdict.document.kind === "Charter") this.#judgePending(nowMs, source);
         break;
       case "pending":
         return this.#addPending(verdict, nowMs, source);
@@ -140,6 +143,47 @@ export class DocumentStore {
         break;
     }
     return verdict;
+  }
+
+  /**
+   * While the owners are still signing the charter, they can sign the drafts that came with it too: their keys stand in the
+   * charter's draft, which the fleet id pins. Nothing is accepted by that, signatures are only collected.
+   */
+  #judgeEarly(bytes: Uint8Array): Verdict | undefined {
+    const charter = this.#draftedCharter();
+    if (charter === undefined) return undefined;
+    const drafts = this.pending();
+    try {
+      const open = openEnvelope(bytes);
+      const digest = bodyDigest(open.envelope.payload);
+      const draft = drafts.find((entry) => entry.digest === digest && entry.kind !== "Charter");
+      const signers = draft === undefined ? [] : verifiedSigners(open, ownerKeys(charter));
+      if (draft === undefined || signers.length === 0) return undefined;
+      return { outcome: "pending", id: draft.id, digest, open, signers, missing: this.missing(draft.body, signers) };
+    } catch {
+      return undefined; // for the judge to refuse
+    }
+  }
+
+  /** What waited for a charter, or for the keys of a new one, may suffice now. */
+  #judgePending(nowMs: number, source: string | undefined): void {
+    for (const { kind, payload, signatures } of this.pending()) {
+      if (kind === "Charter" || signatures.length === 0) continue;
+      this.submit(encodeEnvelope({ payloadType: payloadTypeOf(kind), payload, signatures }), nowMs, source);
+    }
+  }
+
+  /** By whose keys and rules signatures are counted: those in force, before that those of the charter's draft. */
+  #signingView(): Parameters<typeof missingSignatures>[2] {
+    const drafted = this.#draftedCharter();
+    return drafted === undefined ? this.#view : { charter: { body: { spec: drafted } }, keys: ownerKeys(drafted) };
+  }
+
+  /** The charter that waits for its first signatures; `undefined` once one is in force. */
+  #draftedCharter(): Spec<"Charter"> | undefined {
+    if (this.#charter !== undefined || this.#fleet === undefined) return undefined;
+    const row = this.#db.prepare("SELECT payload FROM pending WHERE digest = ?").get(this.#fleet);
+    return row === undefined ? undefined : parseBody("Charter", row.payload as Uint8Array).spec;
   }
 
   /** Keeps an unsigned body until enough keys have signed it. */
@@ -168,7 +212,7 @@ export class DocumentStore {
         missing: missingSignatures(
           body,
           signatures.map(({ keyid }) => keyid),
-          this.#view,
+          this.#signingView(),
         ),
       };
     });
@@ -176,7 +220,7 @@ export class DocumentStore {
 
   /** Whose signatures a body needs, given those it has. */
   missing(body: Body, signers: readonly string[] = []): Missing {
-    return missingSignatures(body, signers, this.#view);
+    return missingSignatures(body, signers, this.#signingView());
   }
 
   /** Drops a half-signed document; `false` when there was none. */
@@ -420,7 +464,7 @@ export class DocumentStore {
       missing: missingSignatures(
         body,
         signatures.map(({ keyid }) => keyid),
-        this.#view,
+        this.#signingView(),
       ),
     };
   }
