@@ -110,7 +110,9 @@ class GatedDht implements Dht {
           if (seen.has(nodeId) || seen.size > MAX_PROVIDERS) continue;
           if (seen.size === 1) this.#stats.found += 1;
           seen.add(nodeId);
-          yield { nodeId, addresses: addressesIn(provider) };
+          const addresses = addressesIn(provider);
+          this.#deps.hint(addresses); // a record kept here comes without the event above
+          yield { nodeId, addresses };
         }
         if (seen.size > MAX_PROVIDERS) return;
       }

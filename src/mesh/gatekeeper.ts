@@ -3,7 +3,7 @@ import { type Clock, Fault, type Log, withDeadline } from "#core";
 import type { NodeId } from "#identity";
 import { type GateVerdict, HELLO_PROTOCOL, type HelloHooks, type SessionLine, startHello } from "./hello-exchange.ts";
 import { Libp2pByteStream } from "./libp2p-byte-stream.ts";
-import type { GuardedYamux, MuxGuard, StrangerLimits } from "./mux-guard.ts";
+import type { MuxGuard, MuxGuards, StrangerLimits } from "./mux-guard.ts";
 import { type Link, LiveSession, preferredLink } from "./session.ts";
 
 /** From a connection to an accepted hello, or to a join stream. */
@@ -32,7 +32,7 @@ export type GatekeeperDeps = {
   self: NodeId;
   boot: Uint8Array;
   gate: Gate;
-  muxers: GuardedYamux;
+  guards: MuxGuards;
   addresses: () => string[];
   /** Gives back a stranger's place; called when it becomes a member. */
   releaseStranger: (connection: Connection) => void;
@@ -69,7 +69,7 @@ export class Gatekeeper {
 
   /** A new connection, in either direction. */
   opened(connection: Connection): void {
-    const guard = this.#deps.muxers.guardOf(connection);
+    const guard = this.#deps.guards.of(connection);
     if (guard === undefined) return this.end(connection, new Fault("mesh.unguarded", "the connection has no guard"));
     const guest: Guest = { guard, deadline: new AbortController(), saidHello: false, link: undefined };
     this.#guests.set(connection, guest);

@@ -133,7 +133,7 @@ class Libp2pHost implements Libp2pBackedHost {
       self: this.nodeId,
       boot: deps.random.bytes(16),
       gate: deps.gate,
-      muxers: node.muxers,
+      guards: node.guards,
       addresses: () => this.addresses(),
       releaseStranger: node.releaseStranger,
       message: (session, kind, body) => this.#message(session, kind, body),

@@ -6,7 +6,7 @@ import { createLibp2p, type Libp2p, type Libp2pOptions } from "libp2p";
 import { type Clock, Ed25519Key, errorMessage, Fault, type Random, withDeadline } from "#core";
 import { parseAddress } from "./address.ts";
 import { STRANGER_LIMITS } from "./gatekeeper.ts";
-import { GuardedYamux } from "./mux-guard.ts";
+import { GuardedYamux, MuxGuards, NATIVE_WINDOW_BYTES, STANDARD_WINDOW_BYTES } from "./mux-guard.ts";
 import type { DialRoute } from "./socket-dial.ts";
 import { StrangerBudget } from "./stranger-budget.ts";
 import { createTlsContext } from "./tls-handshake.ts";
@@ -32,7 +32,7 @@ export type Libp2pParts = Parameters<NonNullable<Libp2pOptions["transports"]>[nu
 export type Libp2pNode = {
   libp2p: Libp2p;
   parts: Libp2pParts;
-  muxers: GuardedYamux;
+  guards: MuxGuards;
   /** Gives back the place that an inbound connection took among the strangers. */
   releaseStranger: (connection: Connection) => void;
   /** Dials the addresses of one peer, staggered; the first that is secured wins. */
@@ -42,7 +42,10 @@ export type Libp2pNode = {
 /** Builds the node, not yet started. */
 export async function createNode(deps: NodeDeps, options: NodeOptions): Promise<Libp2pNode> {
   const { clock } = deps;
-  const muxers = new GuardedYamux(clock, STRANGER_LIMITS);
+  const guards = new MuxGuards();
+  const muxing = { clock, guards, limits: STRANGER_LIMITS };
+  const nativeMuxer = new GuardedYamux({ ...muxing, initialWindowBytes: NATIVE_WINDOW_BYTES });
+  const standardMuxer = new GuardedYamux({ ...muxing, initialWindowBytes: STANDARD_WINDOW_BYTES });
   const budget = new StrangerBudget(clock);
   const places = new Map<string, () => void>();
   const tls = createTlsContext(new Ed25519Key(deps.seed), clock, deps.random);
@@ -54,7 +57,7 @@ export async function createNode(deps: NodeDeps, options: NodeOptions): Promise<
       clock,
       log: components.logger.forComponent("portolan:tls"),
       tls,
-      muxerFactory: () => muxers,
+      muxerFactory: nativeMuxer,
       budget,
       route: options.route,
       onStranger: (remoteAddr, release) => places.set(placeOf(remoteAddr.toString()), release),
@@ -67,7 +70,7 @@ export async function createNode(deps: NodeDeps, options: NodeOptions): Promise<
     addresses: { listen: [...options.listen], announce: [...options.announce] },
     transports: [makeTransport],
     connectionEncrypters: [noise()],
-    streamMuxers: [() => muxers],
+    streamMuxers: [() => standardMuxer],
     connectionMonitor: { enabled: false }, // the sessions' own probes say who is alive
     connectionManager: {
       maxConnections: MAX_CONNECTIONS,
@@ -83,7 +86,7 @@ export async function createNode(deps: NodeDeps, options: NodeOptions): Promise<
   return {
     libp2p,
     parts,
-    muxers,
+    guards,
     releaseStranger: (connection) => {
       const place = placeOf(connection.remoteAddr.toString());
       places.get(place)?.();

@@ -3,8 +3,11 @@ import type { Connection, MessageStream, StreamMuxer, StreamMuxerFactory } from 
 import type { Uint8ArrayList } from "uint8arraylist";
 import { asError, type Clock, Fault } from "#core";
 
-/** The same on all nodes: at 100 ms round trip 4 MiB carry 335 Mbit/s; a paused stream of 4 MiB stays below its read limit. */
-export const INITIAL_WINDOW_BYTES = 1024 * 1024;
+/** First window of a stream over native TLS (docs/spec/transport.md): a fresh stream need not wait for it to grow. */
+export const NATIVE_WINDOW_BYTES = 1024 * 1024;
+/** First window where the peer may be any libp2p node (yamux specification). */
+export const STANDARD_WINDOW_BYTES = 256 * 1024;
+/** Windows grow up to this: at 100 ms round trip 4 MiB carry 335 Mbit/s. A paused stream holds that much, below its read limit. */
 export const MAX_WINDOW_BYTES = 4 * 1024 * 1024;
 const MAX_READ_BUFFER_BYTES = 9 * 1024 * 1024;
 /** A writer that does not wait for `drained` loses its stream here, not the process its memory. */
@@ -97,25 +100,44 @@ function overLimit(what: string): Fault {
   return new Fault("mesh.stranger-limit", `a peer that has not been accepted used up its ${what}`, { exit: "denied" });
 }
 
+/** The guards of all connections of a host. */
+export class MuxGuards {
+  /** libp2p does not hand out a connection's muxer, but its live list of streams is the muxer's own. */
+  readonly #guards = new WeakMap<object, MuxGuard>();
+
+  /** The guard of a connection; `undefined` for one that is not muxed by us, which must not be used. */
+  of(connection: Connection): MuxGuard | undefined {
+    return this.#guards.get(connection.streams);
+  }
+
+  set(muxer: StreamMuxer, guard: MuxGuard): void {
+    this.#guards.set(muxer.streams, guard);
+  }
+}
+
+export type GuardedYamuxInit = {
+  clock: Clock;
+  guards: MuxGuards;
+  /** Hold for every connection until `limit` is called on its guard. */
+  limits: StrangerLimits;
+  /** What a sender may send on a new stream. Both ends must assume the same: a peer that is sent more ends the connection. */
+  initialWindowBytes: number;
+};
+
 /** yamux with our windows and a guard on every connection. */
 export class GuardedYamux implements StreamMuxerFactory {
   readonly protocol: string;
   readonly #inner: StreamMuxerFactory;
-  readonly #clock: Clock;
-  /** libp2p does not hand out a connection's muxer, but its live list of streams is the muxer's own. */
-  readonly #guards = new WeakMap<object, MuxGuard>();
-  readonly #initial: StrangerLimits;
+  readonly #init: GuardedYamuxInit;
 
-  /** `initial` holds for every connection until `limit` is called on its guard. */
-  constructor(clock: Clock, initial: StrangerLimits) {
-    this.#clock = clock;
-    this.#initial = initial;
+  constructor(init: GuardedYamuxInit) {
+    this.#init = init;
     this.#inner = yamux({
       enableKeepAlive: true, // its first ping tells yamux the round trip by which windows grow
       maxInboundStreams: MAX_STREAMS,
       maxOutboundStreams: MAX_STREAMS,
       streamOptions: {
-        initialStreamWindowSize: INITIAL_WINDOW_BYTES,
+        initialStreamWindowSize: init.initialWindowBytes,
         maxStreamWindowSize: MAX_WINDOW_BYTES,
         maxReadBufferLength: MAX_READ_BUFFER_BYTES,
         maxWriteBufferLength: MAX_WRITE_BUFFER_BYTES,
@@ -125,8 +147,8 @@ export class GuardedYamux implements StreamMuxerFactory {
   }
 
   createStreamMuxer(connection: MessageStream): StreamMuxer {
-    const guard = new MuxGuard(this.#clock);
-    guard.limit(this.#initial);
+    const guard = new MuxGuard(this.#init.clock);
+    guard.limit(this.#init.limits);
     connection.addEventListener("message", (event) => {
       try {
         guard.check(event.data);
@@ -136,12 +158,7 @@ export class GuardedYamux implements StreamMuxerFactory {
       }
     });
     const muxer = this.#inner.createStreamMuxer(connection);
-    this.#guards.set(muxer.streams, guard);
+    this.#init.guards.set(muxer, guard);
     return muxer;
-  }
-
-  /** The guard of a connection; `undefined` for one that is not muxed by us, which must not be used. */
-  guardOf(connection: Connection): MuxGuard | undefined {
-    return this.#guards.get(connection.streams);
   }
 }

@@ -29,7 +29,8 @@ export type TlsListenerDeps = {
   log: Logger;
   tls: TlsContext;
   upgrader: Upgrader;
-  muxerFactory: () => StreamMuxerFactory;
+  /** Used over native TLS, without negotiation; over Noise libp2p negotiates its own. */
+  muxerFactory: StreamMuxerFactory;
   budget: StrangerBudget;
   /** Called with the place of each stranger that connected, by the remote address of its connection. */
   onStranger: (remoteAddr: Multiaddr, release: () => void) => void;
@@ -124,7 +125,7 @@ export class TlsListener extends TypedEventEmitter<ListenerEvents> implements Li
         skipProtection: true,
         remotePeer,
         signal,
-        muxerFactory: muxerFactory(),
+        muxerFactory,
       } as const;
       return upgrader.upgradeInbound(connection, options);
     }

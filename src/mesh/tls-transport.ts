@@ -24,7 +24,7 @@ export type TlsTransportDeps = {
   clock: Clock;
   log: Logger;
   tls: TlsContext;
-  muxerFactory: () => StreamMuxerFactory;
+  muxerFactory: StreamMuxerFactory;
   budget: StrangerBudget;
   route: DialRoute;
   onStranger: (remoteAddr: Multiaddr, release: () => void) => void;
@@ -63,7 +63,7 @@ export class TlsTransport implements Transport {
         skipProtection: true,
         remotePeer,
         signal,
-        muxerFactory: this.#deps.muxerFactory(),
+        muxerFactory: this.#deps.muxerFactory,
       });
     } catch (error) {
       connection.abort(asError(error));
