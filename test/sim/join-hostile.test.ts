@@ -96,7 +96,8 @@ describe("join, with a hostile end", () => {
     const grant = (part: { member?: Uint8Array; beacon?: Uint8Array }) => () => {
       const again = exchange();
       assert.ok("send" in again.proved);
-      return again.step(again.proved.state, { t: "granted", member, beacon, ...part });
+      const answer = signBeacon(store, fleet.registrar, "gate", NOW_MS, again.context.nonce);
+      return again.step(again.proved.state, { t: "granted", member, beacon: answer, ...part });
     };
     assert.ok(
       "send" in proved && "done" in step(proved.state, { t: "granted", member, beacon }),

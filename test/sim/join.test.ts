@@ -156,6 +156,8 @@ describe("join", () => {
       bench.join(bench.device(1), {}, { registrar: nodeIdOf(testKey(77).publicKey) }),
       fault("identity.not-registrar"),
     );
+    const owner = nodeIdOf(bench.fleet.owners[0].publicKey); // trusted, but not with this
+    await assert.rejects(bench.join(bench.device(1), {}, { registrar: owner }), fault("identity.not-registrar"));
     const owners = bench.token.owners.slice(1);
     await assert.rejects(
       bench.join(bench.device(1), {}, { token: { ...bench.token, owners } }),
