@@ -5,6 +5,7 @@ import {
   type Host,
   type RememberedPeer,
   type Rendezvous,
+  startDht,
   startHost,
   startRendezvous,
   startReplica,
@@ -12,6 +13,7 @@ import {
 } from "#mesh";
 import { createGate } from "./admission.ts";
 import { ArtifactKeeper } from "./artifact-keeper.ts";
+import { BlobIndex } from "./blob-index.ts";
 import { type ConfigInput, type DaemonConfig, loadConfig } from "./config.ts";
 import { createHandlers } from "./control/index.ts";
 import { artifactHandlers } from "./control/artifacts.ts";
@@ -130,13 +132,17 @@ class Daemon {
     const { time } = this.#node;
     stack.use(startTimeKeeper({ clock, log, gossip, store, members, self: data.key.nodeId, time }));
     const rendezvous = stack.use(await this.#meetOthers(host));
-    const mesh = plugMesh(state, {
-      host,
-      addressesOf: (peer) => rendezvous.candidates().filter((address) => address.endsWith(`/p2p/${peer}`)),
-      providers: async function* () {},
-      provide: () => undefined,
-    });
-    const keeper = stack.use(await ArtifactKeeper.open(this.#node, { mesh, limits }));
+    const addressesOf = (peer: NodeId): string[] =>
+      rendezvous.candidates().filter((address) => address.endsWith(`/p2p/${peer}`));
+    const index = stack.use(
+      new BlobIndex({
+        clock,
+        log,
+        start: () => startDht({ host, clock, log, addressesOf, hint: (a) => rendezvous.hint(a) }),
+      }),
+    );
+    const mesh = plugMesh(state, { host, addressesOf, index });
+    const keeper = stack.use(await ArtifactKeeper.open(this.#node, { mesh, limits: given(limits) }));
     this.#serveJoin(host, registrar);
     this.#endRevoked(host);
     const joining = this.#join(host, rendezvous);
@@ -303,4 +309,11 @@ function ipOf(address: string): string | undefined {
 
 function socketPath(dataDir: string): string {
   return `${dataDir}/daemon.sock`;
+}
+
+/** An options object without the members that were not given. */
+function given<T extends object>(options: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]: Exclude<T[K], undefined>;
+  };
 }

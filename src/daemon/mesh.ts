@@ -2,6 +2,7 @@ import { Fault, withDeadline, type ByteStream } from "#core";
 import type { Holders, Locality, SwarmNet } from "#artifacts";
 import type { NodeId } from "#identity";
 import type { Host } from "#mesh";
+import type { BlobIndex } from "./blob-index.ts";
 import type { NodeState } from "./node-state.ts";
 
 /** What artifacts need of the mesh, plugged into its ports. */
@@ -14,12 +15,10 @@ export type MeshDeps = {
   host: Host;
   /** Addresses at which a member may be reached, as far as this node heard. */
   addressesOf: (peer: NodeId) => readonly string[];
-  /** Members that said in the DHT that they have a blob. */
-  providers: (root: string, signal: AbortSignal) => AsyncIterable<NodeId>;
-  provide: (root: string) => void;
+  index: BlobIndex;
 };
 
-export function plugMesh(state: NodeState, { host, addressesOf, providers, provide }: MeshDeps): Mesh {
+export function plugMesh(state: NodeState, { host, addressesOf, index }: MeshDeps): Mesh {
   const siteOf = (peer: NodeId): string | undefined => state.members.of(peer)?.site;
   const self = state.data.key.nodeId;
   return {
@@ -37,14 +36,14 @@ export function plugMesh(state: NodeState, { host, addressesOf, providers, provi
       siteOf,
     },
     holders: {
-      announce: provide,
+      announce: (root) => index.announce(root),
       async *find(root, signal) {
         // Neighbours of the own site answer at once; whoever is farther is found while they already send.
         const near = host
           .sessions()
           .toSorted((a, b) => Number(siteOf(b.nodeId) === siteOf(self)) - Number(siteOf(a.nodeId) === siteOf(self)));
         for (const { nodeId } of near) yield nodeId;
-        for await (const peer of providers(root, signal)) if (peer !== self) yield peer;
+        for await (const peer of index.find(root, signal)) if (peer !== self) yield peer;
       },
     },
   };

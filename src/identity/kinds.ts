@@ -157,7 +157,10 @@ const artifact = z.strictObject({
   /** Number of files in it; 1 and `directory: false` for a single file. */
   files: z.int().min(0),
   directory: z.boolean(),
-  /** Where the content is described: see docs/spec/artifact.md. */
+  /** The Merkle root of a file's content, or of a directory's listing, and the chunk size beside it. */
+  root: z.string().regex(/^[0-9a-f]{64}$/u, "64 hex digits"),
+  chunkBytes: z.int().min(1),
+  /** How the rest of the content is found: see docs/spec/artifact.md. */
   content: z.record(z.string(), z.unknown()),
 });
 

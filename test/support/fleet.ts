@@ -102,5 +102,7 @@ export const ARTIFACT_SPEC: Spec<"Artifact"> = {
   sizeBytes: 3,
   files: 1,
   directory: false,
+  root: "ab".repeat(32),
+  chunkBytes: 262_144,
   content: {},
 };

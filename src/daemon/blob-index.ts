@@ -1,0 +1,75 @@
+import { type Clock, errorMessage, Fault, type Log } from "#core";
+import type { NodeId } from "#identity";
+import type { Dht } from "#mesh";
+
+/** Provider records live 48 h in kad-dht; telling again well before keeps them. */
+const REPEAT_MS = 12 * 3_600_000;
+/** An announcement that reached nobody, as at the very start, is tried again. */
+const RETRY_MS = 30_000;
+/** Blobs announced at once; the rest wait their turn. */
+const MAX_QUEUED = 4_096;
+
+type Deps = { clock: Clock; log: Log; start: () => Promise<Dht> };
+
+/**
+ * Who has which blob, by the fleet's DHT: for those whom no neighbour can tell. It starts when the first blob is announced or
+ * looked for, because its code takes a quarter second to load.
+ */
+export class BlobIndex implements AsyncDisposable {
+  readonly #deps: Deps;
+  readonly #queue = new Map<string, number>(); // root → due, monotonic ms
+  readonly #stop = new AbortController();
+  #dht: Promise<Dht> | undefined;
+  #working: Promise<void> | undefined;
+
+  constructor(deps: Deps) {
+    this.#deps = deps;
+  }
+
+  /** Says that this node has, or is getting, a blob; again every 12 h while it runs. */
+  announce(root: string): void {
+    if (this.#stop.signal.aborted || (this.#queue.size >= MAX_QUEUED && !this.#queue.has(root))) return;
+    this.#queue.set(root, this.#deps.clock.nowMs());
+    this.#working ??= this.#work();
+  }
+
+  /** Nodes that said so, as the look-up finds them. */
+  async *find(root: string, signal: AbortSignal): AsyncIterable<NodeId> {
+    if (this.#stop.signal.aborted) return;
+    const dht = await this.#start();
+    for await (const { nodeId } of dht.findProviders(Buffer.from(root, "hex"), signal)) yield nodeId;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort(new Fault("daemon.stopping", "the daemon is stopping"));
+    await this.#working;
+    const dht = await this.#dht?.catch(() => undefined);
+    await dht?.[Symbol.asyncDispose]();
+  }
+
+  #start(): Promise<Dht> {
+    this.#dht ??= this.#deps.start();
+    return this.#dht;
+  }
+
+  async #work(): Promise<void> {
+    const { clock, log } = this.#deps;
+    const { signal } = this.#stop;
+    while (!signal.aborted) {
+      const nowMs = clock.nowMs();
+      for (const [root, dueMs] of this.#queue) {
+        if (dueMs > nowMs || signal.aborted) continue;
+        const told = await this.#provide(root, signal).catch((error: unknown) => {
+          log.debug("a blob was not announced", { root, reason: errorMessage(error) });
+          return 0;
+        });
+        if (this.#queue.has(root)) this.#queue.set(root, clock.nowMs() + (told > 0 ? REPEAT_MS : RETRY_MS));
+      }
+      await clock.sleep(1_000, signal).catch(() => undefined);
+    }
+  }
+
+  async #provide(root: string, signal: AbortSignal): Promise<number> {
+    return (await this.#start()).provide(Buffer.from(root, "hex"), signal);
+  }
+}
