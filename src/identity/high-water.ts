@@ -38,11 +38,6 @@ export class HighWaterFile {
     this.#write(raised);
   }
 
-  /** Sets the time back or forth, as an owner-signed reset asks; the versions stay. */
-  resetTime(timeMs: number): void {
-    this.#write({ ...this.#marks, timeMs: Math.floor(timeMs) });
-  }
-
   #write(next: HighWater): void {
     const { timeMs, charter, revocation } = this.#marks;
     if (next.timeMs === timeMs && next.charter === charter && next.revocation === revocation) return;

@@ -109,11 +109,6 @@ export async function openKeyFile(path: string, passphrase: () => Promise<string
   return { name: file.name, key };
 }
 
-/** Whether opening this private key file takes a passphrase; `false` for a key made for a try-out. Throws as `openKeyFile`. */
-export function isSealedKeyFile(path: string): boolean {
-  return "sealed" in readKeyFile(path);
-}
-
 function readKeyFile(path: string): z.infer<typeof keyFile> {
   const bytes = readPrivateFile(path);
   try {

@@ -3,7 +3,7 @@ import type { HighWaterFile } from "./high-water.ts";
 
 /** A larger step forward takes the word of a second registrar (protocols: trusted time). */
 export const SOLO_STEP_MS = 5 * 60_000;
-/** A step beyond this takes the owners. */
+/** A larger step is never taken on the word of registrars. */
 export const MAX_STEP_MS = 24 * 3_600_000;
 /** How often time that merely went by is written down; every write wears flash. */
 const SAVE_EVERY_MS = 10 * 60_000;
@@ -42,7 +42,7 @@ export class TrustedTime {
     this.#marks = marks;
   }
 
-  /** Trusted Unix milliseconds. Once confirmed it goes back only by `reset`. */
+  /** Trusted Unix milliseconds. Once confirmed it does not go back. */
   nowMs(): number {
     const current = this.#anchor === undefined ? this.#clock.wallMs() : this.#sinceAnchor(this.#anchor);
     return Math.max(this.#marks.marks.timeMs, current);
@@ -75,13 +75,6 @@ export class TrustedTime {
     return { outcome: "accepted" };
   }
 
-  /** Sets the time as the owners signed; the only way back. */
-  reset(timeMs: number): void {
-    this.#marks.resetTime(timeMs);
-    this.#anchor = { timeMs, uptimeSeconds: this.#uptimeSeconds() };
-    this.#witnesses.clear();
-  }
-
   /** Writes the time down, at the end of a run. Unconfirmed time is not written. */
   save(): void {
     if (this.confirmed) this.#marks.raise({ timeMs: this.nowMs() });
@@ -104,7 +97,7 @@ function timeBack(timeMs: number, nowMs: number): BeaconVerdict {
     outcome: "refused",
     code: "identity.time-back",
     reason: `a registrar says ${iso(timeMs)}, but it is ${iso(nowMs)} already`,
-    fix: "Set the registrar's clock. If this node's time is wrong, the owners sign a reset.",
+    fix: "Set the registrar's clock. If it is this node that is wrong, stop it, remove its file `high-water` and start it again.",
   };
 }
 
@@ -113,7 +106,7 @@ function timeJump(timeMs: number, nowMs: number): BeaconVerdict {
     outcome: "refused",
     code: "identity.time-jump",
     reason: `a registrar says ${iso(timeMs)}, more than a day from this node's ${iso(nowMs)}`,
-    fix: "Set the clock that is wrong, for example with `timedatectl set-ntp true`; or the owners sign a reset.",
+    fix: "Set the clock that is wrong, for example with `timedatectl set-ntp true`.",
   };
 }
 

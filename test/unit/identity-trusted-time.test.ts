@@ -94,14 +94,6 @@ describe("trusted time", () => {
     }
     assert.equal(written.size, 2);
   });
-
-  it("goes back by a reset of the owners, durably", () => {
-    const { time } = start();
-    time.observe(NOW_MS, "r1", 1);
-    time.reset(NOW_MS - 300 * DAY_MS);
-    assert.equal(time.nowMs(), NOW_MS - 300 * DAY_MS);
-    assert.equal(start(-400 * DAY_MS).time.nowMs(), NOW_MS - 300 * DAY_MS);
-  });
 });
 
 describe("high-water marks", () => {
