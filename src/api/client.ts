@@ -34,10 +34,13 @@ export type CallOptions = { signal?: AbortSignal; timeoutMs?: number };
 export class ControlClient {
   readonly #clock: Clock;
   readonly #dataDir: string;
+  readonly #signal: AbortSignal | undefined;
 
-  constructor(clock: Clock, dataDir: string) {
+  /** `signal` ends everything that this client waits for, by throwing its reason. */
+  constructor(clock: Clock, dataDir: string, signal?: AbortSignal) {
     this.#clock = clock;
     this.#dataDir = dataDir;
+    this.#signal = signal;
   }
 
   /** One question, one answer. */
@@ -56,7 +59,7 @@ export class ControlClient {
         const response = await this.#open(route, input as Input, signal);
         return understand(route.output, parseJsonText(await readText(response))) as OutputOf<Routes[N]>;
       },
-      options.signal,
+      options.signal ?? this.#signal,
     );
   }
 
@@ -65,7 +68,7 @@ export class ControlClient {
     name: N,
     input: CallerInputOf<Routes[N]>,
     onProgress: (progress: ProgressOf<Routes[N]>) => void,
-    signal?: AbortSignal,
+    signal = this.#signal,
   ): Promise<OutputOf<Routes[N]>> {
     const route = ROUTES[name];
     for await (const { event, data } of this.#events(route, input, signal)) {
@@ -80,7 +83,7 @@ export class ControlClient {
   async *watch<N extends WatchName>(
     name: N,
     input: CallerInputOf<Routes[N]>,
-    signal?: AbortSignal,
+    signal = this.#signal,
   ): AsyncGenerator<EventOf<Routes[N]>, void, void> {
     const route = ROUTES[name];
     for await (const { event, data } of this.#events(route, input, signal)) {

@@ -27,6 +27,9 @@ export const ArtifactName = z
     "lower-case letters, digits, . _ - and an optional :VERSION",
   );
 
+/** The daemon has a working directory of its own, so a relative path would mean something else there. */
+const AbsolutePath = z.string().max(MAX_PATH_CHARS).startsWith("/", "an absolute path");
+
 export const Labels = z
   .record(z.string().max(63), z.string().max(63))
   .refine((labels) => Object.keys(labels).length <= 32, "at most 32 labels");
@@ -120,7 +123,7 @@ export const NewDraft = z.strictObject({
 });
 
 export const Publish = z.strictObject({
-  path: z.string().min(1).max(MAX_PATH_CHARS),
+  path: AbsolutePath,
   name: ArtifactName,
   tenant: Name.optional(),
   labels: Labels.default({}),
@@ -133,8 +136,8 @@ export const PublishProgress = z.object({ phase: z.enum(["reading", "storing"]),
 export const Published = z.object({ draft: Draft, root: z.string(), sizeBytes: Bytes, files: z.number().int() });
 
 export const Fetch = z.strictObject({
-  /** Absolute path to write to; without it the artifact only comes to the store. */
-  output: z.string().min(1).max(MAX_PATH_CHARS).optional(),
+  /** Where to write it; without it the artifact only comes to the store. */
+  output: AbsolutePath.optional(),
   /** Replace what is at `output`. */
   force: z.boolean().default(false),
 });

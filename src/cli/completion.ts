@@ -32,7 +32,11 @@ if [[ "\${funcstack[1]}" == _portolan ]]; then _portolan; else compdef _portolan
   set -l words (commandline -opc) (commandline -ct)
   $words[1] __complete $words[2..-1] 2>/dev/null
 end
-complete -c portolan -a '(__portolan_complete)'`,
+function __portolan_words
+  set -l found (__portolan_complete)
+  if test -n "$found"; printf '%s\\n' $found; else; __fish_complete_path (commandline -ct); end
+end
+complete -c portolan -f -a '(__portolan_words)'`,
 } as const;
 
 export function isShell(text: string): text is keyof typeof COMPLETION_SCRIPTS {

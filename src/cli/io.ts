@@ -28,7 +28,7 @@ export type Io = {
 /** What `portolan up` was asked for: options as typed, and the file that they are merged over. */
 export type UpRequest = {
   options: {
-    data: string;
+    data?: string;
     token?: string;
     site?: string;
     labels?: Record<string, string>;

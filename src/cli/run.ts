@@ -33,7 +33,12 @@ function explain(error: unknown, { io }: Cli, program: Command, argv: readonly s
   if (error instanceof CommanderError) return explainUsage(error, io, program, argv);
   const bold = colours(io);
   io.stderr.write(`${bold("error:", 31)} ${printable(errorMessage(error)).trim()}\n`);
-  if (!(error instanceof Fault)) return EXIT_CODES.internal;
+  if (!(error instanceof Fault)) {
+    io.stderr.write(
+      `${bold("try:", 36)} This is a mistake in portolan itself: report it with what portolan version prints.\n`,
+    );
+    return EXIT_CODES.internal;
+  }
   if (error.fix !== undefined) io.stderr.write(`${bold("try:", 36)} ${printable(error.fix)}\n`);
   return EXIT_CODES[error.exit];
 }

@@ -1,7 +1,7 @@
 import { readFileSync, statSync } from "node:fs";
 import type { Command } from "commander";
 import type { ControlClient } from "#api";
-import { errorMessage, Fault, faultCode } from "#core";
+import { errorMessage, Fault, faultCode, withDeadline } from "#core";
 import type { NamedKey } from "#identity";
 import { chooseDataDir } from "./contexts.ts";
 import type { CliDeps, Io } from "./io.ts";
@@ -20,13 +20,17 @@ export type CommonOptions = {
   passphraseFile?: string;
 };
 
+/** A daemon that starts answers well within this; so does another command that holds the data directory. */
+const BUSY_MS = 15_000;
+const BUSY_RETRY_MS = 100;
+
 /** One command at work: which node it is about, how to reach it, which key signs. */
 export class Session<O extends CommonOptions = CommonOptions> {
   readonly cli: Cli;
   readonly options: O;
   readonly io: Io;
   /** The data directory that the command is about. */
-  readonly data: string;
+  data: string;
   readonly #contextKey: string | undefined;
   #key: Promise<NamedKey> | undefined;
 
@@ -47,21 +51,35 @@ export class Session<O extends CommonOptions = CommonOptions> {
   /** As `withDaemon`; where none runs, opens the data directory in this process for as long as it takes. */
   async withNode<T>(work: (client: ControlClient) => Promise<T>): Promise<T> {
     const client = await this.client();
-    try {
-      await client.call("status", {}, { signal: this.io.signal });
-    } catch (error) {
-      if (faultCode(error) !== "api.daemon-down") throw error;
-      await using offline = new AsyncDisposableStack();
-      offline.use(await this.cli.deps.startOffline(this.data));
-      return await work(client);
-    }
+    await using offline = new AsyncDisposableStack();
+    const { clock, signal } = this.io;
+    await withDeadline(clock, BUSY_MS, `opening ${this.data}`, (until) => this.#reach(client, offline, until), signal);
     return await work(client);
+  }
+
+  /** Until a daemon answers or the data directory is ours. One that is just starting, or another command, may hold it for a moment. */
+  async #reach(client: ControlClient, offline: AsyncDisposableStack, signal: AbortSignal): Promise<void> {
+    for (;;) {
+      try {
+        const status = await client.call("status", {}, { signal });
+        if (!status.offline) return;
+      } catch (error) {
+        if (faultCode(error) !== "api.daemon-down") throw error;
+        try {
+          offline.use(await this.cli.deps.startOffline(this.data));
+          return;
+        } catch (busy) {
+          if (faultCode(busy) !== "daemon.data-in-use") throw busy;
+        }
+      }
+      await this.io.clock.sleep(BUSY_RETRY_MS, signal);
+    }
   }
 
   /** The control API of the data directory, loaded when first needed. */
   async client(): Promise<ControlClient> {
     const { ControlClient } = await import("#api");
-    return new ControlClient(this.io.clock, this.data);
+    return new ControlClient(this.io.clock, this.data, this.io.signal);
   }
 
   /** The key that signs: `--as`, else the context's. Throws Fault `cli.no-key` (exit `invalid`) when there is neither. */

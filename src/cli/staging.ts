@@ -1,6 +1,6 @@
 import type { ArtifactDetail, ControlClient } from "#api";
-import { Fault, withDeadline } from "#core";
-import { startProgress } from "./progress.ts";
+import { Fault, faultCode, withDeadline } from "#core";
+import { type UpdateProgress, withProgress } from "./progress.ts";
 import type { Session } from "./session.ts";
 import { printable } from "./table.ts";
 
@@ -11,30 +11,40 @@ export async function waitForCopies(
   name: string,
   ms: number,
 ): Promise<ArtifactDetail> {
-  await using progress = await startProgress(session.io, name);
-  const last: { detail?: ArtifactDetail } = {};
-  const watch = async (signal: AbortSignal): Promise<ArtifactDetail> => {
+  const seen: { last?: ArtifactDetail } = {};
+  const watch = async (update: UpdateProgress, signal: AbortSignal): Promise<ArtifactDetail> => {
     for await (const event of client.watch("artifacts.watch", { name }, signal)) {
-      if (event.type === "deleted") throw new Fault("cli.gone", `${name} was deleted`, { exit: "missing" });
+      if (event.type === "deleted") throw gone(`${name} was deleted meanwhile`);
       if (event.type === "synced" || !("nodes" in event.object)) continue;
-      last.detail = event.object;
-      const wanted = event.object.nodes.filter((copy) => copy.wanted);
-      const done = wanted.filter(({ state }) => state === "complete").length;
-      const bytes = wanted.reduce((sum, copy) => sum + copy.bytes, 0);
-      progress.update(bytes, event.object.sizeBytes * wanted.length, `${done}/${wanted.length} nodes`);
-      if (wanted.length > 0 && done === wanted.length) return event.object;
+      seen.last = event.object;
+      if (count(event.object, update)) return event.object;
     }
-    throw new Fault("cli.gone", "the daemon ended the watch", { exit: "offline" });
+    throw gone("the daemon ended the watch");
   };
-  return await withDeadline(session.io.clock, ms, `staging ${name}`, watch, session.io.signal).catch(
-    (error: unknown) => {
-      throw notStaged(name, last.detail, error);
-    },
-  );
+  const { io } = session;
+  try {
+    return await withProgress(io, name, (update) =>
+      withDeadline(io.clock, ms, `staging ${name}`, (signal) => watch(update, signal), io.signal),
+    );
+  } catch (error) {
+    throw faultCode(error) === "core.deadline" ? notStaged(name, seen.last) : error;
+  }
 }
 
-function notStaged(name: string, detail: ArtifactDetail | undefined, error: unknown): unknown {
-  if (!(error instanceof Fault) || error.code !== "core.deadline") return error;
+/** Shows how far the copies are that are wanted; whether all are there. */
+function count({ nodes, sizeBytes }: ArtifactDetail, update: UpdateProgress): boolean {
+  const wanted = nodes.filter((copy) => copy.wanted);
+  const done = wanted.filter(({ state }) => state === "complete").length;
+  const bytes = wanted.reduce((sum, copy) => sum + copy.bytes, 0);
+  update(bytes, sizeBytes * wanted.length, `${done}/${wanted.length} nodes`);
+  return wanted.length > 0 && done === wanted.length;
+}
+
+function gone(message: string): Fault {
+  return new Fault("cli.gone", message, { exit: "missing", fix: "See what there is: portolan get artifacts" });
+}
+
+function notStaged(name: string, detail: ArtifactDetail | undefined): Fault {
   const late = detail?.nodes.filter((copy) => copy.wanted && copy.state !== "complete") ?? [];
   const who = late.map((copy) => `${copy.node} (${copy.state}${copy.reason === undefined ? "" : `: ${copy.reason}`})`);
   const message =

@@ -66,14 +66,14 @@ export async function* jobEvents(
   yield outcome;
 }
 
-/** Labels by which `-l` selects: the object's own, and the plain text fields that people expect among them. */
+/** Labels by which `-l` selects: the object's own, and the plain text fields that people expect among them, which win. */
 export function selectableLabels(view: { name: string; labels: Record<string, string> }): Record<string, string> {
   const all: Record<string, string> = {};
   for (const key of ["name", "site", "tenant", "kind", "state", "type", "serial"]) {
     const value: unknown = Reflect.get(view, key);
     if (typeof value === "string") all[key] = value;
   }
-  return { ...all, ...view.labels };
+  return { ...view.labels, ...all };
 }
 
 /** The list that a selector leaves. Throws Fault `api.selector`. */

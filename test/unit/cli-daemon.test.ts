@@ -89,7 +89,7 @@ describe("command line against a control server", () => {
       [["fleet"], 2, /which command/u],
       [["status", "--context", "nope"], 4, /no context "nope"/u],
       [["stage", "m"], 2, /which nodes/u],
-      [["stage", "m", "-l", "gpu"], 2, /not a condition/u],
+      [["stage", "m", "-l", "=gpu"], 2, /not a condition/u],
       [["approve"], 2, /name one node/u],
       [["sign"], 2, /name one document/u],
       [["batch", "open", "--max", "x", "--until", "1h"], 2, /--max x is not a whole number/u],

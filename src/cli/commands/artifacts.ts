@@ -5,7 +5,7 @@ import type { ArtifactDetail, ControlClient } from "#api";
 import { Fault } from "#core";
 import { collectLabel, placementName } from "../labels.ts";
 import { serialise } from "../output.ts";
-import { startProgress } from "../progress.ts";
+import { withProgress } from "../progress.ts";
 import { type Cli, action, type CommonOptions, type Session } from "../session.ts";
 import { waitForCopies } from "../staging.ts";
 import { formatBytes, formatSeconds, parseSeconds } from "../units.ts";
@@ -65,14 +65,9 @@ async function publish(session: Session<PublishOptions>, [given = ""]: string[])
   const key = await session.signingKey(); // before an hour of hashing
   await session.withNode(async (client) => {
     const input = { path, name, inPlace, labels: label, ...(type === undefined ? {} : { mediaType: type }) };
-    await using progress = await startProgress(session.io, name);
-    const published = await client.job(
-      "publish",
-      input,
-      ({ bytes, sizeBytes, phase }) => progress.update(bytes, sizeBytes, phase),
-      session.io.signal,
+    const published = await withProgress(session.io, name, (update) =>
+      client.job("publish", input, ({ bytes, sizeBytes, phase }) => update(bytes, sizeBytes, phase)),
     );
-    await progress[Symbol.asyncDispose]();
     const asked = { kind: "Artifact", name, labels: label };
     const { spec } = checkDraft(published.draft.payloadType, Buffer.from(published.draft.payload, "base64"), asked);
     if (!("sizeBytes" in spec) || (stat.isFile() && spec.sizeBytes !== stat.size)) {
@@ -133,14 +128,12 @@ async function printCopies(session: Session<StageOptions>, detail: ArtifactDetai
 async function fetchArtifact(session: Session<FetchOptions & CommonOptions>, [name = ""]: string[]): Promise<void> {
   const { output, force = false, json } = session.options as FetchOptions;
   await session.withDaemon(async (client) => {
-    await using progress = await startProgress(session.io, name);
-    const result = await client.job(
-      "fetch",
-      { name, force, ...(output === undefined ? {} : { output: resolve(output) }) },
-      ({ bytes, sizeBytes, sources, state }) => progress.update(bytes, sizeBytes, `${state}, ${sources} sources`),
-      session.io.signal,
+    const input = { name, force, ...(output === undefined ? {} : { output: resolve(output) }) };
+    const result = await withProgress(session.io, name, (update) =>
+      client.job("fetch", input, ({ bytes, sizeBytes, sources, state }) =>
+        update(bytes, sizeBytes, `${state}, ${sources} source${sources === 1 ? "" : "s"}`),
+      ),
     );
-    await progress[Symbol.asyncDispose]();
     if (json === true) return session.print(await serialise(result, "json"));
     const from = `${formatBytes(result.bytesFromSite)} from this site, ${formatBytes(result.bytesFromWan)} from others`;
     session.print(`${result.name}  ${formatBytes(result.bytes)}  ${formatSeconds(result.seconds)}  ${from}`);

@@ -141,5 +141,5 @@ async function showToken(session: Session<CommonOptions & { qr?: boolean }>): Pr
   for (const { document, left, until } of token.opens) session.say(`${document} lets in ${left} more, until ${until}`);
   if (qr !== true) return;
   const { default: qrcode } = await import("qrcode");
-  session.say(await qrcode.toString(token.token, { type: "utf8", errorCorrectionLevel: "L" }));
+  session.print(await qrcode.toString(token.token, { type: "utf8", errorCorrectionLevel: "L" }));
 }

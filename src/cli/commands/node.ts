@@ -73,6 +73,7 @@ async function runDaemon(session: Session<UpOptions>): Promise<void> {
   const { io, cli } = session;
   const request = upRequest(session);
   await using daemon = await cli.deps.startDaemon(request, io.signal);
+  session.data = daemon.data;
   await remember(session, undefined);
   const { name, state, addresses, join } = await (await session.client()).call("status", {});
   session.say(`node ${name} is up (${state}), data in ${daemon.data}`);
@@ -92,9 +93,11 @@ function upRequest({ data, options }: Session<UpOptions>): UpRequest {
   const { label, config, token, site, serial, model, listen, announce, lan, proxy, mdns, logLevel, metrics } = options;
   const given = { token, site, labels: label, serial, model, listen, announce, lan, proxy, logLevel, metrics };
   // --no-mdns is the only way to set it, so that "true" here means "not said"
-  const all = { ...given, mdns: mdns === false ? false : undefined, data };
+  // a configuration file may name the data directory; only what was typed beats it
+  const where = config !== undefined && options.data === undefined && options.context === undefined ? undefined : data;
+  const all = { ...given, mdns: mdns === false ? false : undefined, data: where };
   const said = Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
-  return { options: said as UpRequest["options"], ...(config === undefined ? {} : { configFile: config }) };
+  return { options: said, ...(config === undefined ? {} : { configFile: config }) };
 }
 
 async function showIdentity(session: Session): Promise<void> {

@@ -2,9 +2,13 @@ import { writeFileSync } from "node:fs";
 import type { Command } from "commander";
 import type { PendingView } from "#api";
 import { Fault } from "#core";
+import { describe } from "../output.ts";
 import { type Cli, action, type CommonOptions, readText, type Session } from "../session.ts";
 import { charterFirst } from "./fleet.ts";
 import { examples, signs } from "./options.ts";
+
+/** A screenful; a claim list of thousands of rows is not read in a terminal. */
+const MAX_SUMMARY_CHARS = 2_000;
 
 type SignOptions = CommonOptions & { all?: boolean; file?: string; out?: string };
 
@@ -62,11 +66,12 @@ async function sign(session: Session<SignOptions>, [name]: string[]): Promise<vo
   });
 }
 
-/** What is about to be signed, in one line a person can check. */
+/** What is about to be signed, read from the very bytes, for a person to check. */
 function summary({ name, version, digest, payload }: PendingView): string {
-  const spec = Buffer.from(payload, "base64").toString("utf8");
-  const from = spec.indexOf('"spec":');
-  return `${name} version ${version}, digest ${digest}\n  ${spec.slice(Math.max(0, from), from + 400)}`;
+  const { spec } = JSON.parse(Buffer.from(payload, "base64").toString("utf8")) as { spec: Record<string, unknown> };
+  const text = describe(spec, "  ");
+  const shown = text.length > MAX_SUMMARY_CHARS ? `${text.slice(0, MAX_SUMMARY_CHARS)}…\n` : text;
+  return `signing ${name} version ${version}, digest ${digest}\n${shown.trimEnd()}`;
 }
 
 async function signFile(session: Session<SignOptions>, file: string): Promise<void> {
