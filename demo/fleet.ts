@@ -81,7 +81,7 @@ export class Fleet {
 
   /** Starts the first daemon, which makes the fleet, and admits all others by their serials. Returns the token. */
   async found(name: string): Promise<string> {
-    const first = await this.#startDaemon(this.#plan.nodes[0], []);
+    const first = await this.#startDaemon(this.#plan.nodes[0]);
     this.nodes.push(first);
     await this.until(first, "running", () => true);
     await this.cli(first, ["fleet", "create", name, "--demo"]);
@@ -94,9 +94,8 @@ export class Fleet {
 
   /** Starts all other daemons with the token, the stranger among them; resolves when all are in and it is not. */
   async join(token: string): Promise<void> {
-    const flags = (plan: NodePlan): string[] => ["--token", token, "--serial", plan.serial];
-    for (const plan of this.#plan.nodes.slice(1)) this.nodes.push(await this.#startDaemon(plan, flags(plan)));
-    const stranger = await this.#startDaemon(this.#plan.stranger, flags(this.#plan.stranger));
+    for (const plan of this.#plan.nodes.slice(1)) this.nodes.push(await this.#startDaemon(plan, token));
+    const stranger = await this.#startDaemon(this.#plan.stranger, token);
     this.stranger = stranger;
     await Promise.all([
       ...this.nodes.slice(1).map((node) => this.until(node, "a member", ({ state }) => state === "member")),
@@ -145,7 +144,7 @@ export class Fleet {
     );
   }
 
-  async #startDaemon(plan: NodePlan, flags: readonly string[]): Promise<DemoNode> {
+  async #startDaemon(plan: NodePlan, token?: string): Promise<DemoNode> {
     const link = this.links.find(({ site }) => site.number === plan.site.number);
     if (link === undefined) throw new RangeError(`site ${plan.site.number} has no link`);
     const { namespaces, children, clock } = this.#deps;
@@ -157,7 +156,8 @@ export class Fleet {
     const listen = `/ip4/${plan.host}/tcp/${port}/tls`;
     const place = ["--data", data, "--site", plan.site.name, "--label", NODE_LABEL, "--listen", listen];
     const way = ["--lan", plan.site.cidr, "--proxy", link.proxy, "--no-mdns"]; // the token alone has to do, as across networks
-    const argv = [PORTOLAN, "up", ...place, ...way, ...flags];
+    const who = ["--serial", plan.serial, ...(token === undefined ? [] : ["--token", token])];
+    const argv = [PORTOLAN, "up", ...place, ...way, ...who];
     const placed = namespaces?.join(link.child.pid, argv) ?? argv;
     const child = await children.startLogged(plan.serial, placed, log, this.#environment());
     return { plan, data, log, child, client: new ControlClient(clock, data) };
