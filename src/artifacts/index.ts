@@ -1,7 +1,11 @@
 /** Content: the store of a node, and the swarms that move blobs between stores. */
+export type { ArtifactContent } from "./artifact-content.ts";
+export { type BringOptions, bringContent, hasContent } from "./bring.ts";
 export { type BlobRef, CELL_BYTES, chunkBytesFor, isBlobRef } from "./chunk-map.ts";
-export type { Progress } from "./participation.ts";
+export { type MaterialiseOptions, materialise } from "./materialise.ts";
+export type { Progress as ContentProgress } from "./participation.ts";
 export type { Holders, Locality, SwarmNet } from "./ports.ts";
+export { type PublishOptions, publishPath } from "./publish.ts";
 export type { BlobState } from "./store/blob-table.ts";
 export { type ImportOptions, Store, type StoreDeps } from "./store/store.ts";
 export type { Blame } from "./swarm/swarm-event.ts";

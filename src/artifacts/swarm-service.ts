@@ -24,9 +24,9 @@ export type SwarmDeps = {
 
 export type SwarmServiceOptions = {
   /** Bytes per second to all peers, from all peers, and to other sites; absent: no limit. */
-  uploadBytesPerS?: number;
-  downloadBytesPerS?: number;
-  wanBytesPerS?: number;
+  uploadBps?: number | undefined;
+  downloadBps?: number | undefined;
+  wanBps?: number | undefined;
   /** Called when a peer sent wrong bytes, broke the protocol, or did not serve what it said that it has. */
   onBlame?: (peer: NodeId, root: string, blame: Blame) => void;
 };
@@ -91,9 +91,9 @@ class RunningSwarm implements SwarmService {
     this.#deps = deps;
     const { clock } = deps;
     this.#budget = {
-      upload: new RateBudget(clock, options.uploadBytesPerS),
-      download: new RateBudget(clock, options.downloadBytesPerS),
-      wan: new RateBudget(clock, options.wanBytesPerS),
+      upload: new RateBudget(clock, options.uploadBps),
+      download: new RateBudget(clock, options.downloadBps),
+      wan: new RateBudget(clock, options.wanBps),
     };
     this.#partDeps = this.#depsOfParts(options);
     this.#links = new SwarmLinks(deps, {
@@ -111,7 +111,10 @@ class RunningSwarm implements SwarmService {
       random,
       log,
       self: net.self,
-      ownSite: locality.ownSite,
+      // Read anew by each swarm: a node learns its site when it joins, long after this service started.
+      get ownSite() {
+        return locality.ownSite;
+      },
       siteOf: (peer) => locality.siteOf(peer) ?? `?${peer}`,
       disk: this.#disk,
       pumpSoon: () => this.#pumpSoon(),

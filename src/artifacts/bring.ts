@@ -1,0 +1,124 @@
+import { Fault } from "#core";
+import { type ArtifactContent, type ContentPlan, planContent } from "./artifact-content.ts";
+import type { BlobRef } from "./chunk-map.ts";
+import { decodeListing, type Listing, MAX_LISTING_BYTES, refOf } from "./listing.ts";
+import type { Progress } from "./participation.ts";
+import { requireSpace } from "./store/disk-fault.ts";
+import type { Store } from "./store/store.ts";
+import type { SwarmService } from "./swarm-service.ts";
+
+/** Blobs of one artifact on their way at once: enough that the end of one does not leave the link idle. */
+const BLOBS_AT_ONCE = 3;
+
+export type BringOptions = {
+  signal: AbortSignal;
+  /** Called about every 100 ms, and once at the end; over all blobs of the artifact. */
+  onProgress?: (progress: Progress) => void;
+};
+
+/**
+ * Brings everything that an artifact consists of into the store. What is there already is not fetched.
+ *
+ * Rejects with the signal's reason, Fault `artifacts.content` or `artifacts.listing` (what was signed cannot be read),
+ * `artifacts.disk-full` before anything is fetched if it does not fit, and as `SwarmService.fetch` does.
+ */
+export async function bringContent(
+  swarm: SwarmService,
+  store: Store,
+  spec: ArtifactContent,
+  { signal, onProgress }: BringOptions,
+): Promise<Progress> {
+  const plan = planContent(spec);
+  const total: Progress = { bytes: 0, sizeBytes: spec.sizeBytes, fromSite: 0, fromWan: 0, sources: new Map() };
+  if (plan.type === "listed") {
+    if (plan.listing.sizeBytes > MAX_LISTING_BYTES) throw tooLarge(plan.listing.sizeBytes);
+    await swarm.fetch(plan.listing, { signal });
+  }
+  const blobs = await blobsOf(store, plan);
+  await requireRoom(store, blobs);
+  const running = new Map<string, Progress>();
+  const report = (): void => onProgress?.(sum(total, running.values()));
+  await inParallel(blobs, BLOBS_AT_ONCE, signal, async (blob, stop) => {
+    const onBlob = (progress: Progress): void => {
+      running.set(blob.root, progress);
+      report();
+    };
+    running.set(blob.root, await swarm.fetch(blob, { signal: stop, onProgress: onBlob }));
+  });
+  report();
+  return sum(total, running.values());
+}
+
+/** Whether the store has all that the artifact consists of. */
+export async function hasContent(store: Store, spec: ArtifactContent): Promise<boolean> {
+  const plan = planContent(spec);
+  if (plan.type === "listed" && !isWhole(store, plan.listing)) return false;
+  return (await blobsOf(store, plan)).every((blob) => isWhole(store, blob));
+}
+
+function isWhole(store: Store, { root }: BlobRef): boolean {
+  const state = store.stateOf(root);
+  return state === "whole" || state === "linked";
+}
+
+/** The listing of a directory whose listing, if it is a blob, is in the store. */
+export async function listingOf(store: Store, plan: Exclude<ContentPlan, { type: "file" }>): Promise<Listing> {
+  if (plan.type === "inline") return plan.listing;
+  const blob = await store.get(plan.listing.root);
+  if (blob === undefined) {
+    throw new Fault("artifacts.not-here", "the listing of the artifact is not in the store", { exit: "missing" });
+  }
+  const chunks: Uint8Array[] = [];
+  for (let chunk = 0; chunk < blob.geometry.chunkCount; chunk++) chunks.push(await blob.read(chunk));
+  return decodeListing(Buffer.concat(chunks));
+}
+
+async function blobsOf(store: Store, plan: ContentPlan): Promise<BlobRef[]> {
+  return plan.type === "file" ? [plan.blob] : (await listingOf(store, plan)).blobs.map(refOf);
+}
+
+async function requireRoom(store: Store, blobs: readonly BlobRef[]): Promise<void> {
+  const missing = blobs.filter(({ root }) => store.stateOf(root) === undefined);
+  const neededBytes = missing.reduce((all, { sizeBytes }) => all + sizeBytes, 0);
+  if (neededBytes > 0) await requireSpace(store.dir, neededBytes, "the artifact");
+}
+
+/** The first failure stops the others. */
+async function inParallel(
+  blobs: readonly BlobRef[],
+  atOnce: number,
+  signal: AbortSignal,
+  work: (blob: BlobRef, stop: AbortSignal) => Promise<void>,
+): Promise<void> {
+  const stop = new AbortController();
+  const onAbort = (): void => stop.abort(signal.reason);
+  signal.addEventListener("abort", onAbort, { once: true });
+  const queue = blobs.values();
+  const worker = async (): Promise<void> => {
+    for (const blob of queue) {
+      signal.throwIfAborted();
+      await work(blob, stop.signal);
+    }
+  };
+  try {
+    await Promise.all(Array.from({ length: atOnce }, worker));
+  } finally {
+    stop.abort(new Fault("artifacts.stopped", "another part of the artifact could not be brought"));
+    signal.removeEventListener("abort", onAbort);
+  }
+}
+
+function sum(total: Progress, parts: Iterable<Progress>): Progress {
+  const all: Progress = { ...total, sources: new Map() };
+  for (const { bytes, fromSite, fromWan, sources } of parts) {
+    all.bytes += bytes;
+    all.fromSite += fromSite;
+    all.fromWan += fromWan;
+    for (const [peer, count] of sources) all.sources.set(peer, (all.sources.get(peer) ?? 0) + count);
+  }
+  return all;
+}
+
+function tooLarge(sizeBytes: number): Fault {
+  return new Fault("artifacts.content", `the listing of the artifact has ${sizeBytes} bytes`, { exit: "invalid" });
+}

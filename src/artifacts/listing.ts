@@ -1,0 +1,125 @@
+import { Fault, merkleRoot, parseJson } from "#core";
+import { z } from "zod";
+import { type BlobRef, chunkBytesFor, chunkHash, isBlobRef } from "./chunk-map.ts";
+
+/** Entries of one artifact: a directory with more is refused when it is published. */
+export const MAX_ENTRIES = 200_000;
+/** Room for all entries at 300 bytes each; it is held in memory while the artifact is written out. */
+export const MAX_LISTING_BYTES = 64 * 1024 * 1024;
+/** Of one path, in UTF-16 units; Linux allows 4,096 bytes for a whole one. */
+const MAX_PATH_CHARS = 1_024;
+
+const blob = z.strictObject({ root: z.string().regex(/^[0-9a-f]{64}$/u), sizeBytes: z.int().min(0) });
+const path = z.string().min(1).max(MAX_PATH_CHARS).refine(isInnerPath, "not a path inside the artifact");
+const mode = z.int().min(0).max(0o777);
+
+const entry = z.union([
+  /** A file: `sizeBytes` of blob number `blob` from `offset` on. */
+  z.strictObject({ path, mode, sizeBytes: z.int().min(0), blob: z.int().min(0), offset: z.int().min(0) }),
+  /** A symbolic link that stays inside. */
+  z.strictObject({ path, link: z.string().min(1).max(MAX_PATH_CHARS) }),
+  /** A directory without entries. */
+  z.strictObject({ path, empty: z.literal(true) }),
+]);
+
+const listing = z
+  .strictObject({ blobs: z.array(blob).max(MAX_ENTRIES), entries: z.array(entry).max(MAX_ENTRIES) })
+  .superRefine((value, context) => {
+    const problem = findProblem(value);
+    if (problem !== undefined) context.addIssue(problem);
+  });
+
+export type Entry = z.infer<typeof entry>;
+/** What a directory holds: blobs with the bytes, and entries that say which file is where in them, sorted by path. */
+export type Listing = z.infer<typeof listing>;
+
+/** Checks what somebody else wrote. Throws Fault `artifacts.listing` (exit `invalid`), its message saying where. */
+export function parseListing(value: unknown): Listing {
+  const result = listing.safeParse(value);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  throw new Fault("artifacts.listing", `not a listing: ${issue?.path.join(".") ?? ""} ${issue?.message ?? ""}`, {
+    exit: "invalid",
+  });
+}
+
+/** The one form in which a listing is stored, sent and hashed: JSON without spaces, members in this order. */
+export function encodeListing({ blobs, entries }: Listing): Uint8Array {
+  const canonical = {
+    blobs: blobs.map(({ root, sizeBytes }) => ({ root, sizeBytes })),
+    entries: entries.map((one) => {
+      if ("link" in one) return { path: one.path, link: one.link };
+      if ("empty" in one) return { path: one.path, empty: true };
+      return { path: one.path, mode: one.mode, sizeBytes: one.sizeBytes, blob: one.blob, offset: one.offset };
+    }),
+  };
+  return Buffer.from(JSON.stringify(canonical));
+}
+
+/** Throws Fault `artifacts.listing` or `core.json` (exit `invalid`). */
+export function decodeListing(bytes: Uint8Array): Listing {
+  const value = parseListing(parseJson(bytes, MAX_LISTING_BYTES));
+  if (Buffer.compare(encodeListing(value), bytes) === 0) return value;
+  throw new Fault("artifacts.listing", "not a listing in the one form that it may have", { exit: "invalid" });
+}
+
+/** Name, size and chunk size of a blob with these bytes. */
+export function blobRefOf(bytes: Uint8Array): BlobRef {
+  const chunkBytes = chunkBytesFor(bytes.length);
+  const hashes: Uint8Array[] = [];
+  for (let at = 0; at < bytes.length; at += chunkBytes) hashes.push(chunkHash([bytes.subarray(at, at + chunkBytes)]));
+  return { root: Buffer.from(merkleRoot(hashes)).toString("hex"), sizeBytes: bytes.length, chunkBytes };
+}
+
+/** A blob of a listing with its chunk size, which follows from its size. */
+export function refOf({ root, sizeBytes }: Listing["blobs"][number]): BlobRef {
+  return { root, sizeBytes, chunkBytes: chunkBytesFor(sizeBytes) };
+}
+
+/** Relative, normalised, without `..`, `.`, empty parts or NUL. */
+export function isInnerPath(text: string): boolean {
+  return !text.includes("\0") && text.split("/").every((part) => part !== "" && part !== "." && part !== "..");
+}
+
+/**
+ * Whether a link at `path` to `target` cannot lead out of the artifact: relative, `..` only in front, and no more of them
+ * than there are directories above. Further links on the way obey the same rule, so they do not lead out either.
+ */
+export function isInnerLink(path: string, target: string): boolean {
+  const parts = target.split("/");
+  const up = parts.findIndex((part) => part !== "..");
+  const rest = up < 0 ? [] : parts.slice(up);
+  const climbs = up < 0 ? parts.length : up;
+  return climbs < path.split("/").length && (rest.length === 0 || isInnerPath(rest.join("/")));
+}
+
+function findProblem({
+  blobs,
+  entries,
+}: {
+  blobs: { root: string; sizeBytes: number }[];
+  entries: Entry[];
+}): string | undefined {
+  const badBlob = blobs.findIndex((one) => !isBlobRef(refOf(one)));
+  if (badBlob >= 0) return `blob ${badBlob} cannot be that large`;
+  const leaves = new Set<string>();
+  let last = "";
+  for (const one of entries) {
+    if (one.path <= last) return `"${one.path}" stands twice or out of order`;
+    last = one.path;
+    leaves.add(one.path);
+    if ("link" in one && !isInnerLink(one.path, one.link)) return `the link "${one.path}" leads outside`;
+    const within = "blob" in one ? blobs[one.blob] : undefined;
+    if ("blob" in one && (within === undefined || one.offset + one.sizeBytes > within.sizeBytes)) {
+      return `"${one.path}" is outside of its blob`;
+    }
+  }
+  const under = entries.find(({ path }) => parentsOf(path).some((parent) => leaves.has(parent)));
+  return under && `"${under.path}" is below something that is no directory`;
+}
+
+/** The directories above a path, from the top. */
+export function parentsOf(path: string): string[] {
+  const parts = path.split("/").slice(0, -1);
+  return parts.map((_, at) => parts.slice(0, at + 1).join("/"));
+}
