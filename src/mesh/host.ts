@@ -97,6 +97,8 @@ export interface Libp2pBackedHost extends Host {
   readonly parts: Libp2pParts;
   /** Serves a protocol with libp2p's own streams, to neighbours only. */
   serveRaw(protocol: string, handler: (stream: Stream, connection: Connection) => void): void;
+  /** Connections that are open, accepted or not. */
+  connections(): number;
   /** The connection that carries the session with a neighbour. */
   connectionTo(peer: NodeId): Connection | undefined;
 }
@@ -142,11 +144,11 @@ class Libp2pHost implements Libp2pBackedHost {
   }
 
   async start(): Promise<void> {
-    const { libp2p } = this.#node;
+    const { libp2p, start } = this.#node;
     libp2p.addEventListener("connection:open", ({ detail }) => this.#keeper.opened(detail));
     libp2p.addEventListener("connection:close", ({ detail }) => this.#closed(detail));
     this.#serve(HELLO_PROTOCOL, (stream, connection) => this.#keeper.acceptHello(stream, connection));
-    await libp2p.start();
+    await start();
     watchSessions(this.#clock, this.#keeper, this.#stop.signal);
   }
 
@@ -201,6 +203,10 @@ class Libp2pHost implements Libp2pBackedHost {
 
   get parts(): Libp2pParts {
     return this.#node.parts;
+  }
+
+  connections(): number {
+    return this.#keeper.connections;
   }
 
   connectionTo(peer: NodeId): Connection | undefined {

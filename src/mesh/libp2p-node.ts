@@ -31,6 +31,8 @@ export type Libp2pParts = Parameters<NonNullable<Libp2pOptions["transports"]>[nu
 /** libp2p with our transport, and the few things of it that the host uses. */
 export type Libp2pNode = {
   libp2p: Libp2p;
+  /** Listens. Throws Fault `mesh.listen`. */
+  start: () => Promise<void>;
   parts: Libp2pParts;
   guards: MuxGuards;
   /** Gives back the place that an inbound connection took among the strangers. */
@@ -51,6 +53,7 @@ export async function createNode(deps: NodeDeps, options: NodeOptions): Promise<
   const tls = createTlsContext(new Ed25519Key(deps.seed), clock, deps.random);
   let transport: TlsTransport | undefined;
   let parts: Libp2pParts | undefined;
+  let listenFault: Fault | undefined;
   const makeTransport = (components: Libp2pParts): TlsTransport => {
     parts = components;
     transport = new TlsTransport({
@@ -60,6 +63,9 @@ export async function createNode(deps: NodeDeps, options: NodeOptions): Promise<
       muxerFactory: nativeMuxer,
       budget,
       route: options.route,
+      onListenFailed: (fault) => {
+        listenFault ??= fault;
+      },
       onStranger: (remoteAddr, release) => places.set(placeOf(remoteAddr.toString()), release),
     });
     return transport;
@@ -85,6 +91,13 @@ export async function createNode(deps: NodeDeps, options: NodeOptions): Promise<
   const { upgrader } = parts;
   return {
     libp2p,
+    start: async () => {
+      try {
+        await libp2p.start();
+      } catch (error) {
+        throw listenFault ?? error;
+      }
+    },
     parts,
     guards,
     releaseStranger: (connection) => {

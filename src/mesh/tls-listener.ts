@@ -34,6 +34,8 @@ export type TlsListenerDeps = {
   budget: StrangerBudget;
   /** Called with the place of each stranger that connected, by the remote address of its connection. */
   onStranger: (remoteAddr: Multiaddr, release: () => void) => void;
+  /** Hears why listening failed; libp2p itself passes on only a text. */
+  onListenFailed: (fault: Fault) => void;
 };
 
 /** One TCP port for both kinds of peer: the first byte tells TLS from multistream and Noise. */
@@ -55,7 +57,11 @@ export class TlsListener extends TypedEventEmitter<ListenerEvents> implements Li
   listen(address: Multiaddr): Promise<void> {
     const { host, port } = parseAddress(address.toString());
     return new Promise((resolve, reject) => {
-      const onError = (cause: Error): void => reject(portFault(host, port, cause));
+      const onError = (cause: Error): void => {
+        const fault = portFault(host, port, cause);
+        this.#deps.onListenFailed(fault);
+        reject(fault);
+      };
       this.#server.once("error", onError);
       this.#server.listen(port, host, () => {
         this.#server.off("error", onError);

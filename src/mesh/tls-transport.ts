@@ -28,6 +28,7 @@ export type TlsTransportDeps = {
   budget: StrangerBudget;
   route: DialRoute;
   onStranger: (remoteAddr: Multiaddr, release: () => void) => void;
+  onListenFailed: (fault: Fault) => void;
 };
 
 /**
