@@ -60,7 +60,7 @@ async function startNode(
   if (place === undefined) throw new RangeError("no such place");
   const data = join(directory, `node-${index}`);
   await mkdir(data, { recursive: true, mode: 0o700 });
-  const listen = `/ip4/${place.address}/tcp/${place.port}`;
+  const listen = `/ip4/${place.address}/tcp/${place.port}/tls`;
   const argv = [PORTOLAN, "up", "--data", data, "--site", place.site, "--listen", listen, "--no-mdns", ...flags];
   const process = stack.use(startAt(place, argv));
   const node = { place, data, process, client: new ControlClient(clock, data) };
