@@ -1,7 +1,6 @@
 import type { Command } from "commander";
 import { Option } from "commander";
 import type { Finding } from "#api";
-import { faultCode } from "#core";
 import type { UpRequest } from "../io.ts";
 import { collect, collectLabel } from "../labels.ts";
 import { describe, serialise } from "../output.ts";
@@ -75,11 +74,16 @@ async function runDaemon(session: Session<UpOptions>): Promise<void> {
   await using daemon = await cli.deps.startDaemon(request, io.signal);
   session.data = daemon.data;
   await remember(session, undefined);
-  const { name, state, addresses, join } = await (await session.client()).call("status", {});
+  const client = await session.client();
+  const { name, state, addresses, join } = await client.call("status", {});
   session.say(`node ${name} is up (${state}), data in ${daemon.data}`);
   for (const address of addresses) session.say(`  ${address}`);
   if (state === "no-fleet")
     session.say("it belongs to no fleet: portolan fleet create NAME, or portolan up --token TOKEN");
+  if (state === "joining" || state === "pending") {
+    const { words = [] } = await client.call("identity", {});
+    session.say(`six words, for the person who approves it to compare: ${words.join(" ")}`);
+  }
   if (join !== undefined) session.say(`${printable(join.reason)}\n  ${printable(join.next)}`);
   const interrupted = new Promise<void>((resolve) => {
     if (io.signal.aborted) resolve();
@@ -128,7 +132,7 @@ const MARKS: Readonly<Record<Finding["level"], string>> = { ok: "ok   ", info: "
 
 async function doctor(session: Session): Promise<number> {
   const { output } = session.options;
-  const findings = await diagnose(session);
+  const { findings } = await session.withNode((client) => client.call("doctor", {}));
   if (output === "json" || output === "yaml") session.print(await serialise({ findings }, output));
   else {
     for (const { level, subject, cause, next } of findings) {
@@ -137,21 +141,6 @@ async function doctor(session: Session): Promise<number> {
     }
   }
   return findings.some(({ level }) => level === "error") ? 1 : 0;
-}
-
-async function diagnose(session: Session): Promise<Finding[]> {
-  try {
-    return await session.withDaemon(async (client) => (await client.call("doctor", {})).findings);
-  } catch (error) {
-    if (faultCode(error) !== "api.daemon-down") throw error;
-    const down: Finding = {
-      level: "error",
-      subject: "daemon",
-      cause: `none runs on ${session.data}`,
-      next: "portolan up",
-    };
-    return [down, ...(await session.withNode(async (client) => (await client.call("doctor", {})).findings))];
-  }
 }
 
 async function leave(session: Session<CommonOptions & { yes?: boolean }>): Promise<void> {

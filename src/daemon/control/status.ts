@@ -1,6 +1,6 @@
 import { statfs } from "node:fs/promises";
 import type { Finding, Handlers, Status } from "#api";
-import { keyHash, sixWords } from "#identity";
+import { decodeToken, keyHash, sixWords } from "#identity";
 import type { Host } from "#mesh";
 import { type JoinStatus, type NodeState, nodeName } from "../node-state.ts";
 
@@ -22,7 +22,7 @@ export function statusHandlers(state: NodeState, deps: StatusDeps): Pick<Handler
     status: () => nodeStatus(state, deps),
     identity: async () => {
       const { key } = state.data;
-      const { fleet } = state.store;
+      const fleet = state.store.fleet ?? tokenFleet(state);
       const serial = state.settings.get("serial");
       return {
         name: nodeName(state),
@@ -36,6 +36,17 @@ export function statusHandlers(state: NodeState, deps: StatusDeps): Pick<Handler
     },
     doctor: async () => ({ findings: await examine(state, deps) }),
   };
+}
+
+/** The fleet that this node asks to join; the person who approves it compares words that depend on it. */
+function tokenFleet(state: NodeState): string | undefined {
+  const token = state.settings.get("token");
+  if (token === undefined) return undefined;
+  try {
+    return decodeToken(token, { nowMs: state.trustedMs() }).fleet;
+  } catch {
+    return undefined; // expired meanwhile: `status` says so
+  }
 }
 
 async function nodeStatus(state: NodeState, { host, join, usage }: StatusDeps): Promise<Status> {
