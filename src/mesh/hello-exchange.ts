@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { type ByteStream, encodeFrame, Fault, FrameReader } from "#core";
+import { asError, type ByteStream, encodeFrame, Fault, FrameReader } from "#core";
 import { MAX_ADDRESS_CHARS } from "./address.ts";
 
 /** The first stream of every connection; afterwards the session's. docs/spec/hello.md. */
@@ -73,7 +73,14 @@ class HelloExchange {
   start(): void {
     const reader = new FrameReader({ maxHeaderBytes: MAX_MESSAGE_BYTES, maxPayloadBytes: 0 });
     this.#stream.listen({
-      data: (bytes) => reader.push(bytes, (frame) => this.#frame(frame.header)), // what it throws aborts the stream
+      data: (bytes) => {
+        if (this.#state === "over") return;
+        try {
+          reader.push(bytes, (frame) => this.#frame(frame.header));
+        } catch (error) {
+          this.#stream.abort(asError(error)); // and so ends the hello or the session
+        }
+      },
       end: (error) => this.#ended(error),
     });
     if (this.#role === "dialler") this.#sendHello();

@@ -7,10 +7,12 @@ export const MAX_STRANGERS = 64;
 export const MAX_STRANGERS_PER_NETWORK = 4;
 /** Sockets that wait for their turn, unread. Enough for a site of 250 nodes that comes back from a power cut at once. */
 export const MAX_WAITING_STRANGERS = 256;
+/** Of those, per network. */
+export const MAX_WAITING_PER_NETWORK = 128;
 /** Longest wait for a turn. */
 export const MAX_STRANGER_WAIT_MS = 5_000;
 
-type Waiter = { network: string; admit: (admitted: boolean) => void };
+type Waiter = { network: string; admit: () => void };
 
 /**
  * The places that strangers share, apart from the members'. Who comes when all places are taken waits a little rather than
@@ -37,9 +39,8 @@ export class StrangerBudget {
    */
   async admit(host: string, signal: AbortSignal): Promise<(() => void) | undefined> {
     const network = networkOf(host);
-    if (!this.#fits(network) && !(await this.#waitFor(network, signal))) return undefined;
-    this.#total += 1;
-    this.#taken.set(network, (this.#taken.get(network) ?? 0) + 1);
+    if (this.#fits(network)) this.#take(network);
+    else if (!(await this.#waitFor(network, signal))) return undefined;
     let held = true;
     return () => {
       if (held) this.#release(network);
@@ -51,25 +52,30 @@ export class StrangerBudget {
     return this.#total < MAX_STRANGERS && (this.#taken.get(network) ?? 0) < MAX_STRANGERS_PER_NETWORK;
   }
 
-  async #waitFor(network: string, signal: AbortSignal): Promise<boolean> {
-    if (this.#waiting.length >= MAX_WAITING_STRANGERS || signal.aborted) return false;
-    const timer = new AbortController();
-    const onAbort = (): void => timer.abort();
-    signal.addEventListener("abort", onAbort, { once: true });
-    const waiter: Waiter = { network, admit: () => undefined };
-    const turn = new Promise<boolean>((resolve) => {
-      waiter.admit = resolve;
+  #take(network: string): void {
+    this.#total += 1;
+    this.#taken.set(network, (this.#taken.get(network) ?? 0) + 1);
+  }
+
+  /** Resolves to whether a place was taken for the waiter. */
+  #waitFor(network: string, signal: AbortSignal): Promise<boolean> {
+    const sameNetwork = this.#waiting.filter((waiter) => waiter.network === network).length;
+    const full = this.#waiting.length >= MAX_WAITING_STRANGERS || sameNetwork >= MAX_WAITING_PER_NETWORK;
+    if (full || signal.aborted) return Promise.resolve(false);
+    return new Promise((resolve) => {
+      const timer = new AbortController();
+      const settle = (admitted: boolean): void => {
+        this.#waiting = this.#waiting.filter((other) => other !== waiter);
+        signal.removeEventListener("abort", giveUp);
+        timer.abort();
+        resolve(admitted);
+      };
+      const giveUp = (): void => settle(false);
+      const waiter: Waiter = { network, admit: () => settle(true) };
+      this.#waiting.push(waiter);
+      signal.addEventListener("abort", giveUp, { once: true });
+      this.#clock.sleep(MAX_STRANGER_WAIT_MS, timer.signal).then(giveUp, () => undefined);
     });
-    this.#waiting.push(waiter);
-    const late = this.#clock.sleep(MAX_STRANGER_WAIT_MS, timer.signal).then(
-      () => false,
-      () => false,
-    );
-    const admitted = await Promise.race([turn, late]);
-    timer.abort();
-    signal.removeEventListener("abort", onAbort);
-    this.#waiting = this.#waiting.filter((other) => other !== waiter);
-    return admitted && this.#fits(network);
   }
 
   #release(network: string): void {
@@ -78,8 +84,9 @@ export class StrangerBudget {
     else this.#taken.set(network, left);
     this.#total -= 1;
     const next = this.#waiting.find((waiter) => this.#fits(waiter.network));
-    this.#waiting = this.#waiting.filter((waiter) => waiter !== next);
-    next?.admit(true);
+    if (next === undefined) return;
+    this.#take(next.network);
+    next.admit();
   }
 }
 
