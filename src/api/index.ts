@@ -2,7 +2,6 @@ export {
   type CallName,
   type CallOptions,
   ControlClient,
-  DEFAULT_CALL_MS,
   type JobName,
   type WatchName,
 } from "./client.ts";
@@ -20,7 +19,7 @@ export type { CallerInputOf, EventOf, InputOf, OutputOf, ProgressOf, Route } fro
 export { MAX_LIST, type RouteName, ROUTES, type Routes } from "./routes.ts";
 export { matchesSelector, parseSelector, type Selector } from "./selector.ts";
 export * from "./views.ts";
-export { fromWireFault, STATUS_OF_EXIT, toWireFault } from "./wire-fault.ts";
+export { STATUS_OF_EXIT, toWireFault } from "./wire-fault.ts";
 export { encodeEvent, EventParser, type ServerEvent } from "./sse.ts";
 export { findSocket, MAX_SOCKET_PATH_BYTES, SOCKET_NAME, socketNotePath } from "./socket-path.ts";
 export { openApiDocument } from "./openapi.ts";

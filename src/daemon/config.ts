@@ -108,17 +108,25 @@ export function loadConfig(flags: ConfigInput, file?: string): DaemonConfig {
   if (!parsed.success) {
     const issue = parsed.error.issues[0];
     const path = (issue?.path ?? []).map(String);
-    const isFlag =
-      path[0] !== undefined &&
-      path[0] in given &&
-      !(path[0] === "labels" && path[1] !== undefined && !(path[1] in (flags.labels ?? {})));
-    const where = isFlag || fromFile === undefined ? "" : `${fromFile.locate(path)}: `;
-    throw badConfig(`${where}${path.join(".")}: ${issue?.message ?? "invalid"}`);
+    const where =
+      fromFile !== undefined && !isTyped(path, flags) ? `${fromFile.locate(path)}: ${path.join(".")}` : flagName(path);
+    throw badConfig(`${where}: ${issue?.message ?? "invalid"}`);
   }
   if (parsed.data.lan.length > 0 && parsed.data.proxy === undefined) {
     throw badConfig("lan: is given without proxy, so nothing outside those ranges could be reached");
   }
   return parsed.data;
+}
+
+/** Whether the value at this path was typed rather than read from the file; labels come from both. */
+function isTyped([option = "", key]: readonly string[], flags: ConfigInput): boolean {
+  const value: unknown = Reflect.get(flags, option);
+  return value !== undefined && (option !== "labels" || key === undefined || Object.hasOwn(value as object, key));
+}
+
+/** How the option at this path is typed: `--log-level`, and `--label` for one of the labels. */
+function flagName([option = ""]: readonly string[]): string {
+  return `--${(option === "labels" ? "label" : option).replaceAll(/[A-Z]/gu, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
 function readText(file: string): string {

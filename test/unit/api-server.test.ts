@@ -8,7 +8,7 @@ import { ControlClient, findSocket, type Handlers, SOCKET_NAME } from "#api";
 import { Fault, SILENT_LOG, SystemClock, withDeadline } from "#core";
 import { createMetrics } from "../../src/daemon/metrics.ts";
 import { MAX_STREAMS, startControlServer } from "../../src/daemon/server.ts";
-import { memoryHandlers, type MemoryResources, memoryResources, nodeView } from "./memory-handlers.ts";
+import { memoryHandlers, type MemoryResources, memoryResources, nodeView } from "../support/memory-handlers.ts";
 
 const clock = new SystemClock();
 

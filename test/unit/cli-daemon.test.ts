@@ -8,8 +8,8 @@ import { createMetrics } from "../../src/daemon/metrics.ts";
 import { startControlServer } from "../../src/daemon/server.ts";
 import { Session } from "../../src/cli/session.ts";
 import { waitForCopies } from "../../src/cli/staging.ts";
-import { CliHarness } from "./cli-harness.ts";
-import { memoryHandlers, type MemoryResources, memoryResources, nodeView } from "./memory-handlers.ts";
+import { CliHarness } from "../support/cli-harness.ts";
+import { memoryHandlers, type MemoryResources, memoryResources, nodeView } from "../support/memory-handlers.ts";
 
 const clock = new SystemClock();
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { CliHarness, type Result } from "./cli-harness.ts";
+import { CliHarness, type Result } from "../support/cli-harness.ts";
 import { startOffline } from "#daemon";
 
 /** The whole of a fleet's paperwork by real commands, with the real document store, before any daemon runs. */

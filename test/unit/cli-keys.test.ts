@@ -5,7 +5,7 @@ import { Ed25519Key } from "#core";
 import { bodyDigest, draftPayload, openEnvelope, payloadTypeOf } from "#identity";
 import { checkDraft } from "../../src/cli/signing.ts";
 import { verifiedSigners } from "../../src/identity/charter.ts";
-import { CliHarness } from "./cli-harness.ts";
+import { CliHarness } from "../support/cli-harness.ts";
 
 const NOW_MS = 1_800_000_000_000;
 

@@ -66,7 +66,7 @@ describe("configuration", () => {
 
   it("blames the flag, not the file, for a bad flag", () => {
     const path = file("site: berlin\n");
-    assert.throws(() => loadConfig({ site: "a/b" }, path), { message: /^site: / });
+    assert.throws(() => loadConfig({ site: "a/b" }, path), { message: /^--site: lower-case/u });
   });
 
   it("says when the file is not there, is a folder, or refers to itself", () => {
