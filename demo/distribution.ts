@@ -124,5 +124,5 @@ async function writeCopy(fleet: Fleet, node: DemoNode, file: string, signal: Abo
     bytesFromSite: local.bytesFromSite,
     bytesFromWan: local.bytesFromWan,
   };
-  return { record, sources };
+  return { record, sources: sources.map((source) => ({ ...source, node: fleet.serialOf(source.node) })) };
 }

@@ -43,6 +43,8 @@ export class Fleet {
   readonly nodes: DemoNode[] = [];
   /** The daemon that is not claimed. */
   stranger: DemoNode | undefined;
+  /** What the daemons call themselves, by which others know them, and the plan's name for each. */
+  readonly #serials = new Map<string, string>();
   readonly #deps: FleetDeps;
   readonly #folders: FleetFolders;
   readonly #plan: FleetPlan;
@@ -103,6 +105,11 @@ export class Fleet {
     ]);
   }
 
+  /** The plan's name of the node that calls itself `name`. */
+  serialOf(name: string): string {
+    return this.#serials.get(name) ?? name;
+  }
+
   /** Who was not let in, and why. */
   async refusals(): Promise<{ node: string; code: string }[]> {
     const daemons = [...this.nodes, ...(this.stranger === undefined ? [] : [this.stranger])];
@@ -129,7 +136,10 @@ export class Fleet {
     const poll = async (inner: AbortSignal): Promise<Status> => {
       for (;;) {
         const status = await node.client.call("status", {}, { signal: inner }).catch(onlyDown);
-        if (status !== undefined && holds(status)) return status;
+        if (status !== undefined && holds(status)) {
+          this.#serials.set(status.name, node.plan.serial);
+          return status;
+        }
         await clock.sleep(POLL_MS, inner);
       }
     };
