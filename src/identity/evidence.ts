@@ -156,10 +156,17 @@ function judgeBatches(request: JoinRequest, view: EvidenceView, claimExpired: bo
   for (const batch of view.accepts.includes("batch") ? view.batches : []) {
     const verdict = judgeBatch(request, batch, view);
     if (verdict.outcome === "granted") return verdict;
-    refused ??= verdict;
+    if (refused === undefined || nearness(verdict) > nearness(refused)) refused = verdict;
   }
   const cause = claimExpired ? deniedExpired(request) : (refused ?? deniedUnclaimed(request));
   return view.accepts.includes("approve") ? { ...cause, outcome: "pending" } : cause;
+}
+
+/** Of several batches that do not let a device in, the one that nearly did says most. */
+function nearness({ code }: Denied): number {
+  return ["identity.batch-closed", "identity.batch-address", "identity.batch-full", "identity.batch-rate"].indexOf(
+    code,
+  );
 }
 
 function judgeBatch(request: JoinRequest, batch: SignedDocument<"Batch">, view: EvidenceView): Granted | Denied {
@@ -169,6 +176,7 @@ function judgeBatch(request: JoinRequest, batch: SignedDocument<"Batch">, view: 
   if (Date.parse(expires) <= view.nowMs) {
     return deny("identity.batch-closed", `batch ${metadata.name} ended at ${expires}`, BATCH_FIX);
   }
+  if (spec.max === 0) return deny("identity.batch-closed", `batch ${metadata.name} was closed`, BATCH_FIX);
   if (!hasKey && total >= spec.max) {
     return deny("identity.batch-full", `batch ${metadata.name} has admitted its ${spec.max} devices`, BATCH_FIX);
   }

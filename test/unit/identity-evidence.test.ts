@@ -172,7 +172,7 @@ describe("evidence for joining", () => {
       "granted by batch",
       { batch: { max: 2 }, uses: { total: 2, recent: 2, hasKey: true } },
     ],
-    ["closes a batch by max 0", "denied identity.batch-full", { accepts: ["batch"], batch: { max: 0 } }],
+    ["closes a batch by max 0", "denied identity.batch-closed", { accepts: ["batch"], batch: { max: 0 } }],
     [
       "ends a batch at its time",
       "denied identity.batch-closed",
@@ -210,6 +210,21 @@ describe("evidence for joining", () => {
   for (const [behaviour, expected, given, request] of cases) {
     it(behaviour, () => assert.equal(code(judge(given, request)), expected));
   }
+
+  it("names the batch that nearly let a device in, whatever the order", () => {
+    const batches = [{ max: 0 }, { max: 5 }, { max: 9, cidrs: ["192.168.0.0/16"] }].map(batchDocument);
+    const uses: EvidenceView["uses"] = {
+      claimHolder: () => undefined,
+      batchUses: () => ({ total: 5, recent: 0, hasKey: false }),
+    };
+    for (const order of [batches, batches.toReversed()]) {
+      const given = { ...view({ accepts: ["batch"] }), batches: order, uses };
+      assert.equal(
+        code(judgeEvidence({ keyHash: KEY, labels: {}, remoteIp: "10.0.0.5" }, given)),
+        "denied identity.batch-full",
+      );
+    }
+  });
 
   it("lets the claim outweigh what the device says of itself", () => {
     const rows = [{ serial: "SN-1", site: "berlin", tenant: "acme", labels: { rack: "r1" } }];
