@@ -1,30 +1,41 @@
-import assert from "node:assert/strict";
 import { noise } from "@chainsafe/libp2p-noise";
 import { yamux } from "@chainsafe/libp2p-yamux";
-import type { Connection, Stream } from "@libp2p/interface";
+import { generateKeyPair } from "@libp2p/crypto/keys";
+import type { Connection, Ed25519PrivateKey, Stream } from "@libp2p/interface";
 import { tcp } from "@libp2p/tcp";
 import { multiaddr } from "@multiformats/multiaddr";
 import { createLibp2p, type Libp2p } from "libp2p";
-import { encodeFrame, FrameReader } from "#core";
+import { encodeFrame, type Frame, FrameReader } from "#core";
+
+/** Larger than any header or payload that a page of docs/spec allows: what comes is ours to judge, not the reader's. */
+const FRAME_LIMITS = { maxHeaderBytes: 8 * 1024 * 1024, maxPayloadBytes: 8 * 1024 * 1024 };
+
+/** What the other side answered to a hello. While the stream is open, probes that come on it are answered. */
+export type Greeted = { connection: Connection; answer: unknown; stream: Stream };
 
 /**
- * A plain js-libp2p node: TCP, Noise, yamux, and no code of ours but the frame codec. What it can do, any libp2p
- * implementation can.
+ * A plain js-libp2p node: TCP, Noise, yamux, and no code of ours but the codecs of core. What it can do, any libp2p
+ * implementation can. It is the second implementation of our protocols, written from docs/spec; join, documents and swarm
+ * are in the foreign-*.ts beside this.
  */
 export class ForeignPeer implements AsyncDisposable {
   readonly libp2p: Libp2p;
+  readonly key: Ed25519PrivateKey;
 
-  constructor(libp2p: Libp2p) {
+  constructor(libp2p: Libp2p, key: Ed25519PrivateKey) {
     this.libp2p = libp2p;
+    this.key = key;
   }
 
   static async start(): Promise<ForeignPeer> {
+    const privateKey = await generateKeyPair("Ed25519");
     const libp2p = await createLibp2p({
+      privateKey,
       transports: [tcp()],
       connectionEncrypters: [noise()],
       streamMuxers: [yamux()],
     });
-    return new ForeignPeer(libp2p);
+    return new ForeignPeer(libp2p, privateKey);
   }
 
   /** Dials the TCP port of one of our addresses, over Noise. */
@@ -32,18 +43,16 @@ export class ForeignPeer implements AsyncDisposable {
     return this.libp2p.dial(multiaddr(address.replace("/tls", "")));
   }
 
-  /** Dials and says hello as docs/spec/hello.md has it. Resolves to the frame that the other side answered with. */
-  async hello(
-    address: string,
-    offer: unknown = {},
-  ): Promise<{ connection: Connection; answer: unknown; stream: Stream }> {
+  /** Dials and says hello as docs/spec/hello.md has it. */
+  async hello(address: string, offer: unknown = {}): Promise<Greeted> {
     const connection = await this.dial(address);
     const stream = await connection.newStream(["/portolan/hello/1"]);
-    const answer = firstFrame(stream);
+    const frames = framesOf(stream);
     send(stream, { t: "hello", v: 1, boot: new Uint8Array(16), addrs: [], offer });
-    const header = await answer;
-    if (isHello(header)) send(stream, { t: "ready" });
-    return { connection, answer: header, stream };
+    const answer = (await frames.next()).value?.header;
+    if (isMap(answer) && answer["t"] === "hello") send(stream, { t: "ready" });
+    answerProbes(stream, frames).catch(() => undefined); // until the session ends, however it does
+    return { connection, answer, stream };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -51,21 +60,28 @@ export class ForeignPeer implements AsyncDisposable {
   }
 }
 
-function isHello(header: unknown): boolean {
-  return typeof header === "object" && header !== null && "t" in header && header.t === "hello";
+/** Who leaves probes unanswered counts as dead after some seconds. */
+async function answerProbes(stream: Stream, frames: AsyncIterable<Frame>): Promise<void> {
+  for await (const { header } of frames) {
+    if (isMap(header) && header["k"] === "ping") send(stream, { k: "pong", b: header["b"] });
+  }
 }
 
-function send(stream: Stream, header: unknown): void {
-  assert.ok(stream.send(Buffer.concat(encodeFrame(header))));
+/** Sends one frame. */
+export function send(stream: Stream, header: unknown): void {
+  stream.send(Buffer.concat(encodeFrame(header)));
 }
 
-function firstFrame(stream: Stream): Promise<unknown> {
-  const reader = new FrameReader({ maxHeaderBytes: 64 * 1024, maxPayloadBytes: 0 });
-  return new Promise((resolve, reject) => {
-    stream.addEventListener("message", ({ data }) => {
-      const bytes = data instanceof Uint8Array ? data : data.subarray();
-      reader.push(bytes, (frame) => resolve(frame.header));
-    });
-    stream.addEventListener("close", ({ error }) => reject(error ?? new Error("closed")));
-  });
+/** The frames that arrive, until the other side has sent its last one. Rejects when the stream breaks. */
+export async function* framesOf(stream: Stream): AsyncGenerator<Frame, undefined> {
+  const reader = new FrameReader(FRAME_LIMITS);
+  for await (const data of stream) {
+    const frames: Frame[] = [];
+    reader.push(data.slice(), (frame) => frames.push(frame)); // a copy: Noise decrypts in place
+    yield* frames;
+  }
+}
+
+export function isMap(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array);
 }
