@@ -11,8 +11,11 @@ import { fromWireFault } from "./wire-fault.ts";
 type NamesOf<S extends Route["shape"]> = {
   [N in RouteName]: Routes[N] extends { shape: S } ? N : never;
 }[RouteName];
+/** Routes that `call` takes. */
 export type CallName = NamesOf<"call">;
+/** Routes that `job` takes. */
 export type JobName = NamesOf<"job">;
+/** Routes that `watch` takes. */
 export type WatchName = NamesOf<"watch">;
 
 /** A call to the daemon answers from memory or its database; longer means that it hangs. Also until a stream's first byte. */
@@ -23,6 +26,7 @@ const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
 /** What a caller gave, its type erased: which members go where is the route's to say. */
 type Input = Readonly<Record<string, unknown>>;
 
+/** `timeoutMs`: default 30 s. `signal`: default the client's. */
 export type CallOptions = { signal?: AbortSignal; timeoutMs?: number };
 
 /**

@@ -22,8 +22,10 @@ export type Resources = {
   events: { view: EventView; detail: EventView };
   pending: { view: PendingView; detail: PendingView };
 };
+/** What can be listed, shown and followed. */
 export type ResourceName = keyof Resources;
 
+/** All of them, in the order in which help shows them. */
 export const RESOURCE_NAMES = [
   "nodes",
   "links",

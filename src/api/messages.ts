@@ -30,6 +30,7 @@ export const ArtifactName = z
 /** The daemon has a working directory of its own, so a relative path would mean something else there. */
 const AbsolutePath = z.string().max(MAX_PATH_CHARS).startsWith("/", "an absolute path");
 
+/** Labels of a document: at most 32, keys and values of at most 63 characters. */
 export const Labels = z
   .record(z.string().max(63), z.string().max(63))
   .refine((labels) => Object.keys(labels).length <= 32, "at most 32 labels");
@@ -74,6 +75,7 @@ export const Identity = z.object({
   fleet: z.string().optional(),
 });
 
+/** One thing that `doctor` looked at. */
 export const Finding = z.object({
   level: z.enum(["ok", "info", "warn", "error"]),
   /** What was looked at, e.g. `clock`, `listen`, `registrar`. */
@@ -91,6 +93,7 @@ export const Draft = z.object({
   needs: NeedsView,
 });
 
+/** What became of an envelope that was handed in and not refused. */
 export const Verdict = z.object({
   id: z.string(),
   version: z.number().int(),
@@ -101,8 +104,10 @@ export const Verdict = z.object({
   missing: z.array(z.object({ keyid: z.string(), name: z.string() })),
 });
 
+/** An owner's name and base64 Ed25519 public key. */
 export const OwnerKey = z.strictObject({ name: Name, publicKey: z.string() });
 
+/** A charter to draft. */
 export const CreateFleet = z.strictObject({
   name: Name,
   owners: z.array(OwnerKey).min(1).max(16),
@@ -112,6 +117,7 @@ export const CreateFleet = z.strictObject({
   site: Name.optional(),
 });
 
+/** A document to draft: the daemon fills in fleet, version and times. */
 export const NewDraft = z.strictObject({
   kind: z.string().max(40),
   name: z.string().max(256),
@@ -122,6 +128,7 @@ export const NewDraft = z.strictObject({
   expires: Time.optional(),
 });
 
+/** A file or folder to take into the store. */
 export const Publish = z.strictObject({
   path: AbsolutePath,
   name: ArtifactName,
@@ -131,10 +138,13 @@ export const Publish = z.strictObject({
   inPlace: z.boolean().default(false),
 });
 
+/** How far reading it is. */
 export const PublishProgress = z.object({ phase: z.enum(["reading", "storing"]), bytes: Bytes, sizeBytes: Bytes });
 
+/** What was taken in, and the Artifact document to sign. */
 export const Published = z.object({ draft: Draft, root: z.string(), sizeBytes: Bytes, files: z.number().int() });
 
+/** Where an artifact shall go. */
 export const Fetch = z.strictObject({
   /** Where to write it; without it the artifact only comes to the store. */
   output: AbsolutePath.optional(),
@@ -142,6 +152,7 @@ export const Fetch = z.strictObject({
   force: z.boolean().default(false),
 });
 
+/** How far it is; `bytesFrom…` count payload by where it came from, `sources` the nodes that send. */
 export const FetchProgress = z.object({
   state: z.enum(["searching", "transferring", "writing"]),
   bytes: Bytes,
@@ -151,6 +162,7 @@ export const FetchProgress = z.object({
   sources: z.number().int(),
 });
 
+/** What came, from where, how fast. */
 export const Fetched = z.object({
   name: z.string(),
   root: z.string(),

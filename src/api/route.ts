@@ -50,6 +50,7 @@ export type ProgressOf<R extends Route> = R extends { progress: infer P extends 
 /** What a watch says. */
 export type EventOf<R extends Route> = R extends { event: infer E extends z.ZodType } ? z.output<E> : never;
 
+/** A route that answers once. */
 export function call<I extends Inputs, O extends z.ZodType>(
   method: RouteBase["method"],
   path: string,
@@ -60,6 +61,7 @@ export function call<I extends Inputs, O extends z.ZodType>(
   return { shape: "call", method, path, summary, input, output };
 }
 
+/** A route that works for long: POST, progress, result. */
 export function job<I extends Inputs, P extends z.ZodType, O extends z.ZodType>(
   path: string,
   summary: string,
@@ -70,6 +72,7 @@ export function job<I extends Inputs, P extends z.ZodType, O extends z.ZodType>(
   return { shape: "job", method: "POST", path, summary, input, progress, output };
 }
 
+/** A route that never ends: GET, changes. */
 export function watch<I extends Inputs, E extends z.ZodType>(
   path: string,
   summary: string,

@@ -104,5 +104,7 @@ export const ROUTES = {
   "pending.watch": changes("pending", v.PendingView),
 } as const satisfies Record<string, Route>;
 
+/** The table's type: from it come the types of the client and of the handlers. */
 export type Routes = typeof ROUTES;
+/** `operation` or `resource.list|get|watch`. */
 export type RouteName = keyof Routes;

@@ -67,6 +67,7 @@ export const CopyView = z.object({
   reason: z.string().optional(),
 });
 
+/** Somebody who sent this node a part of an artifact. */
 export const SourceView = z.object({ node: z.string(), site: z.string(), bytes: Bytes });
 
 /** `name` is NAME or NAME:VERSION. `local` is this node's own copy. */
@@ -85,6 +86,7 @@ export const ArtifactView = z.object({
   expires: Time,
 });
 
+/** An artifact, with what is known of its copies everywhere. */
 export const ArtifactDetail = ArtifactView.extend({
   chunkBytes: Bytes,
   publisher: SignerView,
@@ -108,6 +110,7 @@ export const DocumentView = z.object({
   state: z.enum(["valid", "expired", "future"]),
 });
 
+/** A signed document with its content. */
 export const DocumentDetail = DocumentView.extend({
   /** The signed body, parsed. */
   body: z.record(z.string(), z.unknown()),

@@ -39,6 +39,7 @@ end
 complete -c portolan -f -a '(__portolan_words)'`,
 } as const;
 
+/** Whether there is a script for this shell. */
 export function isShell(text: string): text is keyof typeof COMPLETION_SCRIPTS {
   return Object.hasOwn(COMPLETION_SCRIPTS, text);
 }

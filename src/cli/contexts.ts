@@ -5,6 +5,7 @@ import { errorMessage, Fault } from "#core";
 
 /** A named data directory, and the key that signs there unless `--as` says otherwise. */
 export type Context = { data: string; key?: string };
+/** The saved contexts and the name of the current one. */
 export type Contexts = { current?: string; contexts: Record<string, Context> };
 
 /** Contexts in one file; a person has a handful. */

@@ -25,6 +25,7 @@ const document = (kind: string, plural: string, ...short: string[]): KindName =>
   document: kind,
 });
 
+/** Everything that can be listed, in the order in which errors name it. */
 export const KIND_NAMES: readonly KindName[] = [
   resource("nodes", "node", "no"),
   resource("links", "link", "li"),

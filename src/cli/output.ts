@@ -2,7 +2,9 @@ import { Fault } from "#core";
 import type { TextSink } from "./io.ts";
 import { printable, Table } from "./table.ts";
 
+/** What `-o` takes. */
 export const FORMATS = ["table", "wide", "json", "yaml", "name"] as const;
+/** One of them. */
 export type Format = (typeof FORMATS)[number];
 
 /** Reads `-o`. Throws Fault `cli.format` (exit `invalid`). */

@@ -36,7 +36,9 @@ function count({ nodes, sizeBytes }: ArtifactDetail, update: UpdateProgress): bo
   const wanted = nodes.filter((copy) => copy.wanted);
   const done = wanted.filter(({ state }) => state === "complete").length;
   const bytes = wanted.reduce((sum, copy) => sum + copy.bytes, 0);
-  update(bytes, sizeBytes * wanted.length, `${done}/${wanted.length} nodes`);
+  const failed = wanted.find(({ state }) => state === "failed"); // the node tries again, but somebody may have to help it
+  const trouble = failed === undefined ? "" : `, ${failed.node} failed: ${failed.reason ?? "unknown"}`;
+  update(bytes, sizeBytes * wanted.length, printable(`${done}/${wanted.length} nodes${trouble}`));
   return wanted.length > 0 && done === wanted.length;
 }
 

@@ -10,11 +10,14 @@ export function formatBytes(bytes: number): string {
   return `${unit === 0 || value >= 99.95 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
 }
 
-/** A length of time in its two largest units: `42s`, `5m10s`, `3d4h`. */
+const YEAR_SECONDS = 365 * 86_400;
+
+/** A length of time in its two largest units: `42s`, `5m10s`, `3d4h`, `9y360d`. */
 export function formatSeconds(seconds: number): string {
   const whole = Math.max(0, Math.round(seconds));
   const parts: [number, string][] = [
-    [Math.floor(whole / 86_400), "d"],
+    [Math.floor(whole / YEAR_SECONDS), "y"],
+    [Math.floor((whole % YEAR_SECONDS) / 86_400), "d"],
     [Math.floor((whole % 86_400) / 3_600), "h"],
     [Math.floor((whole % 3_600) / 60), "m"],
     [whole % 60, "s"],

@@ -9,6 +9,7 @@ export function createMetrics(): Registry {
   return registry;
 }
 
+/** A running metrics endpoint. Disposing of it closes its port and its connections. */
 export interface MetricsServer extends AsyncDisposable {
   /** The port that was bound; another than asked for when that was 0. */
   readonly port: number;

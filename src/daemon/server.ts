@@ -29,7 +29,9 @@ const MAX_CONNECTIONS = 256;
 /** What is being answered may finish for this long after a stop. */
 const GRACE_MS = 2_000;
 
+/** What answers, what `GET /metrics` shows, where failures are logged. */
 export type ControlServerDeps = { handlers: Handlers; metrics: Registry; log: Log; clock: Clock };
+/** Where the API is. */
 export type ControlServerOptions = {
   /** Where to listen; see `listenUnix` for paths that are too long. */
   socketPath: string;

@@ -61,6 +61,7 @@ describe("text of the command line", () => {
     assert.equal(formatSeconds(0), "0s");
     assert.equal(formatSeconds(3_601), "1h");
     assert.equal(formatSeconds(90_061), "1d1h");
+    assert.equal(formatSeconds(3_650 * 86_400), "10y");
     assert.equal(parseSeconds("24h"), 86_400);
     for (const bad of ["", "h", "1.5h", "-1s", "1w", "9999999s"]) assert.equal(parseSeconds(bad), undefined, bad);
   });

@@ -20,6 +20,7 @@ type BatchOptions = CommonOptions & {
   label?: Record<string, string>;
 };
 
+/** `approve`, `admit`, `batch open|close`, `revoke`. */
 export function registerAdmit(program: Command, cli: Cli): void {
   examples(
     signs(program.command("approve [node]"))

@@ -22,6 +22,7 @@ type PublishOptions = CommonOptions &
 type StageOptions = CommonOptions & Json & { selector?: string; all?: boolean; wait?: boolean; timeout: string };
 type FetchOptions = Omit<CommonOptions, "output"> & Json & { output?: string; force?: boolean };
 
+/** `publish`, `stage`, `fetch`. */
 export function registerArtifacts(program: Command, cli: Cli): void {
   examples(
     signs(program.command("publish <path>"))

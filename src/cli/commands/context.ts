@@ -6,6 +6,7 @@ import { type Cli, action, type CommonOptions, type Session } from "../session.t
 import { Table } from "../table.ts";
 import { examples, formats } from "./options.ts";
 
+/** `context list|use`. */
 export function registerContext(program: Command, cli: Cli): void {
   const context = program.command("context").description("which data directory and key commands use by default");
   examples(

@@ -14,6 +14,7 @@ type CreateOptions = CommonOptions & { owner?: string[]; threshold?: string; sit
 /** Name of the one key of a demo fleet. */
 const DEMO_KEY_NAME = "demo";
 
+/** `fleet create`, `token`. */
 export function registerFleet(program: Command, cli: Cli): void {
   const fleet = program.command("fleet").description("a fleet: the nodes that trust one charter");
   examples(

@@ -13,32 +13,29 @@ type RegistrarOptions = CommonOptions & { maxMembers?: string };
 /** Most members of one registrar unless `--max-members` says otherwise: the size that the design aims at. */
 const DEFAULT_MAX_MEMBERS = 10_000;
 
+/** `owner create`, `operator create|add|remove`, `registrar add|remove`. */
 export function registerKeys(program: Command, cli: Cli): void {
   const owner = program.command("owner").description("keys of the fleet's owners, made on each owner's own machine");
-  examples(
-    owner
-      .command("create <name>")
-      .description("make an owner's key pair, sealed under a passphrase")
-      .option("--out <dir>", "folder for NAME.key and NAME.pub", ".")
-      .option("--passphrase-file <file>", "read the passphrase from the first line of this file")
-      .action(action<CreateOptions>(cli, createKey)),
-    "portolan owner create alice --out ~/keys",
-  );
+  createsKey(owner, "alice", cli);
   registerOperator(program, cli);
   registerRegistrar(program, cli);
 }
 
-function registerOperator(program: Command, cli: Cli): void {
-  const operator = program.command("operator").description("people who admit nodes, publish, or revoke");
+function createsKey(group: Command, example: string, cli: Cli): void {
   examples(
-    operator
+    group
       .command("create <name>")
-      .description("make an operator's key pair, sealed under a passphrase")
+      .description("make a key pair, sealed under a passphrase; needs no daemon")
       .option("--out <dir>", "folder for NAME.key and NAME.pub", ".")
       .option("--passphrase-file <file>", "read the passphrase from the first line of this file")
       .action(action<CreateOptions>(cli, createKey)),
-    "portolan operator create bob --out ~/keys",
+    `portolan ${group.name()} create ${example} --out ~/keys`,
   );
+}
+
+function registerOperator(program: Command, cli: Cli): void {
+  const operator = program.command("operator").description("people who admit nodes, publish, or revoke");
+  createsKey(operator, "bob", cli);
   const add = signs(operator.command("add <name>"))
     .description("let a key act as operator; owners sign it")
     .option("--key <file>", "the public key file (default: NAME.pub in this folder)")
@@ -125,7 +122,7 @@ async function addRegistrar(session: Session<RegistrarOptions>, [node = ""]: str
     });
   }
   const { state } = await import("../signing.ts");
-  await session.withDaemon(async (client) => {
+  await session.withNode(async (client) => {
     const { name } = await client.call("nodes.get", { name: node });
     const { body } = await client.call("documents.get", { name: `Member/${name}` });
     const { node: nodeId, publicKey, site, sealingKey } = body["spec"] as Record<string, string>;

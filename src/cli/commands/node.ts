@@ -14,6 +14,7 @@ import { examples, formats } from "./options.ts";
 type UpOptions = CommonOptions &
   Omit<UpRequest["options"], "data" | "labels"> & { label?: Record<string, string>; config?: string };
 
+/** `up`, `id`, `status`, `doctor`, `leave`. */
 export function registerNode(program: Command, cli: Cli): void {
   registerUp(program, cli);
   examples(

@@ -13,6 +13,7 @@ import { examples, formats, signs } from "./options.ts";
 type GetOptions = CommonOptions & { selector?: string; watch?: boolean };
 type View = Resources[ResourceName]["view"];
 
+/** `get`, `describe`, `apply`, `delete`. */
 export function registerResources(program: Command, cli: Cli): void {
   examples(
     formats(program.command("get <kind> [name]"))

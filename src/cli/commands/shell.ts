@@ -5,6 +5,7 @@ import { serialise } from "../output.ts";
 import { type Cli, action } from "../session.ts";
 import { examples, formats } from "./options.ts";
 
+/** `completion`, `version`. */
 export function registerShell(program: Command, cli: Cli): void {
   examples(
     program

@@ -12,6 +12,7 @@ const MAX_SUMMARY_CHARS = 2_000;
 
 type SignOptions = CommonOptions & { all?: boolean; file?: string; out?: string };
 
+/** `sign`, `reject`. */
 export function registerSign(program: Command, cli: Cli): void {
   examples(
     signs(program.command("sign [pending]"))
