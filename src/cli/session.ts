@@ -21,7 +21,7 @@ export type CommonOptions = {
 };
 
 /** A daemon that starts answers well within this; so does another command that holds the data directory. */
-const BUSY_MS = 15_000;
+const BUSY_MS = 30_000;
 const BUSY_RETRY_MS = 100;
 
 /** One command at work: which node it is about, how to reach it, which key signs. */

@@ -10,7 +10,7 @@ const clock = new SystemClock();
 const binary = new URL("../../bin/portolan", import.meta.url).pathname;
 
 describe("bin/portolan", function () {
-  this.timeout(60_000); // whole processes, on a machine that may be busy
+  this.timeout(120_000); // whole processes, on a machine that may be busy
   let home: string;
   let env: NodeJS.ProcessEnv;
   const children: ChildProcess[] = [];
@@ -61,6 +61,14 @@ describe("bin/portolan", function () {
       loaded.filter((url) => heavy.test(url)),
       [],
     );
+  });
+
+  it("completes in bash, words with colons included", () => {
+    const line = (text: string): string =>
+      `source <('${binary}' completion bash); COMP_LINE='${binary} ${text}'; COMP_POINT=\${#COMP_LINE}; _portolan; echo "\${COMPREPLY[*]}"`;
+    assert.equal(run("bash", "-c", line("st")).stdout, "status stage\n");
+    assert.equal(run("bash", "-c", line("get nodes -o j")).stdout, "json\n");
+    assert.equal(run("bash", "-c", line("publish x:")).stdout, "\n");
   });
 
   it("is quiet when its reader goes away", () => {

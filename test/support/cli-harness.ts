@@ -5,6 +5,7 @@ import { PassThrough } from "node:stream";
 import type { CliDeps, Io } from "#cli";
 import { runCli } from "#cli";
 import { SeededRandom, SystemClock } from "#core";
+import { createKeyFile } from "#identity";
 
 export type Result = { code: number; out: string; err: string };
 
@@ -16,6 +17,8 @@ export class CliHarness {
   deps: CliDeps = { version: "1.2.3", startDaemon: unexpected, startOffline: unexpected };
   /** Set to make stdout and stderr terminals of this width. */
   columns: number | undefined;
+  /** The command that runs, or ran last. */
+  current: Result = { code: -1, out: "", err: "" };
   readonly #random = new SeededRandom(7);
 
   /** Runs a command; `typed` is what the person at the terminal types, one entry for each question. */
@@ -25,6 +28,7 @@ export class CliHarness {
     signal = new AbortController().signal,
   ): Promise<Result> {
     const result = { code: -1, out: "", err: "" };
+    this.current = result;
     const terminal = this.columns === undefined ? {} : { isTTY: true, columns: this.columns };
     const stdin = typed === undefined ? Object.assign(new PassThrough(), { isTTY: false }) : keyboard(typed);
     const io: Io = {
@@ -38,6 +42,13 @@ export class CliHarness {
     };
     result.code = await runCli(argv, io, this.deps);
     return result;
+  }
+
+  /** Makes a key pair without a passphrase, because stretching one takes half a second; returns the options that sign with it. */
+  key(name: string): string[] {
+    const path = this.path(`${name}.key`);
+    createKeyFile(this.#random, { path, publicPath: this.path(`${name}.pub`), name, passphrase: undefined });
+    return ["--as", path];
   }
 
   path(name: string): string {

@@ -112,7 +112,8 @@ describe("command line against a control server", () => {
     const following = cli.run(["get", "nodes", "-w", "-o", "json"], undefined, interrupt.signal);
     await waitFor(() => resources.nodes.listeners.size > 0);
     resources.nodes.set([nodeView("a"), nodeView("b")]);
-    await clock.sleep(300); // one look of the watch: the state to wait for is text that `run` gives only at its end
+    await waitFor(() => cli.current.out.split("
+").length > 3);
     interrupt.abort(new Error("interrupted"));
     const { code, out } = await following;
     assert.equal(code, 130);

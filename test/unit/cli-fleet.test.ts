@@ -6,15 +6,12 @@ import { startOffline } from "#daemon";
 
 /** The whole of a fleet's paperwork by real commands, with the real document store, before any daemon runs. */
 describe("a fleet's documents on the command line", function () {
-  this.timeout(60_000); // scrypt, 0.4 s for each signature on an idle machine
+  this.timeout(60_000); // dozens of commands, each opening the data directory
   let cli: CliHarness;
-  let passphrase: string[];
 
   beforeEach(() => {
     cli = new CliHarness();
     cli.deps = { ...cli.deps, startOffline };
-    writeFileSync(cli.path("pass"), "correct horse\n");
-    passphrase = ["--passphrase-file", cli.path("pass")];
   });
   afterEach(() => cli.dispose());
 
@@ -23,11 +20,11 @@ describe("a fleet's documents on the command line", function () {
     assert.equal(result.code, 0, `${argv.join(" ")}: ${result.err}`);
     return result;
   };
-  const as = (name: string): string[] => ["--as", cli.path(`${name}.key`), ...passphrase];
+  const as = (name: string): string[] => ["--as", cli.path(`${name}.key`)];
   const json = async <T>(...argv: string[]): Promise<T> => JSON.parse((await ok(...argv, "-o", "json")).out) as T;
 
   it("two of three owners sign a charter, here and on a machine of their own", async () => {
-    for (const name of ["a", "b", "c"]) await ok("owner", "create", name, "--out", cli.home, ...passphrase);
+    for (const name of ["a", "b", "c"]) cli.key(name);
     const owners = ["a", "b", "c"].flatMap((name) => ["--owner", cli.path(`${name}.pub`)]);
     const created = await ok("fleet", "create", "plant", ...owners, "--threshold", "2", "--site", "hq");
     assert.match(created.out, /^[0-9a-f]{64}\n$/u);
@@ -68,7 +65,7 @@ describe("a fleet's documents on the command line", function () {
 
   it("operators come and go, claims and batches open and close", async () => {
     await ok("fleet", "create", "try", "--demo");
-    await ok("operator", "create", "bob", "--out", cli.home, ...passphrase);
+    cli.key("bob");
     const add = ["operator", "add", "bob", "--key", cli.path("bob.pub")];
     assert.equal((await cli.run([...add, "--role", "king"])).code, 2);
     assert.equal((await cli.run(add)).code, 2);
