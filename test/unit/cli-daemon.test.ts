@@ -112,8 +112,7 @@ describe("command line against a control server", () => {
     const following = cli.run(["get", "nodes", "-w", "-o", "json"], undefined, interrupt.signal);
     await waitFor(() => resources.nodes.listeners.size > 0);
     resources.nodes.set([nodeView("a"), nodeView("b")]);
-    await waitFor(() => cli.current.out.split("
-").length > 3);
+    await waitFor(() => cli.current.out.split("\n").length > 3);
     interrupt.abort(new Error("interrupted"));
     const { code, out } = await following;
     assert.equal(code, 130);
