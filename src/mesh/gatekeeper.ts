@@ -1,6 +1,6 @@
 import type { Connection, Stream } from "@libp2p/interface";
 import { type Clock, Fault, type Log, withDeadline } from "#core";
-import type { NodeId } from "#identity";
+import { isNodeId, type NodeId } from "#identity";
 import { type GateVerdict, HELLO_PROTOCOL, type HelloHooks, type SessionLine, startHello } from "./hello-exchange.ts";
 import { Libp2pByteStream } from "./libp2p-byte-stream.ts";
 import type { MuxGuard, MuxGuards, StrangerLimits } from "./mux-guard.ts";
@@ -34,11 +34,16 @@ export type GatekeeperDeps = {
   gate: Gate;
   guards: MuxGuards;
   addresses: () => string[];
+  /** Fires when the host stops. */
+  stop: AbortSignal;
   /** Gives back a stranger's place; called when it becomes a member. */
   releaseStranger: (connection: Connection) => void;
   message: (session: LiveSession, kind: string, body: unknown) => void;
   changed: (session: LiveSession, event: "up" | "down", reason?: string) => void;
 };
+
+/** Hears what still comes on a connection that is gone. */
+const NOBODY: SessionLine = { message: () => undefined, ended: () => undefined };
 
 type Guest = { guard: MuxGuard; deadline: AbortController; saidHello: boolean; link: Link | undefined; why?: string };
 
@@ -71,6 +76,9 @@ export class Gatekeeper {
   opened(connection: Connection): void {
     const guard = this.#deps.guards.of(connection);
     if (guard === undefined) return this.end(connection, new Fault("mesh.unguarded", "the connection has no guard"));
+    if (!isNodeId(connection.remotePeer.toString())) {
+      return this.end(connection, new Fault("mesh.node-id", "the peer's key is not a node key", { exit: "denied" }));
+    }
     const guest: Guest = { guard, deadline: new AbortController(), saidHello: false, link: undefined };
     this.#guests.set(connection, guest);
     if (connection.direction === "outbound") guard.limit(DIALLED_LIMITS);
@@ -177,6 +185,7 @@ export class Gatekeeper {
       self: () => ({ boot, addresses: addresses(), offer: gate.offer() }),
       judge: (offer) => gate.judge(peer, offer),
       accepted: (greeting) => {
+        if (!this.#guests.has(connection)) return NOBODY;
         guest.guard.limit(undefined);
         guest.deadline.abort();
         guest.link = { connection, stream: bytes, guard: guest.guard, greeting };
@@ -186,7 +195,7 @@ export class Gatekeeper {
         return this.#line(session, connection);
       },
       failed: (fault) => {
-        log.info("hello failed", { peer, code: fault.code, reason: fault.message });
+        log.debug("hello failed", { peer, code: fault.code, reason: fault.message });
         done(fault);
         if (role === "acceptor") this.close(connection);
       },
@@ -219,9 +228,9 @@ export class Gatekeeper {
   }
 
   async #retire({ connection }: Link): Promise<void> {
-    const { clock } = this.#deps;
+    const { clock, stop } = this.#deps;
     const untilMs = clock.nowMs() + RETIRE_TIMEOUT_MS;
-    do await clock.sleep(RETIRE_LOOK_MS);
+    do await clock.sleep(RETIRE_LOOK_MS, stop);
     while (connection.status === "open" && connection.streams.length > 1 && clock.nowMs() < untilMs);
     this.close(connection);
   }

@@ -133,6 +133,7 @@ class Libp2pHost implements Libp2pBackedHost {
       clock: deps.clock,
       log: deps.log,
       self: this.nodeId,
+      stop: this.#stop.signal,
       boot: deps.random.bytes(16),
       gate: deps.gate,
       guards: node.guards,

@@ -31,6 +31,7 @@ export class SocketConnection extends AbstractMultiaddrConnection {
     this.#socket = socket;
     socket.setNoDelay(true);
     socket.on("data", (bytes: Uint8Array) => this.#receive(bytes));
+    socket.resume(); // the listener had it paused
     socket.on("drain", () => this.safeDispatchEvent("drain"));
     socket.on("error", (error) => this.abort(error));
     socket.once("end", () => {

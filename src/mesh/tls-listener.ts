@@ -48,7 +48,12 @@ export class TlsListener extends TypedEventEmitter<ListenerEvents> implements Li
   constructor(deps: TlsListenerDeps) {
     super();
     this.#deps = deps;
-    this.#server = createServer({ noDelay: true, keepAlive: true, highWaterMark: SOCKET_HIGH_WATER_BYTES });
+    this.#server = createServer({
+      noDelay: true,
+      keepAlive: true,
+      highWaterMark: SOCKET_HIGH_WATER_BYTES,
+      pauseOnConnect: true, // nothing is read of a stranger before it has a place
+    });
     this.#server.maxConnections = MAX_SOCKETS;
     this.#server.on("connection", (socket) => this.#accept(socket));
     this.#server.on("close", () => this.safeDispatchEvent("close"));

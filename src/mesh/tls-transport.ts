@@ -51,6 +51,7 @@ export class TlsTransport implements Transport {
     const target = parseAddress(address.toString());
     const signal = options.signal;
     const tcp = await dialSocket(target, route, signal);
+    tcp.on("error", () => undefined); // heard again from the TLS socket; without a listener it would end the process
     const socket = connect({ socket: tcp, ...tls.options });
     const remotePeer = await secured(socket, "secureConnect", signal);
     if (target.nodeId !== undefined && remotePeer.toString() !== target.nodeId) {
