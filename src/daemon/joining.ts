@@ -22,8 +22,11 @@ const FIRST_PAUSE_MS = 1_000;
 const LAST_PAUSE_MS = 60_000;
 /** A device that was turned away asks again: somebody may have claimed it meanwhile. */
 const DENIED_PAUSE_MS = 5_000;
-/** The renewal is looked at least so often, in case the clock was set. */
-const LOOK_MS = 60_000;
+/** How often a member looks whether its renewal is due, in case the clock was set, and whether anybody is left to talk to. */
+const LOOK_MS = 5_000;
+/** A member that has been alone for so long asks a registrar whether it still is one; then again after twice the time, up to the second. */
+const FIRST_ALONE_MS = 4_000;
+const LAST_ALONE_MS = 600_000;
 /** Registrars that send a device on to each other are followed so far. */
 const MAX_REDIRECTS = 4;
 
@@ -44,6 +47,9 @@ export class Joining {
   readonly #renewalChance: number;
   #status: Pick<JoinStatus, "state"> & JoinStatus = { state: "no-fleet" };
   #pauseMs = FIRST_PAUSE_MS;
+  /** Since when, by the monotonic clock, this member has had no neighbour, and how long it then waits before it asks why. */
+  #aloneSinceMs: number | undefined;
+  #alonePauseMs = FIRST_ALONE_MS;
 
   constructor(state: NodeState, deps: JoiningDeps) {
     this.#state = state;
@@ -51,8 +57,11 @@ export class Joining {
     this.#renewalChance = state.random.unit();
   }
 
+  /** What a registrar said last outweighs older documents: a node that was revoked is cut off before it can hear of it. */
   status(): JoinStatus {
-    return standing(this.#state) ?? this.#status;
+    const known = standing(this.#state);
+    if (known?.state !== "member" || this.#status.state !== "refused") return known ?? this.#status;
+    return { ...this.#status, state: this.#status.problem?.code === "identity.revoked" ? "refused" : "member" };
   }
 
   /** Joins, then renews at two thirds of each membership's life, until `signal` fires. */
@@ -72,12 +81,27 @@ export class Joining {
     if (own === undefined) return this.#token() === undefined && store.fleet === undefined ? LOOK_MS : undefined;
     const dueMs = renewalDueMs(Date.parse(own.document.body.notBefore), own.expiresMs, this.#renewalChance);
     const leftMs = dueMs - trustedMs();
-    return leftMs > 0 ? Math.min(leftMs, LOOK_MS) : undefined;
+    return leftMs > 0 && !this.#shallAskWhyAlone() ? Math.min(leftMs, LOOK_MS) : undefined;
+  }
+
+  /** Whoever is refused by all its neighbours learns from a registrar why: perhaps it was revoked while it was off. */
+  #shallAskWhyAlone(): boolean {
+    const nowMs = this.#state.clock.nowMs();
+    if (this.#deps.host.sessions().length > 0) {
+      this.#aloneSinceMs = undefined;
+      this.#alonePauseMs = FIRST_ALONE_MS;
+      return false;
+    }
+    this.#aloneSinceMs ??= nowMs;
+    if (nowMs - this.#aloneSinceMs < this.#alonePauseMs) return false;
+    this.#aloneSinceMs = nowMs;
+    this.#alonePauseMs = Math.min(this.#alonePauseMs * 2, LAST_ALONE_MS);
+    return true;
   }
 
   /** One round over all addresses. Returns how long to wait before the next. */
   async #attempt(signal: AbortSignal): Promise<number> {
-    const wasMember = this.status().state === "member";
+    const wasMember = this.#state.members.of(this.#state.data.key.nodeId) !== undefined;
     if (!wasMember && this.#status.state === "no-fleet") this.#status = { state: "joining" };
     try {
       const token = this.#token() ?? this.#tokenOfOwnFleet();
@@ -87,7 +111,7 @@ export class Joining {
       if (signal.aborted) return 0;
       const fault = error instanceof Fault ? error : new Fault("daemon.join", errorMessage(error));
       const next = fault.fix ?? "portolan doctor";
-      this.#status = { state: "joining", problem: { code: fault.code, reason: fault.message, next } };
+      if (!wasMember) this.#status = { state: "joining", problem: { code: fault.code, reason: fault.message, next } };
       this.#state.log.warn(wasMember ? "membership not renewed yet" : "not joined yet", {
         code: fault.code,
         reason: fault.message,
@@ -241,13 +265,16 @@ export class Joining {
   }
 }
 
+const REVOKED_NEXT =
+  "A revoked key stays out; a new data directory makes a new one: portolan up --data NEWDIR --token TOKEN";
+
 /** What the documents say; `undefined` while they say nothing and the node is on its way. */
 export function standing({ store, members, data, settings }: NodeState): JoinStatus | undefined {
   const own = members.of(data.key.nodeId);
   if (own !== undefined) return { state: own.registrar ? "registrar" : "member" };
   if (members.revoked().has(data.key.nodeId)) {
     const reason = "this node was revoked by a security operator";
-    return { state: "refused", problem: { code: "identity.revoked", reason, next: "portolan leave" } };
+    return { state: "refused", problem: { code: "identity.revoked", reason, next: REVOKED_NEXT } };
   }
   if (store.fleet !== undefined && store.pending().some(({ kind }) => kind === "Charter" || kind === "Registrar"))
     return { state: "forming" };

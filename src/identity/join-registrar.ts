@@ -93,7 +93,7 @@ function judgeHello(hello: JoinHello, context: RegistrarContext): Refusal | unde
   const generation = formerBody(context)?.spec.generation ?? FIRST_GENERATION;
   if (isRevoked(peer.nodeId, generation, store.get("Revocation", "fleet"))) {
     const fix =
-      "A revoked key stays out. To bring the machine back: `portolan leave` makes a new key, then approve that one.";
+      "A revoked key stays out. To bring the machine back give it a new one, with `portolan up --data NEWDIR`, and approve that.";
     return { code: "identity.revoked", reason: `node ${peer.nodeId} was revoked`, fix };
   }
   return undefined;
