@@ -65,14 +65,14 @@ export type Draft<K extends Kind> = {
   labels?: Record<string, string>;
   fleet: string;
   version: number;
-  /** Unix milliseconds; five minutes earlier is written, so that clocks may differ. */
+  /** Unix milliseconds. */
   nowMs: number;
   /** Unix milliseconds; default: the kind's lifetime. */
   expiresMs?: number;
   spec: Spec<K>;
 };
 
-/** Clocks of honest nodes may differ by this much. */
+/** Clocks of honest nodes may differ by this much: a document counts so much before its `notBefore`. */
 export const CLOCK_TOLERANCE_MS = 5 * 60_000;
 
 /** The bytes to sign for a draft. Throws Fault `identity.document` (exit `invalid`) with the path of what is wrong. */
@@ -84,7 +84,7 @@ export function draftPayload<K extends Kind>(draft: Draft<K>): Uint8Array {
     metadata: { name: draft.name, tenant: draft.tenant ?? DEFAULT_TENANT, labels: draft.labels ?? {} },
     fleet: draft.fleet,
     version: draft.version,
-    notBefore: new Date(draft.nowMs - CLOCK_TOLERANCE_MS).toISOString(),
+    notBefore: new Date(draft.nowMs).toISOString(),
     expires: new Date(expiresMs).toISOString(),
     spec: draft.spec,
   };

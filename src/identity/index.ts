@@ -13,7 +13,6 @@ export {
   API_VERSION,
   type Body,
   bodyDigest,
-  CLOCK_TOLERANCE_MS,
   DEFAULT_TENANT,
   type Draft,
   documentId,

@@ -1,4 +1,4 @@
-import { CLOCK_TOLERANCE_MS, type Body, openEnvelope, parseBody, type SignedDocument } from "./document.ts";
+import { type Body, openEnvelope, parseBody, type SignedDocument } from "./document.ts";
 import type { EvidenceVerdict, FormerMember, Refusal } from "./evidence.ts";
 import type { JoinHello, JoinProof } from "./join-wire.ts";
 import { signBeacon } from "./beacon.ts";
@@ -83,7 +83,7 @@ function isNameTaken(name: string, tenant: string, { ledger, store, peer }: Regi
 /** A document of the first third of its life that says the same is handed out again: a lost reply costs nothing. */
 function isSameAnswer(issued: IssuedMember, fresh: Uint8Array, nowMs: number): boolean {
   const old = memberBody(issued.bytes);
-  const lifeMs = Date.parse(old.expires) - (Date.parse(old.notBefore) + CLOCK_TOLERANCE_MS);
+  const lifeMs = Date.parse(old.expires) - Date.parse(old.notBefore);
   return issued.expiresMs - nowMs >= (2 / 3) * lifeMs && contentOf(old) === contentOf(memberBody(fresh));
 }
 
