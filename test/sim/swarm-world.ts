@@ -1,5 +1,5 @@
 import { type Random, SeededRandom } from "#core";
-import { CELL_BYTES, chunkBytesFor } from "../../src/artifacts/chunk-map.ts";
+import { chunkBytesFor } from "../../src/artifacts/chunk-map.ts";
 import { Swarm } from "../../src/artifacts/swarm/swarm.ts";
 import type { SwarmEffect, SwarmEvent } from "../../src/artifacts/swarm/swarm-event.ts";
 import { leaderWeight } from "../../src/artifacts/swarm/swarm-state.ts";
@@ -174,11 +174,9 @@ export class SwarmWorld {
         if (other === node) continue;
         const wants = other !== this.#nodes[0];
         const status = { wants, yields: false, reach: [] };
-        this.#at(this.#random.unit() * 5, () =>
-          this.#step(node, { type: "peer-up", peer: other.id, site: `site-${other.site}`, status }),
-        );
+        this.#at(1, () => this.#step(node, { type: "peer-up", peer: other.id, site: `site-${other.site}`, status }));
       }
-      this.#at(6, () => this.#step(node, { type: "begin" }));
+      this.#at(1 + 5 * this.#random.unit(), () => this.#step(node, { type: "begin" }));
       if (node.liar) this.#at(10, () => this.#lie(node, chunkCount));
       this.#every(TICK_MS, this.#random.unit() * TICK_MS, () => {
         if (node.alive) this.#step(node, { type: "tick" });
@@ -230,25 +228,29 @@ export class SwarmWorld {
     }
   }
 
-  /** Through the sender's uplink, the WAN where it is one, and the receiver's downlink; each passes on what has come. */
+  /**
+   * Through the sender's uplink, the WAN where it is one, and the receiver's downlink. Each link takes what comes first first, and
+   * passes on packets, which are small against a cell: a link starts when the one before it does, and ends no earlier.
+   */
   #transmit(from: Node, to: Node, send: Send): void {
-    let headMs = pass(from.up, this.#nowMs, send.bytes).startMs;
-    let tailMs = from.up.freeMs;
-    if (from.site !== to.site) {
-      const target = this.#wan[to.site];
-      const source = this.#wan[from.site];
-      if (target === undefined || source === undefined) return;
-      headMs = pass(source.up, headMs, send.bytes).startMs;
-      tailMs = Math.max(tailMs, source.up.freeMs) + this.#latencyMs(from, to);
-      headMs = pass(target.down, headMs + this.#latencyMs(from, to), send.bytes).startMs;
-      tailMs = Math.max(tailMs, target.down.freeMs);
-      target.inBytes += send.bytes;
+    const source = this.#wan[from.site];
+    const target = this.#wan[to.site];
+    if (from.site === to.site || source === undefined || target === undefined) {
+      return this.#through([from.up, to.down], [LAN_MS], send.bytes, () => this.#arrive(from, to, send));
     }
-    headMs += LAN_MS;
-    this.#at(headMs, () => {
-      pass(to.down, this.#nowMs, send.bytes);
-      this.#at(Math.max(to.down.freeMs, tailMs + LAN_MS), () => this.#arrive(from, to, send));
-    });
+    target.inBytes += send.bytes;
+    const delays = [LAN_MS, this.#latencyMs(from, to), LAN_MS];
+    this.#through([from.up, source.up, target.down, to.down], delays, send.bytes, () => this.#arrive(from, to, send));
+  }
+
+  #through(links: readonly Link[], delaysMs: readonly number[], bytes: number, done: () => void, tailMs = 0): void {
+    const [link, ...rest] = links;
+    const [delayMs = 0, ...delays] = delaysMs;
+    if (link === undefined) return done();
+    const startMs = Math.max(this.#nowMs, link.freeMs);
+    link.freeMs = startMs + ((bytes * 8) / link.bps) * 1_000;
+    const endMs = Math.max(link.freeMs, tailMs) + delayMs;
+    this.#at(rest.length === 0 ? endMs : startMs + delayMs, () => this.#through(rest, delays, bytes, done, endMs));
   }
 
   #arrive(from: Node, to: Node, send: Send): void {
@@ -310,17 +312,6 @@ export class SwarmWorld {
     };
   }
 }
-
-/** Puts bytes through a link after what is queued there; returns when the first of them passes. */
-function pass(link: Link, nowMs: number, bytes: number): { startMs: number } {
-  const startMs = Math.max(nowMs, link.freeMs);
-  link.freeMs = startMs + ((bytes * 8) / link.bps) * 1_000;
-  // The next hop may begin with the first cell's share of the time, not with its first bit.
-  return { startMs: startMs + ((Math.min(bytes, CELL_BYTES) * 8) / link.bps) * 1_000 * CUT_THROUGH };
-}
-
-/** 0: the next link starts with the first bit (virtual cut-through of packets, which are small against a cell). */
-const CUT_THROUGH = 0;
 
 type Event = { atMs: number; order: number; run: () => void };
 

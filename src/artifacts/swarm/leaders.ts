@@ -2,12 +2,15 @@ import type { Peer, Site, SwarmState } from "./swarm-state.ts";
 
 /**
  * The sites that I am the one to export to, with the one of each to import. Everybody computes both by highest random
- * weight, so they agree without a word as far as they see the same; where they do not, the receivers' vetoes settle it.
+ * weight, so they agree without a word as far as they see the same; where they do not, the receivers' vetoes settle it. Who asks
+ * me by name over the WAN gets nothing from the one that should export, so for a while I do.
  */
-export function leadsOf(state: SwarmState): { site: Site; importer: Peer }[] {
+export function leadsOf(state: SwarmState, nowMs: number): { site: Site; importer: Peer }[] {
   state.leads ??= [...state.sites.values()].flatMap((site) => {
-    const importer = importerOf(site);
-    return importer !== undefined && amExporterTo(state, site) ? [{ site, importer }] : [];
+    const asked = [...site.members].find((peer) => peer.askedUntilMs > nowMs && peer.status.wants && !peer.banned);
+    const importer = asked ?? importerOf(site);
+    const lead = importer !== undefined && (asked !== undefined || amExporterTo(state, site));
+    return lead ? [{ site, importer }] : [];
   });
   return state.leads;
 }
@@ -24,7 +27,7 @@ function importerOf(site: Site): Peer | undefined {
 function amExporterTo(state: SwarmState, site: Site): boolean {
   for (const peer of state.peers.values()) {
     if (peer.wan || peer.banned || !peer.status.reach.includes(site.name)) continue;
-    if ((peer.status.wants || peer.has.full) && peer.weight > state.weight) return false;
+    if (peer.weight > state.weight) return false;
   }
   return true;
 }

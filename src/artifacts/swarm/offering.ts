@@ -18,8 +18,8 @@ export function offerLan(state: SwarmState): void {
 }
 
 /** As the exporter of my site: offers the chunk that the fewest sites have to the importer of a site without it. */
-export function offerWan(state: SwarmState): void {
-  const leads = leadsOf(state).filter(({ importer }) => takesOffers(importer));
+export function offerWan(state: SwarmState, nowMs: number): void {
+  const leads = leadsOf(state, nowMs).filter(({ importer }) => takesOffers(importer));
   if (leads.length === 0) return;
   const ahead = OFFER_AHEAD_S * state.uplink.wan.bytesPerSecond();
   const limit = Math.max(OFFER_AHEAD_WAN_BYTES, Math.min(MAX_AHEAD_BYTES, ahead));

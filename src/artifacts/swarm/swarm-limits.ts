@@ -45,5 +45,7 @@ export const SOFT_MS = 2_000;
 /** A leader that gets nothing over the WAN for so long leaves the lead to another for `YIELD_MS`. */
 export const LEADER_IDLE_MS = 10_000;
 export const YIELD_MS = 60_000;
+/** So long I export to a peer of another site that had to ask me by name. */
+export const ASKED_MS = 60_000;
 /** Nothing arrives though somebody says it has what I miss: after so long I ask for it by name. */
 export const CHALLENGE_AFTER_MS = 2_000;

@@ -32,6 +32,8 @@ export type Peer = {
   owedReady: boolean;
   banned: boolean;
   snubbedUntilMs: number;
+  /** It asked me over the WAN by name; until then I export to it. */
+  askedUntilMs: number;
   /** I asked for this chunk by name; it must offer it by then. */
   challenge: { chunk: number; dueMs: number } | undefined;
   readonly outgoing: Map<number, Outgoing>;

@@ -14,7 +14,7 @@ import {
 import { areRuns, chunksIn } from "./runs.ts";
 import { onAcked, sendCells } from "./sending.ts";
 import type { SwarmEffect, SwarmEvent, SwarmMessage } from "./swarm-event.ts";
-import { SOFT_MS } from "./swarm-limits.ts";
+import { ASKED_MS, SOFT_MS } from "./swarm-limits.ts";
 import { type Peer, type Site, type SwarmOptions, SwarmState } from "./swarm-state.ts";
 import { failChallenge, onTick } from "./tick.ts";
 
@@ -84,7 +84,7 @@ function apply(state: SwarmState, event: SwarmEvent, nowMs: number): void {
       return onTick(state, nowMs);
     case "pump":
       offerLan(state);
-      offerWan(state);
+      offerWan(state, nowMs);
       return sendCells(state, { lan: event.lanBytes, wan: event.wanBytes }, nowMs);
     default:
       return applyFromPeer(state, event, nowMs);
@@ -134,7 +134,7 @@ function onMessage(state: SwarmState, peer: Peer, message: SwarmMessage, nowMs: 
     case "offer":
       return onOffer(state, peer, message.chunk, nowMs);
     case "want":
-      return onWant(state, peer, message.chunk);
+      return onWant(state, peer, message.chunk, nowMs);
     case "ready":
       peer.full = false;
       return;
@@ -196,7 +196,11 @@ function softCover(state: SwarmState, peer: Peer, chunk: number, nowMs: number):
 }
 
 /** A peer asks by name for what I say that I have. */
-function onWant(state: SwarmState, peer: Peer, chunk: number): void {
+function onWant(state: SwarmState, peer: Peer, chunk: number, nowMs: number): void {
+  if (peer.wan) {
+    peer.askedUntilMs = nowMs + ASKED_MS;
+    state.leads = undefined;
+  }
   if (peer.offered.has(chunk) || peer.outgoing.has(chunk)) return;
   if (!state.have.has(chunk) && !state.arrivals.has(chunk)) return state.say(peer, { type: "abort", chunk });
   offer(state, peer, chunk);

@@ -31,6 +31,7 @@ export function onTick(state: SwarmState, nowMs: number): void {
     turnLead(state, nowMs);
     challenge(state, nowMs);
   }
+  state.leads = undefined; // what depends on time in it
   tell(state, nowMs);
 }
 
