@@ -1,16 +1,12 @@
 export {
   type FleetView,
-  isAuthorised,
-  judgeDocument,
   type Missing,
-  ruleFor,
   type SignerName,
   type TrustedKey,
   tombstoneName,
   type Verdict,
 } from "./charter.ts";
 export {
-  API_VERSION,
   type Body,
   bodyDigest,
   DEFAULT_TENANT,
@@ -29,13 +25,10 @@ export {
 } from "./document.ts";
 export { type DocumentListener, DocumentStore, type PendingDocument, SUMMARY_BUCKETS } from "./document-store.ts";
 export {
-  EVIDENCE,
   isKind,
   KIND_NAMES,
-  KINDS,
   type Kind,
   OPERATOR_ROLES,
-  ROLES,
   type Role,
   type Spec,
 } from "./kinds.ts";

@@ -12,8 +12,8 @@ export {
   type StrangerHandlerLimits,
   startHost,
 } from "./host.ts";
-export { Gossip, type Heard, MAX_STATEMENT_BYTES } from "./gossip.ts";
-export { DEFAULT_REPLICA, DOCUMENTS_PROTOCOL, type Replica, type ReplicaOptions, startReplica } from "./replica.ts";
+export { Gossip, type Heard } from "./gossip.ts";
+export { DOCUMENTS_PROTOCOL, type Replica, type ReplicaOptions, startReplica } from "./replica.ts";
 export type { RememberedPeer } from "./neighbours.ts";
 export {
   type PeerMemory,

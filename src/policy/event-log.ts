@@ -1,7 +1,7 @@
 import type { DatabaseSync } from "node:sqlite";
 
 /** What can happen: a closed list, so that scripts can rely on it. */
-export const EVENT_TYPES = [
+const EVENT_TYPES = [
   "node.joined",
   "node.pending",
   "node.refused",

@@ -1,1 +1,1 @@
-export { EVENT_TYPES, type EventEntry, EventLog, type EventType } from "./event-log.ts";
+export { type EventEntry, EventLog, type EventType } from "./event-log.ts";
