@@ -6,7 +6,7 @@ import { CELL_BYTES } from "../chunk-map.ts";
  */
 
 /** Peers in one swarm, per node: the members of a site and the leaders of others. */
-export const MAX_SWARM_PEERS = 64;
+export const MAX_SWARM_PEERS = 128;
 
 /** Offered or accepted but unsent, as seconds of my uplink, and at least this many chunks (sim). */
 export const OFFER_AHEAD_S = 0.16;
