@@ -83,6 +83,7 @@ export async function createNode(deps: NodeDeps, options: NodeOptions): Promise<
       maxIncomingPendingConnections: MAX_CONNECTIONS, // the budget for strangers is narrower
       inboundConnectionThreshold: MAX_CONNECTIONS,
       inboundUpgradeTimeout: SECURE_TIMEOUT_MS,
+      inboundStreamProtocolNegotiationTimeout: SECURE_TIMEOUT_MS,
       reconnectRetries: 0,
     },
   });
