@@ -17,4 +17,13 @@ export {
   type SwarmServiceOptions,
   type SwarmView,
 } from "./swarm-service.ts";
+export {
+  type ExportedTorrent,
+  type ExportOptions,
+  exportTorrent,
+  type SeedOptions,
+  seedTorrent,
+} from "./torrent/export-torrent.ts";
+export type { ListenAddress } from "./torrent/child-contract.ts";
+export { publishTorrent, type TorrentOptions, type TorrentProgress } from "./torrent/publish-torrent.ts";
 export { SWARM_PROTOCOL } from "./wire.ts";

@@ -43,7 +43,8 @@ export async function materialise(
   }
 }
 
-async function blobAt(store: Store, root: string): Promise<BlobFile> {
+/** A blob that the store has whole. Throws Fault `artifacts.not-here` (exit `missing`). */
+export async function blobAt(store: Store, root: string): Promise<BlobFile> {
   const blob = await store.get(root);
   if (blob !== undefined && blob.state !== "partial") return blob;
   throw new Fault("artifacts.not-here", `blob ${root.slice(0, 12)} is not in the store`, {

@@ -101,11 +101,12 @@ export class Participation {
   /** Reads what an earlier run left, while new chunks already come in. */
   async #begin(): Promise<void> {
     this.#begun = true;
+    for (const chunk of this.#blob.unchecked()) this.step({ type: "checking", chunk });
     this.step({ type: "begin" });
     try {
-      for await (const chunk of this.#blob.recheck(this.#stop.signal)) {
-        this.progress.bytes += this.#blob.geometry.bytesOf(chunk);
-        this.step({ type: "stored", chunk });
+      for await (const { chunk, good } of this.#blob.recheck(this.#stop.signal)) {
+        if (good) this.progress.bytes += this.#blob.geometry.bytesOf(chunk);
+        this.step({ type: good ? "stored" : "lost", chunk });
       }
     } catch (error) {
       if (!this.#stop.signal.aborted) this.fail(error);

@@ -160,7 +160,8 @@ async function pack(
   return store.importAside(aside, signal);
 }
 
-async function storeListing(store: Store, listing: Listing, signal: AbortSignal): Promise<void> {
+/** Puts a listing that is too large for its document into the store, as a blob. */
+export async function storeListing(store: Store, listing: Listing, signal: AbortSignal): Promise<void> {
   const aside = await store.aside();
   await using target = await open(aside, "wx", 0o600);
   await target.writeFile(encodeListing(listing));

@@ -5,7 +5,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Ed25519Key, SeededRandom, SILENT_LOG, SystemClock } from "#core";
 import { type NodeId, nodeIdOf } from "#identity";
-import { type BlobRef, type Holders, startSwarm, Store, type SwarmService, type SwarmServiceOptions } from "#artifacts";
+import {
+  type BlobRef,
+  type Holders,
+  SWARM_PROTOCOL,
+  startSwarm,
+  Store,
+  type SwarmService,
+  type SwarmServiceOptions,
+} from "#artifacts";
+import { Link } from "../../src/artifacts/link.ts";
 import { MemoryNet } from "../sim/memory-net.ts";
 
 const MIB = 1024 * 1024;
@@ -102,6 +111,83 @@ describe("artifacts: swarm service", () => {
     });
   }
 
+  it("goes on without the publisher once one copy is among the others", async () => {
+    const [a, b, c, d] = [await start("a"), await start("b"), await start("c"), await start("d")];
+    const bytes = content(12 * MIB);
+    const ref = await publish(a, bytes);
+    const others = [b, c, d];
+    const held = new Map<Node, number>();
+    const fetches = others.map((node) =>
+      node.swarm.fetch(ref, { signal: never, onProgress: (progress) => held.set(node, progress.bytes) }),
+    );
+    // Together they have a copy when each chunk left the publisher; its own sends tell, because it serves nobody else.
+    await Promise.race([Promise.all(fetches), fetches[0]]);
+    net.kill(a.id);
+    await a[Symbol.asyncDispose]();
+    await Promise.all(fetches);
+    for (const node of others) assert.equal(Buffer.compare(await bytesAt(node, ref), bytes), 0);
+  });
+
+  it("waits for a holder, and takes the blob when one comes", async () => {
+    const [a, b] = [await start("a"), await start("b")];
+    const bytes = content(MIB);
+    await writeFile(join(dir, "source"), bytes);
+    await using elsewhere = await Store.open(join(dir, "elsewhere"), { clock, log: SILENT_LOG });
+    const ref = await elsewhere.import(join(dir, "source"), { inPlace: false, signal: never });
+    const fetching = b.swarm.fetch(ref, { signal: never });
+    await publish(a, bytes);
+    await fetching;
+    assert.equal(Buffer.compare(await bytesAt(b, ref), bytes), 0);
+  });
+
+  it("stops when told to, keeps what came, and goes on from there after a restart", async () => {
+    const [a, b] = [await start("a", { uploadBps: 8 * MIB }), await start("b")];
+    const bytes = content(6 * MIB);
+    const ref = await publish(a, bytes);
+    const stop = new AbortController();
+    const reason = new Error("enough");
+    const fetching = b.swarm.fetch(ref, {
+      signal: stop.signal,
+      onProgress: (progress) => (progress.bytes > MIB ? stop.abort(reason) : undefined),
+    });
+    await assert.rejects(fetching, reason);
+    await b[Symbol.asyncDispose]();
+    const again = await start("b");
+    const progress = await again.swarm.fetch(ref, { signal: never });
+    assert.equal(Buffer.compare(await bytesAt(again, ref), bytes), 0);
+    assert.ok(progress.fromSite < bytes.length - MIB / 2, `${progress.fromSite} bytes came again`);
+    assert.equal(progress.bytes, bytes.length);
+  });
+
+  it("keeps to the limits for upload and download", async () => {
+    for (const [up, down] of [
+      [2 * MIB, undefined],
+      [undefined, 2 * MIB],
+    ]) {
+      const [a, b] = [await start(`a${up}`, { uploadBps: up }), await start(`b${up}`, { downloadBps: down })];
+      const ref = await publish(a, content(3 * MIB, up === undefined ? 2 : 3));
+      const startedMs = clock.nowMs();
+      await b.swarm.fetch(ref, { signal: never });
+      const seconds = (clock.nowMs() - startedMs) / 1_000;
+      assert.ok(seconds > 1, `3 MiB in ${seconds} s at 2 MiB/s and a burst of 0.5 MiB`);
+    }
+  });
+
+  it("takes nothing from one that sends wrong bytes, names it, and gets the blob from another", async () => {
+    const blamed: string[] = [];
+    const [a, b] = [
+      await start("a"),
+      await start("b", { onBlame: (peer, _, blame) => blamed.push(`${blame} ${peer}`) }),
+    ];
+    const bytes = content(2 * MIB);
+    const ref = await publish(a, bytes);
+    const liar = nodeIdOf(new Ed25519Key(createHash("sha256").update("liar").digest()).publicKey);
+    startLiar(net, liar, ref);
+    await b.swarm.fetch(ref, { signal: never });
+    assert.equal(Buffer.compare(await bytesAt(b, ref), bytes), 0);
+    assert.deepEqual(blamed, [`bad-cell ${liar}`]);
+  });
+
   it("brings one copy over the WAN to each other site", async () => {
     const names = ["a1", "a2", "b1", "b2", "b3", "c1", "c2", "c3"];
     const nodes = await Promise.all(names.map((name) => start(name, { site: name.slice(0, 1) })));
@@ -118,3 +204,35 @@ describe("artifacts: swarm service", () => {
     assert.equal(wanOf("a"), 0);
   });
 });
+
+/** A peer that says it has all, is quicker to offer than anybody, and sends zeros. */
+function startLiar(net: MemoryNet, id: NodeId, ref: BlobRef): void {
+  const ports = net.ports(id);
+  const chunkCount = Math.ceil(ref.sizeBytes / ref.chunkBytes);
+  const status = { wants: false, yields: false, reach: [] };
+  ports.net.handle(SWARM_PROTOCOL, (stream, peer) => {
+    const link = new Link(stream, peer, peer, {
+      end: () => undefined,
+      message: (_, message) => {
+        if (message.type === "join") {
+          link.join(ref, status);
+          link.say({ type: "swarm", ref: 0, message: { type: "have", runs: [0, chunkCount] } });
+          offerAll();
+        }
+        if (message.type === "map-want") link.say({ type: "map", ref: 0, first: message.first });
+        if (message.type !== "swarm") return;
+        if (message.message.type === "ready") offerAll();
+        if (message.message.type !== "accept") return;
+        const { chunk } = message.message;
+        const zeros = new Uint8Array(ref.chunkBytes);
+        link.say({ type: "cells", ref: 0, chunk, first: 0, count: 4, hashed: false }, [zeros]);
+      },
+    });
+    const offerAll = (): void => {
+      for (let chunk = 0; chunk < chunkCount; chunk++) {
+        link.say({ type: "swarm", ref: 0, message: { type: "offer", chunk } });
+      }
+    };
+  });
+  ports.holders.announce(ref.root);
+}

@@ -167,19 +167,24 @@ export class BlobFile {
     if (this.#state === "partial") this.#table.setDurable(this.ref.root, this.#durable.toBytes());
   }
 
-  /** Reads what a crash or stop left, chunk by chunk; yields those that are good. Needs the map. */
-  async *recheck(signal: AbortSignal): AsyncGenerator<number> {
-    for (const chunk of this.#durable.values()) {
+  /** What a crash or stop left and `recheck` has not read yet. */
+  unchecked(): number[] {
+    return [...this.#durable.values()].filter((chunk) => !this.have.has(chunk));
+  }
+
+  /** Reads what a crash or stop left, chunk by chunk, and tells which are good. Needs the map. */
+  async *recheck(signal: AbortSignal): AsyncGenerator<{ chunk: number; good: boolean }> {
+    for (const chunk of this.unchecked()) {
       signal.throwIfAborted();
-      if (this.have.has(chunk)) continue;
-      try {
-        await this.read(chunk);
-      } catch (error) {
-        if (error instanceof Fault) continue; // not what was written: it is fetched again
-        throw error;
-      }
-      this.have.add(chunk);
-      yield chunk;
+      const good = await this.read(chunk).then(
+        () => true,
+        (error: unknown) => {
+          if (error instanceof Fault) return false; // not what was written: it is fetched again
+          throw error;
+        },
+      );
+      if (good) this.have.add(chunk);
+      yield { chunk, good };
     }
   }
 

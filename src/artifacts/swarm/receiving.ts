@@ -26,6 +26,7 @@ export function onOffer(state: SwarmState, peer: Peer, chunk: number, nowMs: num
 /** Why not; `undefined` accepts. */
 function judgeOffer(state: SwarmState, peer: Peer, chunk: number, nowMs: number): DeclineReason | undefined {
   if (!state.status.wants || state.have.has(chunk) || state.arrivals.has(chunk)) return "have";
+  if (state.checking.has(chunk)) return "have"; // told otherwise should it turn out wrong
   if (peer.banned || peer.snubbedUntilMs > nowMs) return "no";
   if (peer.wan && state.siteHas(chunk)) return "site";
   const lane = state.lane(peer);
@@ -68,6 +69,7 @@ function finish(state: SwarmState, arrival: Arrival, nowMs: number): void {
 
 /** I have this chunk now, verified. */
 export function gain(state: SwarmState, chunk: number): void {
+  state.checking.delete(chunk);
   if (!state.have.add(chunk)) return;
   state.newClaims.delete(chunk);
   state.newWanClaims.delete(chunk);

@@ -45,9 +45,11 @@ export type SwarmEvent =
   | { type: "fouled"; peer: NodeId; blame: Blame }
   /** The peer has taken these bytes off the connection. */
   | { type: "acked"; peer: NodeId; bytes: number }
-  /** The store has these chunks, verified. */
+  /** The store may have this chunk from an earlier run and is about to look: nobody needs to send it meanwhile. */
+  | { type: "checking"; chunk: number }
+  /** The store has this chunk, verified. */
   | { type: "stored"; chunk: number }
-  /** The store can no longer give this chunk. */
+  /** The store has not, or no longer, got this chunk. */
   | { type: "lost"; chunk: number }
   /** The map is known and the disk is ready: offers can be accepted. */
   | { type: "begin" }

@@ -70,6 +70,8 @@ export class SwarmState {
   readonly random: Random;
   readonly geometry: Geometry;
   readonly have: Bitset;
+  /** What the store may have, until it has looked. */
+  readonly checking: Bitset;
   readonly arrivals = new Map<number, Arrival>();
   readonly peers = new Map<NodeId, Peer>();
   readonly sites = new Map<string, Site>();
@@ -110,6 +112,7 @@ export class SwarmState {
     this.geometry = new Geometry(ref);
     const { chunkCount } = this.geometry;
     this.have = new Bitset(chunkCount);
+    this.checking = new Bitset(chunkCount);
     this.lanRarity = new Rarity(chunkCount, MAX_SWARM_PEERS);
     this.wanRarity = new Rarity(chunkCount, MAX_SWARM_PEERS);
     this.newHaves = new Bitset(chunkCount);

@@ -67,6 +67,9 @@ function apply(state: SwarmState, event: SwarmEvent, nowMs: number): void {
     case "peer-down":
       removePeer(state, event.peer);
       return readyAll(state, nowMs);
+    case "checking":
+      state.checking.add(event.chunk);
+      return;
     case "stored":
       return gain(state, event.chunk);
     case "lost":
@@ -208,6 +211,7 @@ function onWant(state: SwarmState, peer: Peer, chunk: number, nowMs: number): vo
 
 /** The store lost a chunk: nobody gets it from me any more, and I want it again if I want the blob. */
 function lose(state: SwarmState, chunk: number): void {
+  if (state.checking.delete(chunk)) state.newUnclaims.add(chunk);
   if (!state.have.delete(chunk)) return;
   state.newHaves.delete(chunk);
   state.newUnclaims.add(chunk);
