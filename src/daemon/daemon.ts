@@ -1,26 +1,35 @@
 import { createLog, errorMessage, Fault, FrameStream, SystemClock, SystemRandom } from "#core";
-import { type BootstrapToken, decodeToken, FROM_DEVICE, JOIN_PROTOCOL, JOIN_TIMEOUT_MS, type NodeId } from "#identity";
+import {
+  type BootstrapToken,
+  decodeToken,
+  type DeviceFacts,
+  FROM_DEVICE,
+  JOIN_PROTOCOL,
+  JOIN_TIMEOUT_MS,
+  type NodeId,
+} from "#identity";
 import {
   Gossip,
   type Host,
   type RememberedPeer,
   type Rendezvous,
   startDht,
-  startHost,
   startRendezvous,
   startReplica,
   type Stranger,
 } from "#mesh";
-import { createGate } from "./admission.ts";
 import { ArtifactKeeper } from "./artifact-keeper.ts";
 import { BlobIndex } from "./blob-index.ts";
 import { type ConfigInput, type DaemonConfig, loadConfig } from "./config.ts";
 import { createHandlers } from "./control/index.ts";
 import { artifactHandlers } from "./control/artifacts.ts";
 import { Joining, standing } from "./joining.ts";
+import { listen } from "./listen.ts";
 import { plugMesh } from "./mesh.ts";
+import type { Settings } from "./data-directory.ts";
 import { createMetrics, startMetricsServer } from "./metrics.ts";
 import { type OpenNode, openNode } from "./node.ts";
+import { registerNodeMetrics } from "./node-metrics.ts";
 import { nodeName } from "./node-state.ts";
 import { startControlServer } from "./server.ts";
 import { startTimeKeeper } from "./time-keeper.ts";
@@ -109,12 +118,7 @@ class Daemon {
     const { clock, random, log, data, store, members } = state;
     const stack = this.#stack;
     signal.throwIfAborted();
-    const { listen, announce, lan, proxy, limits } = this.#config;
-    const host = await startHost(
-      { clock, random, log, seed: data.key.seed, gate: createGate(state, data.key.nodeId) },
-      { listen, ...(announce.length === 0 ? {} : { announce }), lan, ...(proxy === undefined ? {} : { proxy }) },
-    );
-    stack.use(host);
+    const host = stack.use(await listen(state, this.#config));
     state.settings.set("addresses", JSON.stringify(host.addresses()));
     const gossip = stack.use(
       new Gossip({
@@ -142,7 +146,7 @@ class Daemon {
       }),
     );
     const mesh = plugMesh(state, { host, addressesOf, index });
-    const keeper = stack.use(await ArtifactKeeper.open(this.#node, { mesh, limits: given(limits) }));
+    const keeper = stack.use(await ArtifactKeeper.open(this.#node, { mesh, limits: given(this.#config.limits) }));
     this.#serveJoin(host, registrar);
     this.#endRevoked(host);
     const joining = this.#join(host, rendezvous);
@@ -154,6 +158,7 @@ class Daemon {
       shutdown: () => this.#stopped.resolve(),
     });
     const metrics = createMetrics();
+    registerNodeMetrics(metrics, this.#node, host, keeper);
     stack.use(
       await startControlServer(
         { handlers, metrics, log, clock },
@@ -200,15 +205,9 @@ class Daemon {
   #join(host: Host, rendezvous: Rendezvous): Joining {
     const { state } = this.#node;
     const { store } = state;
-    const { site, serial, model, labels } = this.#config;
     const joining = new Joining(state, {
       host,
-      facts: {
-        labels,
-        ...(site === undefined ? {} : { site }),
-        ...(serial === undefined ? {} : { serial }),
-        ...(model === undefined ? {} : { model }),
-      },
+      facts: rememberedFacts(state.settings),
       candidates: () => rendezvous.candidates(),
       joined: (registrarMs, registrar) => {
         this.#node.time.observe(registrarMs, registrar, store.list("Registrar").length);
@@ -284,14 +283,28 @@ class Daemon {
 }
 
 /** What a node was once told it keeps, so that `portolan up` alone starts it again. */
-function rememberConfig({ state }: OpenNode, { token, site, serial }: DaemonConfig): void {
+function rememberConfig({ state }: OpenNode, { token, site, serial, model, labels }: DaemonConfig): void {
   const { settings, store } = state;
   if (token !== undefined) {
     decodeToken(token, { nowMs: state.trustedMs(), ...(store.fleet === undefined ? {} : { fleet: store.fleet }) });
-    settings.set("token", token);
   }
-  if (site !== undefined) settings.set("site", site);
-  if (serial !== undefined) settings.set("serial", serial);
+  const told = {
+    token,
+    site,
+    serial,
+    model,
+    labels: Object.keys(labels).length === 0 ? undefined : JSON.stringify(labels),
+  };
+  for (const [name, value] of Object.entries(told)) {
+    if (value !== undefined) settings.set(name as keyof typeof told, value);
+  }
+}
+
+/** What this device says of itself when it joins. */
+function rememberedFacts(settings: Settings): DeviceFacts {
+  const [site, serial, model] = [settings.get("site"), settings.get("serial"), settings.get("model")];
+  const labels = JSON.parse(settings.get("labels") ?? "{}") as Record<string, string>;
+  return { labels, ...given({ site, serial, model }) };
 }
 
 function registrarAddresses({ state }: OpenNode, host: Host | undefined): string[] {

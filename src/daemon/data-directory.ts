@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { errorMessage, Fault, type Random } from "#core";
@@ -38,7 +38,7 @@ export function openDataDirectory(path: string, random: Random): DataDirectory {
   const unlock = lock(path);
   try {
     const key = loadNodeKey(join(path, "node.key"), random);
-    const db = openStateDatabase(join(path, "state.db"));
+    const db = openStateDatabase(makePrivate(join(path, "state.db")));
     const release = (): void => {
       db.close();
       unlock();
@@ -75,9 +75,15 @@ function checkFormat(path: string): void {
   }
 }
 
+/** SQLite would make its files, and those beside them, as open as the umask allows. */
+function makePrivate(file: string): string {
+  closeSync(openSync(file, "a", 0o600));
+  return file;
+}
+
 /** An SQLite write lock: the system lets go of it when the process dies, however it dies. */
 function lock(path: string): () => void {
-  const db = new DatabaseSync(join(path, "lock"), { timeout: 0 });
+  const db = new DatabaseSync(makePrivate(join(path, "lock")), { timeout: 0 });
   try {
     db.exec("PRAGMA journal_mode = MEMORY; PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE");
   } catch (error) {
@@ -113,4 +119,4 @@ export class Settings {
   }
 }
 
-export type SettingName = "token" | "site" | "serial" | "demo" | "name" | "peers" | "addresses";
+export type SettingName = "token" | "site" | "serial" | "model" | "labels" | "demo" | "name" | "peers" | "addresses";

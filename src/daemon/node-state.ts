@@ -48,3 +48,8 @@ export function nodeName(state: NodeState): string {
   const { data, members, settings } = state;
   return members.of(data.key.nodeId)?.name ?? settings.get("name") ?? shortId(data.key.key.publicKey);
 }
+
+/** Where this node was reached when it last ran. */
+export function lastAddresses(settings: Settings): string[] {
+  return JSON.parse(settings.get("addresses") ?? "[]") as string[];
+}

@@ -1,7 +1,7 @@
 import type { Handlers } from "#api";
 import { Fault } from "#core";
 import type { Host } from "#mesh";
-import type { JoinStatus, NodeState } from "../node-state.ts";
+import { type JoinStatus, lastAddresses, type NodeState } from "../node-state.ts";
 import { documentHandlers } from "./documents.ts";
 import { eventHandlers } from "./events.ts";
 import { fleetHandlers } from "./fleet.ts";
@@ -47,7 +47,5 @@ export function createHandlers(state: NodeState, deps: ControlDeps): Handlers {
 
 /** Where this node can be reached; while it does not run, where it could when it last did. */
 function knownAddresses(state: NodeState, host: Host | undefined): string[] {
-  if (host !== undefined) return host.addresses();
-  const text = state.settings.get("addresses");
-  return text === undefined ? [] : (JSON.parse(text) as string[]);
+  return host?.addresses() ?? lastAddresses(state.settings);
 }
