@@ -46,9 +46,14 @@ export function parseAddress(text: string): DialAddress {
   return { text, host: host.value, port: Number(tcp.value), nodeId: p2p?.value };
 }
 
-/** The address for an IP and a port, without a node id. IPv4 in IPv6 is written as IPv4. */
+/** An IPv4 address that a socket for both families writes as IPv6, as IPv4. */
+export function plainIp(host: string): string {
+  return host.replace(/^::ffff:(?=\d+\.)/u, "");
+}
+
+/** The address for an IP and a port, without a node id. */
 export function formatAddress(host: string, port: number): string {
-  const plain = host.replace(/^::ffff:(?=\d+\.)/u, "");
+  const plain = plainIp(host);
   return `/${isIPv6(plain) ? "ip6" : "ip4"}/${plain}/tcp/${port}/tls`;
 }
 

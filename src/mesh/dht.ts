@@ -6,7 +6,7 @@ import { CID } from "multiformats/cid";
 import { create as createDigest } from "multiformats/hashes/digest";
 import { type Clock, errorMessage, Fault, type Log, withDeadline } from "#core";
 import type { NodeId } from "#identity";
-import type { Libp2pBackedHost } from "./host.ts";
+import type { Libp2pBackedHost } from "./libp2p-host.ts";
 
 /** kad-dht under a name of our own: it never meets the public one. */
 const DHT_PROTOCOL = "/portolan/kad/1";

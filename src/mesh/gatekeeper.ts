@@ -229,9 +229,11 @@ export class Gatekeeper {
 
   async #retire({ connection }: Link): Promise<void> {
     const { clock, stop } = this.#deps;
-    const untilMs = clock.nowMs() + RETIRE_TIMEOUT_MS;
-    do await clock.sleep(RETIRE_LOOK_MS, stop);
-    while (connection.status === "open" && connection.streams.length > 1 && clock.nowMs() < untilMs);
+    for (let waitedMs = 0; waitedMs < RETIRE_TIMEOUT_MS; waitedMs += RETIRE_LOOK_MS) {
+      await clock.sleep(RETIRE_LOOK_MS, stop);
+      const inUse = connection.streams.length > 1; // the hello's own stream stays
+      if (!inUse || connection.status !== "open") break;
+    }
     this.close(connection);
   }
 

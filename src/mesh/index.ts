@@ -1,17 +1,15 @@
-export { formatAddress, parseAddress } from "./address.ts";
 export type { Gate } from "./gatekeeper.ts";
 export type { GateVerdict } from "./hello-exchange.ts";
 export {
   type Host,
-  type Libp2pBackedHost,
   type HostDeps,
   type HostOptions,
   type Session,
   type Stranger,
   type StrangerConnection,
   type StrangerHandlerLimits,
-  startHost,
 } from "./host.ts";
+export { type Libp2pBackedHost, startHost } from "./libp2p-host.ts";
 export { Gossip, type Heard } from "./gossip.ts";
 export { DOCUMENTS_PROTOCOL, type Replica, type ReplicaOptions, startReplica } from "./replica.ts";
 export type { RememberedPeer } from "./neighbours.ts";

@@ -49,7 +49,6 @@ export async function createNode(deps: NodeDeps, options: NodeOptions): Promise<
   const nativeMuxer = new GuardedYamux({ ...muxing, initialWindowBytes: NATIVE_WINDOW_BYTES });
   const standardMuxer = new GuardedYamux({ ...muxing, initialWindowBytes: STANDARD_WINDOW_BYTES });
   const budget = new StrangerBudget(clock);
-  const places = new Map<string, () => void>();
   const tls = createTlsContext(new Ed25519Key(deps.seed), clock, deps.random);
   let transport: TlsTransport | undefined;
   let parts: Libp2pParts | undefined;
@@ -66,7 +65,6 @@ export async function createNode(deps: NodeDeps, options: NodeOptions): Promise<
       onListenFailed: (fault) => {
         listenFault ??= fault;
       },
-      onStranger: (remoteAddr, release) => places.set(placeOf(remoteAddr.toString()), release),
     });
     return transport;
   };
@@ -101,22 +99,16 @@ export async function createNode(deps: NodeDeps, options: NodeOptions): Promise<
     },
     parts,
     guards,
-    releaseStranger: (connection) => {
-      const place = placeOf(connection.remoteAddr.toString());
-      places.get(place)?.();
-      places.delete(place);
+    releaseStranger: ({ remoteAddr }) => {
+      const [ip, tcp] = remoteAddr.getComponents();
+      budget.release(ip?.value ?? "", Number(tcp?.value));
     },
     dial: (addresses, signal) =>
       race(clock, addresses, signal, (address, inner) => dial(multiaddr(address), { signal: inner, upgrader })),
   };
 }
 
-/** The socket's far end, `ip/port`: what a connection and its place among the strangers have in common. */
-function placeOf(address: string): string {
-  const [, , ip, , port] = address.split("/");
-  return `${ip}/${port}`;
-}
-
+/** Dials the addresses, each some time after the one before, until one is secured. */
 async function race(
   clock: Clock,
   addresses: readonly string[],

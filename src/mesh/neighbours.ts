@@ -39,13 +39,18 @@ export class AddressBook {
     return this.#peers.get(peer);
   }
 
-  /** Adds a hint; the newest addresses come first. Addresses that cannot be read, have no node id, or are our own are left out. */
+  /**
+   * Adds a hint; the newest addresses come first, after the one that worked: hints must not push it out. Addresses that
+   * cannot be read, have no node id, or are our own are left out.
+   */
   hint(addresses: readonly string[], site: string | undefined, nowMs: number): void {
     for (const text of addresses) {
       const nodeId = nodeIdIn(text);
       if (nodeId === undefined || nodeId === this.#self) continue;
       const known = this.#peers.get(nodeId) ?? this.#insert(nodeId, nowMs);
-      known.addresses = [text, ...known.addresses.filter((other) => other !== text)].slice(0, MAX_HELLO_ADDRESSES);
+      const [first] = known.addresses;
+      const kept = known.reached && first !== undefined ? [first] : [];
+      known.addresses = [...new Set([...kept, text, ...known.addresses])].slice(0, MAX_HELLO_ADDRESSES);
       if (site !== undefined) known.site = site;
     }
     this.#evict();

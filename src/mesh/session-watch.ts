@@ -3,7 +3,7 @@ import type { Gatekeeper } from "./gatekeeper.ts";
 
 /** How often all sessions are looked at; also the probe interval of a link with open streams. */
 const LOOK_MS = 500;
-/** Probe interval of an idle link: 10 neighbours cost 1.6 kbit/s. */
+/** Probe interval of an idle link. One side asks, so 10 neighbours cost about 10 kbit/s both ways, TLS and TCP included. */
 const IDLE_PROBE_MS = 2_000;
 /** Silence, in spite of probes, after which a link is dead. */
 export const DEAD_MS = 5_000;
@@ -35,7 +35,10 @@ export function watchSessions(clock: Clock, keeper: Gatekeeper, signal: AbortSig
       for (const session of keeper.sessions.values()) {
         const { connection, guard } = session.link;
         const intervalMs = connection.streams.length > 1 ? LOOK_MS : IDLE_PROBE_MS;
-        if (nowMs - (probedMs.get(session) ?? 0) >= intervalMs) {
+        // the dialler asks, and tells the acceptor what it measured; the acceptor asks when the dialler does not
+        const silentMs = nowMs - guard.heardMs;
+        const ours = connection.direction === "outbound" || silentMs >= intervalMs + LOOK_MS;
+        if (ours && nowMs - (probedMs.get(session) ?? 0) >= intervalMs) {
           probedMs.set(session, nowMs);
           session.probe();
         }

@@ -1,4 +1,5 @@
 import type { Connection } from "@libp2p/interface";
+import { z } from "zod";
 import { type ByteStream, type Clock, encodeFrame, Fault } from "#core";
 import type { NodeId } from "#identity";
 import { type Greeting, MAX_MESSAGE_BYTES } from "./hello-exchange.ts";
@@ -8,6 +9,9 @@ import type { MuxGuard } from "./mux-guard.ts";
 export const MAX_QUEUED_BYTES = 4 * 1024 * 1024;
 /** Smoothing of round trips: the new one counts 0.164 (RFC 9616 §4.2 takes 0.836 for the old). */
 const RTT_SMOOTHING = 0.836;
+
+/** `n` numbers a probe; `r` is the asker's smoothed round trip, in whole milliseconds. */
+const Probe = z.strictObject({ n: z.int().min(0), r: z.int().min(0).max(3_600_000).optional() });
 
 /** The long-lived link to an accepted neighbour. It outlives a change of the connection under it. */
 export interface Session {
@@ -93,6 +97,7 @@ export class LiveSession implements Session {
   /** Goes on over another link; what was queued goes there. */
   move(link: Link): void {
     this.#link = link;
+    this.#probe = undefined; // its answer may be lost with the old one
     this.#unblock();
   }
 
@@ -108,18 +113,27 @@ export class LiveSession implements Session {
     if (this.#probe !== undefined) return;
     this.#probes += 1;
     this.#probe = { number: this.#probes, sentMs: this.#clock.nowMs() };
-    this.send("ping", this.#probes);
+    const rttMs = this.#rttMs === undefined ? {} : { r: Math.round(this.#rttMs) };
+    if (!this.send("ping", { n: this.#probes, ...rttMs })) this.#probe = undefined;
   }
 
   /** Takes the session's own messages; `false` for all others. */
   receive(kind: string, body: unknown): boolean {
-    if (kind === "ping") this.send("pong", body);
-    else if (kind === "pong") this.#pong(body);
-    else return false;
+    if (kind !== "ping" && kind !== "pong") return false;
+    const probe = Probe.safeParse(body);
+    if (!probe.success) throw new Fault("mesh.probe", `malformed ${kind}`, { exit: "invalid" });
+    if (kind === "pong") this.#pong(probe.data.n);
+    else this.#ping(probe.data);
     return true;
   }
 
-  #pong(number: unknown): void {
+  /** Who only answers learns the round trip from who asks. */
+  #ping({ n, r }: z.infer<typeof Probe>): void {
+    if (r !== undefined && this.#probe === undefined) this.#rttMs = r;
+    this.send("pong", { n });
+  }
+
+  #pong(number: number): void {
     if (this.#probe === undefined || number !== this.#probe.number) return;
     const sampleMs = this.#clock.nowMs() - this.#probe.sentMs;
     this.#probe = undefined;

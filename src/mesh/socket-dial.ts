@@ -7,9 +7,20 @@ import type { DialAddress } from "./address.ts";
 export type DialRoute = {
   /** Hosts that are dialled directly even when there is a proxy. */
   isLan: (host: string) => boolean;
-  /** `http://host:port` of an HTTP CONNECT proxy (RFC 9110 §9.3.6) for all others; edge sites often get out only that way. */
-  proxy: string | undefined;
+  /** An HTTP CONNECT proxy (RFC 9110 §9.3.6) for all others; edge sites often get out only that way. */
+  proxy: URL | undefined;
 };
+
+/** Reads `http://host:port`. Throws Fault `mesh.proxy-url` (exit `invalid`). */
+export function parseProxy(text: string | undefined): URL | undefined {
+  if (text === undefined) return undefined;
+  const proxy = URL.canParse(text) ? new URL(text) : undefined;
+  if (proxy?.protocol === "http:" && proxy.hostname !== "") return proxy;
+  throw new Fault("mesh.proxy-url", `"${text}" is not the address of an HTTP proxy`, {
+    exit: "invalid",
+    fix: "Write it like http://10.1.0.1:3128.",
+  });
+}
 
 /**
  * Opens the TCP connection, through the proxy where the route says so.
@@ -19,7 +30,7 @@ export type DialRoute = {
  */
 export function dialSocket(address: DialAddress, route: Readonly<DialRoute>, signal: AbortSignal): Promise<Socket> {
   if (route.proxy === undefined || route.isLan(address.host)) return dialDirect(address, signal);
-  return dialThroughProxy(address, new URL(route.proxy), signal);
+  return dialThroughProxy(address, route.proxy, signal);
 }
 
 function dialDirect(address: DialAddress, signal: AbortSignal): Promise<Socket> {

@@ -1,5 +1,6 @@
 import { isIPv6 } from "node:net";
 import type { Clock } from "#core";
+import { plainIp } from "./address.ts";
 
 /** Connections of strangers, in all (design: protocols, joining). A stranger is whoever dialled us and has not passed the hello. */
 export const MAX_STRANGERS = 64;
@@ -12,7 +13,7 @@ export const MAX_WAITING_PER_NETWORK = 128;
 /** Longest wait for a turn. */
 export const MAX_STRANGER_WAIT_MS = 5_000;
 
-type Waiter = { network: string; admit: () => void };
+type Waiter = { place: string; network: string; admit: () => void };
 
 /**
  * The places that strangers share, apart from the members'. Who comes when all places are taken waits a little rather than
@@ -20,8 +21,8 @@ type Waiter = { network: string; admit: () => void };
  */
 export class StrangerBudget {
   readonly #clock: Clock;
+  readonly #places = new Map<string, string>(); // who has one → its network
   readonly #taken = new Map<string, number>(); // network → places
-  #total = 0;
   #waiting: Waiter[] = [];
 
   constructor(clock: Clock) {
@@ -30,35 +31,44 @@ export class StrangerBudget {
 
   /** Places taken now. */
   get strangers(): number {
-    return this.#total;
+    return this.#places.size;
   }
 
-  /**
-   * Takes a place for a peer at this IP. Resolves to the function that gives it back (calling it again does nothing), or
-   * to `undefined` when there was none in time.
-   */
-  async admit(host: string, signal: AbortSignal): Promise<(() => void) | undefined> {
+  /** Takes a place for the socket that comes from this IP and port. Resolves to `false` when there was none in time. */
+  async admit(host: string, port: number, signal: AbortSignal): Promise<boolean> {
     const network = networkOf(host);
-    if (this.#fits(network)) this.#take(network);
-    else if (!(await this.#waitFor(network, signal))) return undefined;
-    let held = true;
-    return () => {
-      if (held) this.#release(network);
-      held = false;
-    };
+    const place = placeOf(host, port);
+    if (!this.#fits(network)) return this.#waitFor(place, network, signal);
+    this.#take(place, network);
+    return true;
+  }
+
+  /** Gives a place back. Does nothing for who has none. */
+  release(host: string, port: number): void {
+    const place = placeOf(host, port);
+    const network = this.#places.get(place);
+    if (network === undefined) return;
+    this.#places.delete(place);
+    const left = (this.#taken.get(network) ?? 1) - 1;
+    if (left === 0) this.#taken.delete(network);
+    else this.#taken.set(network, left);
+    const next = this.#waiting.find((waiter) => this.#fits(waiter.network));
+    if (next === undefined) return;
+    this.#take(next.place, next.network);
+    next.admit();
   }
 
   #fits(network: string): boolean {
-    return this.#total < MAX_STRANGERS && (this.#taken.get(network) ?? 0) < MAX_STRANGERS_PER_NETWORK;
+    return this.#places.size < MAX_STRANGERS && (this.#taken.get(network) ?? 0) < MAX_STRANGERS_PER_NETWORK;
   }
 
-  #take(network: string): void {
-    this.#total += 1;
+  #take(place: string, network: string): void {
+    this.#places.set(place, network);
     this.#taken.set(network, (this.#taken.get(network) ?? 0) + 1);
   }
 
   /** Resolves to whether a place was taken for the waiter. */
-  #waitFor(network: string, signal: AbortSignal): Promise<boolean> {
+  #waitFor(place: string, network: string, signal: AbortSignal): Promise<boolean> {
     const sameNetwork = this.#waiting.filter((waiter) => waiter.network === network).length;
     const full = this.#waiting.length >= MAX_WAITING_STRANGERS || sameNetwork >= MAX_WAITING_PER_NETWORK;
     if (full || signal.aborted) return Promise.resolve(false);
@@ -71,28 +81,21 @@ export class StrangerBudget {
         resolve(admitted);
       };
       const giveUp = (): void => settle(false);
-      const waiter: Waiter = { network, admit: () => settle(true) };
+      const waiter: Waiter = { place, network, admit: () => settle(true) };
       this.#waiting.push(waiter);
       signal.addEventListener("abort", giveUp, { once: true });
       this.#clock.sleep(MAX_STRANGER_WAIT_MS, timer.signal).then(giveUp, () => undefined);
     });
   }
+}
 
-  #release(network: string): void {
-    const left = (this.#taken.get(network) ?? 1) - 1;
-    if (left === 0) this.#taken.delete(network);
-    else this.#taken.set(network, left);
-    this.#total -= 1;
-    const next = this.#waiting.find((waiter) => this.#fits(waiter.network));
-    if (next === undefined) return;
-    this.#take(next.network);
-    next.admit();
-  }
+function placeOf(host: string, port: number): string {
+  return `${plainIp(host)}/${port}`;
 }
 
 /** The /24 of an IPv4 address, the /64 of an IPv6 address. */
 export function networkOf(host: string): string {
-  const plain = host.replace(/^::ffff:(?=\d+\.)/u, "");
+  const plain = plainIp(host);
   if (!isIPv6(plain)) return plain.split(".").slice(0, 3).join(".");
   const [head = "", tail = ""] = plain.split("::");
   const left = head === "" ? [] : head.split(":");

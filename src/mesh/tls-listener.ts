@@ -32,8 +32,6 @@ export type TlsListenerDeps = {
   /** Used over native TLS, without negotiation; over Noise libp2p negotiates its own. */
   muxerFactory: StreamMuxerFactory;
   budget: StrangerBudget;
-  /** Called with the place of each stranger that connected, by the remote address of its connection. */
-  onStranger: (remoteAddr: Multiaddr, release: () => void) => void;
   /** Hears why listening failed; libp2p itself passes on only a text. */
   onListenFailed: (fault: Fault) => void;
 };
@@ -108,12 +106,11 @@ export class TlsListener extends TypedEventEmitter<ListenerEvents> implements Li
     const host = socket.remoteAddress;
     const port = socket.remotePort;
     if (host === undefined || port === undefined) throw gone();
-    const release = await budget.admit(host, this.#closing.signal);
-    if (release === undefined) throw new Fault("mesh.strangers", "too many connections of strangers");
-    socket.once("close", release);
-    if (socket.destroyed) return release();
+    const admitted = await budget.admit(host, port, this.#closing.signal);
+    if (!admitted) throw new Fault("mesh.strangers", "too many connections of strangers");
+    socket.once("close", () => budget.release(host, port));
+    if (socket.destroyed) return budget.release(host, port);
     const remoteAddr = multiaddr(formatAddress(host, port));
-    this.#deps.onStranger(remoteAddr, release);
     const what = `securing the connection from ${host}`;
     await withDeadline(
       clock,

@@ -27,7 +27,6 @@ export type TlsTransportDeps = {
   muxerFactory: StreamMuxerFactory;
   budget: StrangerBudget;
   route: DialRoute;
-  onStranger: (remoteAddr: Multiaddr, release: () => void) => void;
   onListenFailed: (fault: Fault) => void;
 };
 

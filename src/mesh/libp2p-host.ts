@@ -1,0 +1,258 @@
+import type { Connection, Stream } from "@libp2p/interface";
+import { type ByteStream, type Clock, errorMessage, Fault, type Log, withDeadline } from "#core";
+import type { NodeId } from "#identity";
+import { parseAddress, parseNetworks } from "./address.ts";
+import { Gatekeeper } from "./gatekeeper.ts";
+import { HELLO_PROTOCOL } from "./hello-exchange.ts";
+import type {
+  Host,
+  HostDeps,
+  HostOptions,
+  MessageHandler,
+  SessionListener,
+  Stranger,
+  StrangerConnection,
+  StrangerHandlerLimits,
+} from "./host.ts";
+import { Libp2pByteStream } from "./libp2p-byte-stream.ts";
+import { createNode, type Libp2pNode, type Libp2pParts } from "./libp2p-node.ts";
+import type { LiveSession, Session } from "./session.ts";
+import { watchSessions } from "./session-watch.ts";
+import { parseProxy } from "./socket-dial.ts";
+
+/** Negotiating a protocol on a live connection. */
+const OPEN_TIMEOUT_MS = 10_000;
+/** Streams of one protocol on one connection; a swarm keeps a few, look-ups come in bursts. */
+const MAX_PROTOCOL_STREAMS = 256;
+const STREAM_LIMITS = { maxInboundStreams: MAX_PROTOCOL_STREAMS, maxOutboundStreams: MAX_PROTOCOL_STREAMS };
+
+/** A host over libp2p, for what builds on libp2p itself: the DHT. */
+export interface Libp2pBackedHost extends Host {
+  readonly parts: Libp2pParts;
+  /** Serves a protocol with libp2p's own streams, to neighbours only. */
+  serveRaw(protocol: string, handler: (stream: Stream, connection: Connection) => void): void;
+  /** Connections that are open, accepted or not. */
+  connections(): number;
+  /** The connection that carries the session with a neighbour. */
+  connectionTo(peer: NodeId): Connection | undefined;
+}
+
+/** Starts listening and lets neighbours in through the gate. Throws Fault `mesh.address`, `mesh.cidr`, `mesh.proxy-url` or `mesh.listen`. */
+export async function startHost(deps: HostDeps, options: Readonly<HostOptions>): Promise<Libp2pBackedHost> {
+  for (const address of options.listen) parseAddress(address);
+  const route = { isLan: parseNetworks(options.lan ?? []), proxy: parseProxy(options.proxy) };
+  const node = await createNode(deps, { listen: options.listen, announce: options.announce ?? [], route });
+  const host = new Libp2pHost(deps, node);
+  await host.start();
+  return host;
+}
+
+class Libp2pHost implements Libp2pBackedHost {
+  readonly nodeId: NodeId;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #node: Libp2pNode;
+  readonly #keeper: Gatekeeper;
+  readonly #listeners = new Set<SessionListener>();
+  readonly #messages = new Map<string, MessageHandler>();
+  readonly #connecting = new Map<NodeId, Promise<Session>>();
+  readonly #stop = new AbortController();
+
+  constructor(deps: HostDeps, node: Libp2pNode) {
+    this.#clock = deps.clock;
+    this.#log = deps.log;
+    this.#node = node;
+    this.nodeId = node.libp2p.peerId.toString();
+    this.#keeper = new Gatekeeper({
+      clock: deps.clock,
+      log: deps.log,
+      self: this.nodeId,
+      stop: this.#stop.signal,
+      boot: deps.random.bytes(16),
+      gate: deps.gate,
+      guards: node.guards,
+      addresses: () => this.addresses(),
+      releaseStranger: node.releaseStranger,
+      message: (session, kind, body) => this.#message(session, kind, body),
+      changed: (session, event, reason) => this.#changed(session, event, reason),
+    });
+  }
+
+  async start(): Promise<void> {
+    const { libp2p, start } = this.#node;
+    libp2p.addEventListener("connection:open", ({ detail }) => this.#keeper.opened(detail));
+    libp2p.addEventListener("connection:close", ({ detail }) => this.#closed(detail));
+    this.#serve(HELLO_PROTOCOL, (stream, connection) => this.#keeper.acceptHello(stream, connection));
+    await start();
+    watchSessions(this.#clock, this.#keeper, this.#stop.signal);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort(new Fault("mesh.stopped", "the host is stopped"));
+    await this.#node.libp2p.stop();
+  }
+
+  addresses(): string[] {
+    return this.#node.libp2p.getMultiaddrs().map((address) => address.toString());
+  }
+
+  async connect(addresses: readonly string[], signal: AbortSignal): Promise<Session> {
+    const [first] = addresses;
+    const peer = first === undefined ? undefined : parseAddress(first).nodeId;
+    if (peer === undefined) return this.#connect(addresses, signal);
+    const live = this.#keeper.sessions.get(peer) ?? this.#connecting.get(peer);
+    if (live !== undefined) return live;
+    const connecting = this.#connect(addresses, signal).finally(() => this.#connecting.delete(peer));
+    this.#connecting.set(peer, connecting);
+    return connecting;
+  }
+
+  session(peer: NodeId): Session | undefined {
+    return this.#keeper.sessions.get(peer);
+  }
+
+  sessions(): Session[] {
+    return [...this.#keeper.sessions.values()];
+  }
+
+  onSession(listener: SessionListener): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  open(peer: NodeId, protocol: string, signal: AbortSignal): Promise<ByteStream> {
+    const session = this.#keeper.sessions.get(peer);
+    if (session === undefined) {
+      return Promise.reject(new Fault("mesh.not-connected", `no connection to ${peer}`, { exit: "offline" }));
+    }
+    return this.#open(session.link.connection, protocol, signal);
+  }
+
+  handle(protocol: string, handler: (stream: ByteStream, peer: Session) => void): void {
+    this.#serveMembers(protocol, (stream, _, session) => handler(new Libp2pByteStream(stream), session));
+  }
+
+  serveRaw(protocol: string, handler: (stream: Stream, connection: Connection) => void): void {
+    this.#serveMembers(protocol, handler);
+  }
+
+  get parts(): Libp2pParts {
+    return this.#node.parts;
+  }
+
+  connections(): number {
+    return this.#keeper.connections;
+  }
+
+  connectionTo(peer: NodeId): Connection | undefined {
+    return this.#keeper.sessions.get(peer)?.link.connection;
+  }
+
+  handleStranger(
+    protocol: string,
+    handler: (stream: ByteStream, peer: Stranger) => void,
+    limits: Readonly<StrangerHandlerLimits>,
+  ): void {
+    let open = 0;
+    this.#serve(protocol, (stream, connection) => {
+      const member = this.#keeper.sessionOf(connection) !== undefined;
+      if (open >= limits.maxStreams || !(member || this.#keeper.allowStranger(connection, limits.timeoutMs))) {
+        stream.abort(new Fault("mesh.strangers", "too many strangers are joining", { exit: "denied" }));
+        return;
+      }
+      open += 1;
+      stream.addEventListener("close", () => {
+        open -= 1;
+      });
+      const { remotePeer, remoteAddr } = connection;
+      handler(new Libp2pByteStream(stream), { nodeId: remotePeer.toString(), address: remoteAddr.toString() });
+    });
+  }
+
+  async connectStranger(addresses: readonly string[], signal: AbortSignal): Promise<StrangerConnection> {
+    const connection = await this.#node.dial(addresses, signal);
+    return {
+      nodeId: connection.remotePeer.toString(),
+      address: connection.remoteAddr.toString(),
+      open: (protocol, inner) => this.#open(connection, protocol, inner),
+      close: () => this.#keeper.close(connection),
+    };
+  }
+
+  disconnect(peer: NodeId, reason: string): void {
+    this.#keeper.disconnect(peer, reason);
+  }
+
+  onMessage(kind: string, handler: MessageHandler): void {
+    this.#messages.set(kind, handler);
+  }
+
+  async #connect(addresses: readonly string[], signal: AbortSignal): Promise<Session> {
+    const connection = await this.#node.dial(addresses, signal);
+    return this.#keeper.greet(connection, signal);
+  }
+
+  async #open(connection: Connection, protocol: string, signal: AbortSignal): Promise<ByteStream> {
+    const negotiate = async (inner: AbortSignal): Promise<ByteStream> => {
+      try {
+        return new Libp2pByteStream(await connection.newStream([protocol], { signal: inner, ...STREAM_LIMITS }));
+      } catch (cause) {
+        const peer = connection.remotePeer.toString();
+        throw new Fault("mesh.no-protocol", `${peer} does not open ${protocol}: ${errorMessage(cause)}`, {
+          exit: "offline",
+          cause,
+        });
+      }
+    };
+    return withDeadline(this.#clock, OPEN_TIMEOUT_MS, `opening ${protocol}`, negotiate, signal);
+  }
+
+  #serveMembers(protocol: string, handler: (stream: Stream, connection: Connection, session: Session) => void): void {
+    this.#serve(protocol, (stream, connection) => {
+      const session = this.#keeper.sessionOf(connection);
+      if (session === undefined) stream.abort(new Fault("mesh.not-accepted", "say hello first", { exit: "denied" }));
+      else handler(stream, connection, session);
+    });
+  }
+
+  /** A handler that throws, or a stream that ends under it, costs that stream and nothing else. */
+  #serve(protocol: string, handler: (stream: Stream, connection: Connection) => void): void {
+    this.#node.libp2p.handle(protocol, handler, STREAM_LIMITS).catch((error: Error) => {
+      this.#log.error("protocol not served", { protocol, reason: error.message });
+    });
+  }
+
+  #closed(connection: Connection): void {
+    const accepted = this.#keeper.closed(connection);
+    const peer = connection.remotePeer;
+    if (accepted || this.session(peer.toString()) !== undefined) return;
+    // libp2p remembers everyone who ever connected; strangers must not fill its memory
+    this.#node.libp2p.peerStore.delete(peer).catch((error: Error) => {
+      this.#log.warn("peer not forgotten", { peer: peer.toString(), reason: error.message });
+    });
+  }
+
+  #message(session: LiveSession, kind: string, body: unknown): void {
+    const handler = this.#messages.get(kind);
+    if (handler === undefined) return this.#log.debug("message of unknown kind", { peer: session.nodeId, kind });
+    this.#guarded(`message ${kind}`, () => handler(session, body));
+  }
+
+  #changed(session: LiveSession, event: "up" | "down", reason?: string): void {
+    this.#log.info(event === "up" ? "neighbour up" : "neighbour down", {
+      peer: session.nodeId,
+      name: session.name,
+      reason,
+    });
+    for (const listener of this.#listeners) this.#guarded(`neighbour ${event}`, () => listener(session, event, reason));
+  }
+
+  /** What throws above must not take the session below with it. */
+  #guarded(what: string, work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.#log.error("a listener failed", { what, reason: errorMessage(error) });
+    }
+  }
+}
