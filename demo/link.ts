@@ -17,7 +17,7 @@ export interface Link extends AsyncDisposable {
   kill(): void;
 }
 
-/** Connections at once through one link; more are refused with 503. Nine nodes need fewer than a hundred. */
+/** Connections at once in each direction; more are dropped. Sixty nodes that each keep a few neighbours need fewer. */
 const MAX_CONNECTIONS = 512;
 /** Connections that `stats` remembers after they closed. */
 const MAX_REMEMBERED = 2_048;
@@ -25,7 +25,7 @@ const MAX_REMEMBERED = 2_048;
 const MAX_HEAD_BYTES = 4_096;
 /** From accepting a connection to carrying its bytes, beside the WAN's own delay. */
 const OPEN_DEADLINE_MS = 10_000;
-/** Sockets wait for the other end's half-close; close stops them all at once. */
+/** A half-close is passed on instead of answered; nothing is read before its reader is there. */
 const SOCKET_OPTIONS = { allowHalfOpen: true, pauseOnConnect: true, noDelay: true } as const;
 
 /**
@@ -62,6 +62,8 @@ class RunningLink implements Link {
   }
 
   async listen(): Promise<void> {
+    this.#wan.maxConnections = MAX_CONNECTIONS;
+    this.#proxy.maxConnections = MAX_CONNECTIONS;
     await listening(this.#wan, { path: linkSocket(this.#options.dir, this.#options.site, "wan") });
     await listening(this.#proxy, { host: linkHost(this.#options.site), port: this.#options.port });
     const address = this.#proxy.address();
@@ -124,7 +126,6 @@ class RunningLink implements Link {
   async #outbound(near: Socket, signal: AbortSignal): Promise<void> {
     const target = parseConnect(await readHead(near, "\r\n\r\n", MAX_HEAD_BYTES, signal));
     if (target === undefined) throw new Refusal("400 Bad Request");
-    if (this.#sockets.size > 2 * MAX_CONNECTIONS) throw new Refusal("503 Service Unavailable");
     const peerSite = siteOfHost(target.host);
     if (peerSite === undefined || peerSite === this.#options.site) throw new Refusal("403 Forbidden");
     await this.#cut?.mended;

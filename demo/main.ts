@@ -9,7 +9,7 @@ import { Fleet } from "./fleet.ts";
 import { controlLink } from "./link-control.ts";
 import { findNamespaces } from "./namespaces.ts";
 import { type DemoOptions, HELP, readOptions } from "./options.ts";
-import { fluidBoundSeconds, planFleet } from "./plan.ts";
+import { type FleetPlan, fluidBoundSeconds, planFleet } from "./plan.ts";
 import { renderReport, renderTour } from "./report.ts";
 import { type DemoResult, judgeRun } from "./result.ts";
 import { SocketWatch } from "./socket-watch.ts";
@@ -29,7 +29,7 @@ const INTERRUPTED = 130;
 const PARENT_CHECK_MS = 500;
 
 type Workplace = { temporary: string; work: string; links: string; file: { path: string; bytes: number } };
-type Outcome = { result: DemoResult; problems: string[]; copies: Copy[]; first: string; token: string };
+type Outcome = { result: DemoResult; problems: string[]; copies: Copy[]; first: string };
 
 /** Runs the demo; the exit code says whether all held. */
 async function main(argv: readonly string[]): Promise<number> {
@@ -49,7 +49,7 @@ async function main(argv: readonly string[]): Promise<number> {
     process.stdout.write(options.json ? `${JSON.stringify(result)}\n` : renderReport(result, copies, problems));
     if (options.json) for (const problem of problems) console.error(`PROBLEM: ${problem}`);
     if (!options.exit) {
-      console.error(`\n${renderTour(place.work, outcome.first, cwd, outcome.token)}`);
+      console.error(`\n${renderTour(place.work, outcome.first, cwd)}`);
       await new Promise((resolve) => stop.signal.addEventListener("abort", resolve));
     }
     return result.ok ? 0 : EXIT_CODES.internal;
@@ -61,56 +61,70 @@ async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
+/** From no process at all to compared copies, with a look at the kernel's connections all along. */
 async function runFleet(
   clock: Clock,
   children: Children,
   options: DemoOptions,
-  { work, links, file }: Workplace,
+  place: Workplace,
   signal: AbortSignal,
 ): Promise<Outcome> {
   const view = new View(clock, { write: (text) => process.stderr.write(text), isTTY: process.stderr.isTTY });
   const plan = planFleet(options.nodes, options.sites);
   const namespaces = options.namespaces ? await findNamespaces(children, signal) : undefined;
-  const fleet = new Fleet({ clock, children, namespaces, signal }, { work, links }, plan);
-  const where = namespaces === undefined ? "on this machine's loopback" : "in network namespaces";
-  const shape = `${formatRate(options.rateBps)} each way, ${options.delayMs} ms between two sites`;
-  view.step(`starting the WAN links of ${options.sites} sites ${where}: ${shape}`);
-  await fleet.startLinks(options);
-
+  const fleet = new Fleet({ clock, children, namespaces, signal }, place, plan);
   const watching = new AbortController();
   const watch = new SocketWatch(clock, () => fleet.residents());
   const watched = watch.run(watching.signal);
   try {
-    view.step(`starting ${plan.nodes[0].serial}, which makes the fleet and admits the others by their serials`);
-    const token = await fleet.found("demo");
-    view.step(`starting the other ${options.nodes - 1} and one that nobody claimed, all with the token ${token}`);
-    await fleet.join(token);
-    const refused = await fleet.refusals();
-    for (const { node, code } of refused) view.step(`all are in but ${node}, which was refused: ${code}`);
-
-    view.step(`publishing ${file.path} (${formatBytes(file.bytes)}) on ${plan.nodes[0].serial}, staging it on all`);
-    await publishAndStage(fleet, file.path, file.bytes);
-    const rates = plan.sites.map(() => options.rateBps);
-    const patienceMs = fluidBoundSeconds(file.bytes, rates, rates) * 1_000 * PATIENCE.factor + PATIENCE.ms;
-    await untilComplete(clock, fleet.nodes, patienceMs, (progress) => view.progress(progress), signal);
-
-    view.step("writing every copy out and comparing it with the file");
-    const copies = await writeCopies(fleet, path.join(work, "copies"), path.basename(file.path), signal);
+    const where = namespaces === undefined ? "on this machine's loopback" : "in network namespaces";
+    const shape = `${formatRate(options.rateBps)} each way, ${options.delayMs} ms between two sites`;
+    view.step(`starting the WAN links of ${options.sites} sites ${where}: ${shape}`);
+    await fleet.startLinks(options);
+    await formFleet(fleet, plan, view);
+    const copies = await distribute(clock, fleet, options, place, view, signal);
     await watch.sample();
     const { result, problems } = judgeRun({
       nodes: fleet.nodes.length,
       sites: plan.sites,
-      file: { bytes: file.bytes, sha256: await hashFile(file.path, signal) },
+      file: { bytes: place.file.bytes, sha256: await hashFile(place.file.path, signal) },
       copies: copies.map(({ record }) => record),
-      refused,
-      links: await Promise.all(plan.sites.map(({ number }) => controlLink(clock, links, number, "stats"))),
+      refused: await fleet.refusals(),
+      links: await Promise.all(plan.sites.map(({ number }) => controlLink(clock, place.links, number, "stats"))),
       bypasses: watch.found,
     });
-    return { result, problems, copies, first: plan.nodes[0].serial, token };
+    return { result, problems, copies, first: plan.nodes[0].serial };
   } finally {
     watching.abort();
     await watched;
   }
+}
+
+/** Starts all daemons. */
+async function formFleet(fleet: Fleet, plan: FleetPlan, view: View): Promise<void> {
+  view.step(`starting ${plan.nodes[0].serial}, which makes the fleet and admits the others by their serials`);
+  const token = await fleet.found("demo");
+  view.step(`starting the other ${plan.nodes.length - 1} and one that nobody claimed, all with the token ${token}`);
+  await fleet.join(token);
+  for (const { node, code } of await fleet.refusals()) view.step(`all are in but ${node}, which was refused: ${code}`);
+}
+
+/** Brings the file to all nodes, and a copy out of each. */
+async function distribute(
+  clock: Clock,
+  fleet: Fleet,
+  { sites, rateBps }: DemoOptions,
+  { work, file }: Workplace,
+  view: View,
+  signal: AbortSignal,
+): Promise<Copy[]> {
+  view.step(`publishing ${file.path} (${formatBytes(file.bytes)}) on the first, staging it on all`);
+  await publishAndStage(fleet, file.path, file.bytes);
+  const rates = Array.from({ length: sites }, () => rateBps);
+  const patienceMs = fluidBoundSeconds(file.bytes, rates, rates) * 1_000 * PATIENCE.factor + PATIENCE.ms;
+  await untilComplete(clock, fleet.nodes, patienceMs, (progress) => view.progress(progress), signal);
+  view.step("writing every copy out and comparing it with the file");
+  return writeCopies(fleet, path.join(work, "copies"), path.basename(file.path), signal);
 }
 
 /** Looks before anything starts. Throws Fault `demo.platform`, `demo.file`, `demo.keep`, `demo.disk`. */
@@ -180,4 +194,4 @@ try {
   if (error instanceof Fault && error.fix !== undefined) console.error(`fix: ${error.fix}`);
   process.exitCode = error instanceof Fault ? EXIT_CODES[error.exit] : EXIT_CODES.internal;
 }
-process.exit();
+process.exit(); // whoever watches for a launcher that is gone would go on watching

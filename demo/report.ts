@@ -36,7 +36,7 @@ function copyLine({ record, sources }: Copy, wanted: string): string {
 }
 
 /** Commands to go on by hand, against this fleet and on real machines. */
-export function renderTour(work: string, first: string, cwd: string, token: string): string {
+export function renderTour(work: string, first: string, cwd: string): string {
   const portolan = path.relative(cwd, path.join(import.meta.dirname, "..", "bin", "portolan"));
   const command = portolan.startsWith("..") ? path.resolve(cwd, portolan) : `./${portolan}`;
   return `The fleet stays up until Ctrl-C. Go on by hand in another terminal:
@@ -54,7 +54,7 @@ On two machines, the first of which the second can reach on port 4001:
   first:    ./bin/portolan up --site a --listen /ip4/0.0.0.0/tcp/4001/tls
             ./bin/portolan fleet create plant --demo
             ./bin/portolan token
-  second:   ./bin/portolan up --site b --token ${token.slice(0, 9)}…
+  second:   ./bin/portolan up --site b --token TOKEN
   first:    ./bin/portolan approve --all-pending
             ./bin/portolan publish FILE --name big:1
   second:   ./bin/portolan fetch big:1 -o FILE

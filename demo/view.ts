@@ -5,7 +5,10 @@ import { formatBytes } from "./units.ts";
 /** What the view writes to: standard error, or a test's own. */
 export type Screen = { write(text: string): void; isTTY: boolean };
 
-const BAR_CELLS = 24;
+/** So that a line has fewer than 80 columns: one that wraps could not be redrawn in place. */
+const BAR_CELLS = 16;
+/** More bars than this may be more than the terminal has lines. */
+const MAX_BARS = 20;
 /** Without a terminal, one line this often. */
 const LINE_MS = 2_000;
 
@@ -31,7 +34,7 @@ export class View {
 
   /** How far each node is. */
   progress(progress: readonly Progress[]): void {
-    if (this.#screen.isTTY) this.#redraw(progress.map(barLine));
+    if (this.#screen.isTTY && progress.length <= MAX_BARS) this.#redraw(progress.map(barLine));
     else if (this.#clock.nowMs() - this.#lineAtMs >= LINE_MS) {
       this.#lineAtMs = this.#clock.nowMs();
       this.#screen.write(`${this.#elapsed()}  ${progress.map(shortText).join("  ")}\n`);
