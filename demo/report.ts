@@ -37,19 +37,20 @@ function copyLine({ record, sources }: Copy, wanted: string): string {
 
 /** Commands to go on by hand, against this fleet and on real machines. */
 export function renderTour(work: string, first: string, cwd: string): string {
-  const portolan = path.relative(cwd, path.join(import.meta.dirname, "..", "bin", "portolan"));
-  const command = portolan.startsWith("..") ? path.resolve(cwd, portolan) : `./${portolan}`;
+  const root = path.relative(cwd, path.join(import.meta.dirname, ".."));
+  const here = root.startsWith("..") ? path.resolve(cwd, root) : `.${root === "" ? "" : "/"}${root}`;
+  const portolan = `${here}/bin/portolan`;
   return `The fleet stays up until Ctrl-C. Go on by hand in another terminal:
 
   export PORTOLAN_DATA=${path.join(work, "nodes", first)} XDG_CONFIG_HOME=${path.join(work, "config")}
-  ${command} get nodes
-  ${command} get artifacts
-  ${command} describe artifact demo:1
-  ${command} publish README.md --name readme:1
-  ${command} stage readme:1 -l demo=yes --wait
-  ${command} token
+  ${portolan} get nodes
+  ${portolan} get artifacts
+  ${portolan} describe artifact demo:1
+  ${portolan} publish ${here}/README.md --name readme:1
+  ${portolan} stage readme:1 -l demo=yes --wait
+  ${portolan} token
 
-On two machines, the first of which the second can reach on port 4001:
+On two machines, the second of which reaches port 4001 of the first; \`up\` runs in a terminal of its own:
 
   first:    ./bin/portolan up --site a --listen /ip4/0.0.0.0/tcp/4001/tls
             ./bin/portolan fleet create plant --demo
