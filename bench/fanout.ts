@@ -1,4 +1,5 @@
 import { mkdir, rm } from "node:fs/promises";
+import { loadavg } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
 import { gatewayOf, type Lab, type LabHost, labNeeds, type LabOptions, startLab } from "./lab/index.ts";
@@ -133,18 +134,20 @@ async function measure(context: BenchContext, scenario: Scenario, peer: string, 
     );
     const [hostsBefore, wansBefore] = await Promise.all([readHosts(lab), readWans(lab)]);
     const cpuBefore = await cpuSeconds(fleet);
-    const seconds = await fleet.distribute(scenario.boundSeconds * HUNG_RATIO * 1000);
+    const [load1] = loadavg();
+    const arrivals = await fleet.distribute(scenario.boundSeconds * HUNG_RATIO * 1000);
     const [hostsAfter, wansAfter] = await Promise.all([readHosts(lab), readWans(lab)]);
     const cpuAfter = await cpuSeconds(fleet);
     await compareCopies(fleet, sha256);
-    const lastSeconds = Math.max(...seconds);
+    const lastSeconds = Math.max(...arrivals.map(({ durableSeconds }) => durableSeconds));
     const sample: FanOutSample = {
       scenario: scenario.name,
       peer,
+      load1,
       boundSeconds: scenario.boundSeconds,
       lastSeconds,
       lastRatio: lastSeconds / scenario.boundSeconds,
-      receivers: others.map(({ netns }, i) => ({ host: netns, seconds: seconds[i] })),
+      receivers: others.map(({ netns }, i) => ({ host: netns, ...arrivals[i] })),
       cpuSeconds: cpuAfter.map((s, i) => s - (cpuBefore[i] ?? 0)),
       congestionControl: lab.congestionControl,
       hosts: hostsAfter.map((reading, i) => traffic(reading, hostsBefore[i], sizeBytes)),

@@ -22,14 +22,17 @@ export type FleetOptions = {
   directory: string;
 };
 
+/** Seconds from the order until a receiver had verified the whole file, and until the file was on its disk, too. */
+export type Arrival = { verifiedSeconds: number; durableSeconds: number };
+
 /** Peers of one kind, joined and ready to bring one file from the first of them to all others. */
 export interface Fleet extends AsyncDisposable {
   /** What it took to get here; not part of any measured time. */
   readonly setupSeconds: Readonly<Record<string, number>>;
   /** Their processes, in the order of the places. */
   readonly processes: readonly Child[];
-  /** Starts all receivers at once; resolves with the seconds after which each had the whole file, in order. */
-  distribute(deadlineMs: number): Promise<number[]>;
+  /** Starts all receivers at once; resolves with when each had the whole file, in order. */
+  distribute(deadlineMs: number): Promise<Arrival[]>;
   /** Paths of the copies, in order, for comparing. */
   copies(): Promise<string[]>;
 }

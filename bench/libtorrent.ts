@@ -10,6 +10,7 @@ const PYTHON = "/usr/bin/python3";
 const SCRIPT = join(import.meta.dirname, "peers", "libtorrent_peer.py");
 /** Hashing 1 GiB takes about 2 s, to make the torrent and again before the seed is ready. */
 const HASHING_MS = 120_000;
+const SYNC_MS = 120_000;
 const REPLY_MS = 10_000;
 
 const Ready = z.object({ version: z.string(), seeding: z.boolean() });
@@ -53,8 +54,10 @@ export const startLibtorrent: StartFleet = async ({ clock, startAt }, options) =
       const startMs = clock.nowMs();
       for (const process of processes) process.send("start");
       const receivers = processes.slice(1).map(async (process) => {
-        await process.line("libtorrent done", deadlineMs, isEvent("done"));
-        return (clock.nowMs() - startMs) / 1000;
+        await process.line("libtorrent complete", deadlineMs, isEvent("complete"));
+        const verifiedSeconds = (clock.nowMs() - startMs) / 1000;
+        await process.line("libtorrent durable", SYNC_MS, isEvent("durable"));
+        return { verifiedSeconds, durableSeconds: (clock.nowMs() - startMs) / 1000 };
       });
       return await Promise.all(receivers);
     },

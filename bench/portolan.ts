@@ -42,7 +42,8 @@ export const startPortolan: StartFleet = async (deps, options) => {
           Promise.all(join.result.map(({ client }) => timed(clock, () => fetchArtifact(client, signal)))),
         ),
       );
-      return result.map(({ seconds }) => seconds);
+      // a daemon says that it has a file only once it is on the disk
+      return result.map(({ seconds }) => ({ verifiedSeconds: seconds, durableSeconds: seconds }));
     },
     copies: () => Promise.all(join.result.map(writeCopy)),
     [Symbol.asyncDispose]: () => running.disposeAsync(),

@@ -1,7 +1,8 @@
 import { mkdir, rm } from "node:fs/promises";
+import { loadavg } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
-import { atLeast, type BenchContext, defineBench, median, numberFlag, type Sample } from "./bench.ts";
+import { atLeast, type Bar, type BenchContext, defineBench, median, numberFlag, type Sample } from "./bench.ts";
 import { run } from "./lab/index.ts";
 import { compareCopies, cpuSeconds, type Place, type StartFleet, startLocally } from "./fleet.ts";
 import { libtorrentMissing, startLibtorrent } from "./libtorrent.ts";
@@ -34,7 +35,7 @@ export const transfer = defineBench({
     const sha256 = await writeRandomFile(file, mib * 2 ** 20);
     const kinds: [string, StartFleet][] = [["portolan", startPortolan]];
     if (noPeer === undefined) kinds.push(["libtorrent", startLibtorrent]);
-    const samples: (Sample & { peer: string; mibPerSecond: number; cpuSecondsPerGib: number })[] = [];
+    const samples: TransferSample[] = [];
     const setupSeconds: Record<string, number> = {};
     for (let i = 1; i <= runs; i++) {
       for (const [peer, start] of kinds) {
@@ -44,45 +45,73 @@ export const transfer = defineBench({
         context.progress(`${peer} ${i}: ${figures.mibPerSecond.toFixed(0)} MiB/s`);
       }
     }
-    const medianOf = (peer: string, figure: "mibPerSecond" | "cpuSecondsPerGib"): number =>
-      median(samples.filter((s) => s.peer === peer).map((s) => s[figure]));
-    const medians = Object.fromEntries(
-      kinds.map(([peer]) => [
-        `${peer}Median`,
-        { mibPerSecond: medianOf(peer, "mibPerSecond"), cpuSecondsPerGib: medianOf(peer, "cpuSecondsPerGib") },
-      ]),
-    );
-    const ratio = medianOf("portolan", "mibPerSecond") / medianOf("libtorrent", "mibPerSecond");
+    const medians = kinds.map(([peer]) => mediansOf(peer, samples));
     return {
-      conditions: { fileMib: mib, sha256, path: "127.0.0.1", directory: context.directory, runs, ...medians },
+      conditions: { fileMib: mib, sha256, path: "127.0.0.1", directory: context.directory, runs, medians },
       setupSeconds,
       samples,
-      bars: noPeer === undefined ? [atLeast("median speed ÷ libtorrent's median speed", SPEED_RATIO, ratio)] : [],
+      bars: barsOf(medians),
     };
   },
 });
+
+/** Speeds are until the file is on the disk; `load1` is the machine's load average just before. */
+type Figures = {
+  load1: number;
+  verifiedSeconds: number;
+  durableSeconds: number;
+  mibPerSecond: number;
+  mibPerSecondUnsynced: number;
+  sendCpuSeconds: number;
+  receiveCpuSeconds: number;
+  cpuSecondsPerGib: number;
+};
+type TransferSample = Sample & Figures & { peer: string };
+type Medians = { peer: string; mibPerSecond: number; mibPerSecondUnsynced: number; cpuSecondsPerGib: number };
+
+function mediansOf(peer: string, samples: readonly TransferSample[]): Medians {
+  const own = samples.filter((sample) => sample.peer === peer);
+  return {
+    peer,
+    mibPerSecond: median(own.map((sample) => sample.mibPerSecond)),
+    mibPerSecondUnsynced: median(own.map((sample) => sample.mibPerSecondUnsynced)),
+    cpuSecondsPerGib: median(own.map((sample) => sample.cpuSecondsPerGib)),
+  };
+}
+
+function barsOf([own, other]: readonly Medians[]): Bar[] {
+  if (own === undefined || other === undefined) return [];
+  const ratio = own.mibPerSecond / other.mibPerSecond;
+  return [atLeast(`median speed to disk ÷ ${other.peer}'s`, SPEED_RATIO, ratio)];
+}
 
 const PLACES: readonly [Place, Place] = [
   { address: "127.0.0.1", port: 46_881, site: "site-1" },
   { address: "127.0.0.1", port: 46_882, site: "site-1" },
 ];
 
+type Measured = { setup: Readonly<Record<string, number>>; figures: Figures };
 type Subject = { file: string; sha256: string; mib: number };
 
-async function measure(context: BenchContext, start: StartFleet, { file, sha256, mib }: Subject) {
+async function measure(context: BenchContext, start: StartFleet, { file, sha256, mib }: Subject): Promise<Measured> {
   const { clock } = context;
   const directory = join(context.directory, "fleet");
   try {
     await using fleet = await start({ clock, startAt: startLocally(clock) }, { places: PLACES, file, directory });
     await run(clock, SYNC_MS, ["sync"]); // what earlier steps left to write is not this run's
+    const [load1 = Number.NaN] = loadavg();
     const before = await cpuSeconds(fleet);
-    const [seconds = Number.NaN] = await fleet.distribute(TRANSFER_MS);
+    const [arrival] = await fleet.distribute(TRANSFER_MS);
     const after = await cpuSeconds(fleet);
     await compareCopies(fleet, sha256);
     const [sendCpuSeconds = Number.NaN, receiveCpuSeconds = Number.NaN] = after.map((s, i) => s - (before[i] ?? 0));
+    const { verifiedSeconds = Number.NaN, durableSeconds = Number.NaN } = arrival ?? {};
     const figures = {
-      seconds,
-      mibPerSecond: mib / seconds,
+      load1,
+      verifiedSeconds,
+      durableSeconds,
+      mibPerSecond: mib / durableSeconds,
+      mibPerSecondUnsynced: mib / verifiedSeconds,
       sendCpuSeconds,
       receiveCpuSeconds,
       cpuSecondsPerGib: ((sendCpuSeconds + receiveCpuSeconds) * 1024) / mib,

@@ -4,11 +4,13 @@ usage: libtorrent_peer.py make FILE TORRENT
        libtorrent_peer.py run TORRENT DIRECTORY ADDRESS PORT
 
 `run` hashes what DIRECTORY holds already, prints {"event": "ready", ...} and waits for lines: `connect ADDRESS PORT`
-(once for each peer), `start`, `stats`. It prints {"event": "done"} when the torrent is complete and ends with its stdin.
+(once for each peer) and `start`. It prints {"event": "complete"} when all pieces are verified, {"event": "durable"} once the
+file is on the disk too, and ends with its stdin.
 TCP only, plain text, no discovery: what is measured is the transfer. All else is libtorrent's default.
 """
 
 import json
+import os
 import sys
 import threading
 
@@ -48,11 +50,14 @@ def wait_until_checked(session, handle):
         session.pop_alerts()
 
 
-def report_completion(session, handle):
+def report_completion(session, handle, path):
     while not handle.status().is_seeding:
         session.wait_for_alert(1000)
         session.pop_alerts()
-    say("done")
+    say("complete")
+    file = os.open(path, os.O_RDONLY)
+    os.fdatasync(file)
+    say("durable")
 
 
 def run(torrent, directory, address, port):
@@ -64,18 +69,16 @@ def run(torrent, directory, address, port):
     handle = session.add_torrent(parameters)
     wait_until_checked(session, handle)
     say("ready", version=lt.__version__, seeding=handle.status().is_seeding)
+    path = os.path.join(directory, parameters.ti.name())
     peers = []
     for line in sys.stdin:
         command, *arguments = line.split()
         if command == "connect":
             peers.append((arguments[0], int(arguments[1])))
         elif command == "start":
-            threading.Thread(target=report_completion, args=(session, handle), daemon=True).start()
+            threading.Thread(target=report_completion, args=(session, handle, path), daemon=True).start()
             for peer in peers:
                 handle.connect_peer(peer)
-        elif command == "stats":
-            status = handle.status()
-            say("stats", downloaded=status.total_payload_download, uploaded=status.total_payload_upload)
 
 
 if sys.argv[1] == "make":
