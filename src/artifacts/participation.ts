@@ -1,8 +1,9 @@
-import { errorMessage, type Clock, Fault, faultCode, HASH_BYTES, type Log, type Random } from "#core";
+import { errorMessage, type Clock, Fault, HASH_BYTES, type Log, type Random } from "#core";
 import type { NodeId } from "#identity";
 import { ChunkAssembly } from "./chunk-assembly.ts";
 import { type Cells, ChunkSource } from "./chunk-source.ts";
 import type { BlobRef, ChunkMap } from "./chunk-map.ts";
+import { ChunkWriter, type DiskQueue } from "./chunk-writer.ts";
 import type { Link } from "./link.ts";
 import { MapFetch } from "./map-fetch.ts";
 import type { BlobFile } from "./store/blob-file.ts";
@@ -27,8 +28,7 @@ export type ParticipationDeps = {
   self: NodeId;
   ownSite: string;
   siteOf(peer: NodeId): string;
-  /** Bytes that wait for the disk, over all blobs. */
-  disk: { queuedBytes: number };
+  disk: DiskQueue;
   /** Something changed: decide again soon. */
   pumpSoon(): void;
   blamed(peer: NodeId, root: string, blame: Blame): void;
@@ -48,14 +48,11 @@ export class Participation {
   readonly #deps: ParticipationDeps;
   readonly #swarm: Swarm;
   readonly #source: ChunkSource;
+  readonly #writer: ChunkWriter;
   readonly #stop = new AbortController();
   #mapFetch: MapFetch | undefined;
   #begun = false;
   #wants: boolean;
-  #writing = 0;
-  #settle: { resolve: () => void; reject: (error: unknown) => void } | undefined;
-  /** Resolves when the blob is whole and durable; rejects when it cannot become so. */
-  readonly done: Promise<void>;
   /** When somebody last wanted something here. */
   usedAtMs: number;
 
@@ -69,15 +66,16 @@ export class Participation {
     this.#swarm = new Swarm({ ref: blob.ref, self, site, random, wants, nowMs: this.usedAtMs });
     this.#source = new ChunkSource(blob.geometry, (chunk) => blob.read(chunk));
     this.progress = { bytes: 0, sizeBytes: blob.ref.sizeBytes, fromSite: 0, fromWan: 0, sources: new Map() };
-    this.done = new Promise((resolve, reject) => {
-      this.#settle = { resolve, reject };
-    });
-    this.done.catch(() => undefined); // whoever waits for it sees it
+    this.#writer = new ChunkWriter(blob, deps.disk, deps.log);
     for (const chunk of blob.have.values()) this.step({ type: "stored", chunk });
     this.progress.bytes = blob.ref.sizeBytes - blob.missingBytes();
-    if (blob.state !== "partial") this.#completeWhenWritten();
     if (blob.map === undefined) this.#mapFetch = new MapFetch(blob.ref);
     else void this.#begin();
+  }
+
+  /** Resolves when the blob is whole and durable; rejects when it cannot become so. */
+  get done(): Promise<void> {
+    return this.#writer.done;
   }
 
   get wants(): boolean {
@@ -109,7 +107,7 @@ export class Participation {
         this.step({ type: good ? "stored" : "lost", chunk });
       }
     } catch (error) {
-      if (!this.#stop.signal.aborted) this.fail(error);
+      if (!this.#stop.signal.aborted) this.#writer.fail(error);
     }
   }
 
@@ -164,7 +162,7 @@ export class Participation {
         return this.#deps.blamed(effect.peer, this.ref.root, effect.blame);
       case "complete":
         this.#wants = false;
-        return this.#completeWhenWritten();
+        return this.#writer.completeWhenWritten();
     }
   }
 
@@ -235,39 +233,9 @@ export class Participation {
   }
 
   async #write(chunk: number, pieces: readonly Uint8Array[]): Promise<void> {
-    const { disk } = this.#deps;
-    const bytes = this.#blob.geometry.bytesOf(chunk);
-    disk.queuedBytes += bytes;
-    this.#writing += 1;
-    try {
-      await this.#blob.write(chunk, pieces);
-      this.progress.bytes += bytes;
-    } catch (error) {
-      this.fail(error);
-    }
-    disk.queuedBytes -= bytes;
-    this.#writing -= 1;
+    if (await this.#writer.write(chunk, pieces)) this.progress.bytes += this.#blob.geometry.bytesOf(chunk);
     this.#source.letGo(chunk);
-    if (this.whole) this.#completeWhenWritten();
     this.#deps.pumpSoon();
-  }
-
-  #completeWhenWritten(): void {
-    if (this.#writing > 0) return;
-    const settle = this.#settle;
-    this.#settle = undefined;
-    if (settle !== undefined) this.#blob.complete().then(settle.resolve, settle.reject);
-  }
-
-  /** The blob cannot be finished here, for example because the disk is full; what is here stays. */
-  fail(error: unknown): void {
-    this.#deps.log.warn("a blob cannot be finished", {
-      root: this.ref.root,
-      code: faultCode(error),
-      reason: errorMessage(error),
-    });
-    this.#settle?.reject(error);
-    this.#settle = undefined;
   }
 
   #onMapWant(link: Link, { first, count }: LinkMessage & { type: "map-want" }): void {
@@ -316,8 +284,7 @@ export class Participation {
   /** Takes part no more. */
   stop(): void {
     this.#stop.abort(new Fault("artifacts.stopped", `the transfer of ${this.ref.root} was stopped`));
-    this.#settle?.reject(this.#stop.signal.reason);
-    this.#settle = undefined;
+    this.#writer.stop(this.#stop.signal.reason);
     for (const link of this.links.values()) link.leave(this.ref.root);
     this.links.clear();
   }

@@ -1,11 +1,11 @@
 import { type Clock, errorMessage, Fault, type Frame, type Log, type Random } from "#core";
 import type { NodeId } from "#identity";
 import type { BlobRef } from "./chunk-map.ts";
+import { FlowGate, type FlowLimits } from "./flow-gate.ts";
 import type { Link } from "./link.ts";
-import { Participation, type ParticipationDeps, type Progress } from "./participation.ts";
+import type { Participation, ParticipationDeps, Progress } from "./participation.ts";
+import { Participations } from "./participations.ts";
 import type { Holders, Locality, SwarmNet } from "./ports.ts";
-import { RateBudget } from "./rate-budget.ts";
-import type { BlobFile } from "./store/blob-file.ts";
 import type { Store } from "./store/store.ts";
 import type { Blame, PeerStatus } from "./swarm/swarm-event.ts";
 import { MAX_SWARM_PEERS } from "./swarm/swarm-limits.ts";
@@ -22,11 +22,7 @@ export type SwarmDeps = {
   store: Store;
 };
 
-export type SwarmServiceOptions = {
-  /** Bytes per second to all peers, from all peers, and to other sites; absent: no limit. */
-  uploadBps?: number | undefined;
-  downloadBps?: number | undefined;
-  wanBps?: number | undefined;
+export type SwarmServiceOptions = FlowLimits & {
   /** Called when a peer sent wrong bytes, broke the protocol, or did not serve what it said that it has. */
   onBlame?: (peer: NodeId, root: string, blame: Blame) => void;
 };
@@ -52,10 +48,6 @@ const TICK_MS = 100;
 /** First pause between two searches for holders; it doubles up to the last. */
 const SEEK_MS = 1_000;
 const MAX_SEEK_MS = 30_000;
-/** A blob that nobody wants is closed after so long. */
-const IDLE_MS = 60_000;
-/** Received bytes that wait for the disk before senders have to wait, too. */
-const MAX_DISK_QUEUE_BYTES = 32 * 1024 * 1024;
 
 /** The swarms of one node, running. */
 export interface SwarmService extends AsyncDisposable {
@@ -76,26 +68,18 @@ export async function startSwarm(deps: SwarmDeps, options: SwarmServiceOptions =
 class RunningSwarm implements SwarmService {
   readonly #deps: SwarmDeps;
   readonly #links: SwarmLinks;
-  readonly #parts = new Map<string, Participation>();
-  readonly #opening = new Map<string, Promise<Participation | undefined>>();
-  readonly #partDeps: ParticipationDeps;
+  readonly #parts: Participations;
+  readonly #gate: FlowGate;
   readonly #stopped = new AbortController();
-  readonly #disk = { queuedBytes: 0 };
-  readonly #budget: { upload: RateBudget; download: RateBudget; wan: RateBudget };
   readonly #ticking: Promise<void>;
-  #heldAcks: { link: Link; bytes: number }[] = [];
   #pumping = false;
   #wake: () => void = () => undefined;
 
   constructor(deps: SwarmDeps, options: SwarmServiceOptions) {
     this.#deps = deps;
-    const { clock } = deps;
-    this.#budget = {
-      upload: new RateBudget(clock, options.uploadBps),
-      download: new RateBudget(clock, options.downloadBps),
-      wan: new RateBudget(clock, options.wanBps),
-    };
-    this.#partDeps = this.#depsOfParts(options);
+    this.#gate = new FlowGate(deps.clock, options);
+    const opened = (part: Participation): void => this.#onOpened(part);
+    this.#parts = new Participations(deps.store, deps.clock, this.#depsOfParts(options), opened);
     this.#links = new SwarmLinks(deps, {
       up: (link) => this.#onUp(link),
       message: (link, message, frame) => this.#onMessage(link, message, frame),
@@ -116,7 +100,7 @@ class RunningSwarm implements SwarmService {
         return locality.ownSite;
       },
       siteOf: (peer) => locality.siteOf(peer) ?? `?${peer}`,
-      disk: this.#disk,
+      disk: this.#gate.disk,
       pumpSoon: () => this.#pumpSoon(),
       blamed: (peer, root, blame) => {
         log.warn("a peer misbehaved in a swarm", { peer, root, blame });
@@ -127,7 +111,7 @@ class RunningSwarm implements SwarmService {
 
   async fetch(ref: BlobRef, { signal, onProgress }: FetchOptions): Promise<Progress> {
     signal.throwIfAborted();
-    const part = await this.#want(ref);
+    const part = await this.#parts.want(ref);
     const search = new AbortController();
     const aborted = new Promise<never>((_, reject) => {
       signal.addEventListener("abort", () => reject(signal.reason), { once: true, signal: search.signal });
@@ -142,7 +126,7 @@ class RunningSwarm implements SwarmService {
     } finally {
       search.abort();
       part.waiters -= 1;
-      if (!part.whole && part.waiters === 0) this.#drop(part);
+      if (!part.whole && part.waiters === 0) this.#parts.drop(part);
     }
   }
 
@@ -154,7 +138,7 @@ class RunningSwarm implements SwarmService {
   }
 
   views(): SwarmView[] {
-    return [...this.#parts.values()].map((part) => {
+    return this.#parts.all().map((part) => {
       return { ref: part.ref, wants: part.wants, progress: part.progress, ...part.describe() };
     });
   }
@@ -162,49 +146,18 @@ class RunningSwarm implements SwarmService {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopped.abort(new Fault("artifacts.stopped", "the swarm service was stopped"));
     this.#wake();
-    for (const part of this.#parts.values()) part.stop();
-    this.#parts.clear();
+    this.#parts.stop();
     this.#links.stop();
     await this.#ticking;
   }
 
-  async #want(ref: BlobRef): Promise<Participation> {
-    const known = this.#parts.get(ref.root);
-    if (known !== undefined) return known;
-    const { store } = this.#deps;
-    const part = await (this.#opening.get(ref.root) ?? this.#open(ref.root, () => store.create(ref)));
-    if (part === undefined) throw new Fault("artifacts.stopped", "the swarm service was stopped");
-    return part;
-  }
-
-  /** Takes part with a blob that the store has, because a peer asks for it. */
-  async #serve(root: string): Promise<Participation | undefined> {
-    const { store } = this.#deps;
-    const state = store.stateOf(root);
-    const known = this.#parts.get(root) ?? this.#opening.get(root);
-    if (known !== undefined || state === undefined || state === "partial") return known;
-    return this.#open(root, () => store.get(root));
-  }
-
-  #open(root: string, file: () => Promise<BlobFile | undefined>): Promise<Participation | undefined> {
-    const open = async (): Promise<Participation | undefined> => {
-      const blob = await file();
-      if (blob === undefined || this.#stopped.signal.aborted) return undefined;
-      const part = new Participation(blob, blob.state === "partial", this.#partDeps);
-      this.#parts.set(root, part);
-      this.#introduce(part);
-      this.#deps.holders.announce(root);
-      this.#wake();
-      return part;
-    };
-    const opening = open().finally(() => this.#opening.delete(root));
-    this.#opening.set(root, opening);
-    return opening;
-  }
-
-  #drop(part: Participation): void {
-    if (this.#parts.get(part.ref.root) === part) this.#parts.delete(part.ref.root);
-    part.stop();
+  #onOpened(part: Participation): void {
+    // Those who already asked for it learn that we take part.
+    for (const link of this.#links.all()) {
+      for (const { blob, status } of link.joined.values()) if (sameBlob(blob, part.ref)) this.#meet(link, part, status);
+    }
+    this.#deps.holders.announce(part.ref.root);
+    this.#wake();
   }
 
   /** Looks for holders until the blob is here, and connects to them. */
@@ -232,19 +185,12 @@ class RunningSwarm implements SwarmService {
   }
 
   #onUp(link: Link): void {
-    for (const part of this.#parts.values()) if (part.contacts.has(link.peer)) link.join(part.ref, part.status);
+    for (const part of this.#parts.all()) if (part.contacts.has(link.peer)) link.join(part.ref, part.status);
   }
 
   #onEnd(link: Link): void {
-    this.#heldAcks = this.#heldAcks.filter((held) => held.link !== link);
-    for (const part of this.#parts.values()) if (part.links.get(link.peer) === link) part.part(link.peer);
-  }
-
-  /** A swarm that is new here: those who already asked for it learn that we take part. */
-  #introduce(part: Participation): void {
-    for (const link of this.#links.all()) {
-      for (const { blob, status } of link.joined.values()) if (sameBlob(blob, part.ref)) this.#meet(link, part, status);
-    }
+    this.#gate.forget(link);
+    for (const part of this.#parts.all()) if (part.links.get(link.peer) === link) part.part(link.peer);
   }
 
   #meet(link: Link, part: Participation, status: PeerStatus): void {
@@ -282,16 +228,13 @@ class RunningSwarm implements SwarmService {
       if (message.type === "peers") for (const peer of message.peers) this.#contact(part, peer);
       else part.receive(link, message, frame.payload);
     }
-    if (message.type !== "cells") return;
-    // Acknowledging is what lets a sender go on: so it waits for the disk, and for the download limit.
-    if (this.#heldAcks.length === 0 && this.#mayAck(frame.payloadBytes)) link.ack(frame.payloadBytes);
-    else this.#heldAcks.push({ link, bytes: frame.payloadBytes });
+    if (message.type === "cells") this.#gate.received(link, frame.payloadBytes);
   }
 
   #onJoin(link: Link, blob: BlobRef, status: PeerStatus): void {
     const known = this.#parts.get(blob.root);
     if (known !== undefined) return this.#answerJoin(link, blob, status, known); // at once: what it says next counts
-    this.#serve(blob.root).then(
+    this.#parts.serve(blob.root).then(
       (part) => this.#answerJoin(link, blob, status, part),
       (error: unknown) => {
         this.#deps.log.warn("a blob cannot be served", { root: blob.root, reason: errorMessage(error) });
@@ -306,20 +249,6 @@ class RunningSwarm implements SwarmService {
     else if (part.links.get(link.peer) !== link) this.#meet(link, part, status);
   }
 
-  #mayAck(bytes: number): boolean {
-    const { download } = this.#budget;
-    if (this.#disk.queuedBytes >= MAX_DISK_QUEUE_BYTES || download.available() === 0) return false;
-    download.spend(bytes);
-    return true;
-  }
-
-  #releaseAcks(): void {
-    for (let held = this.#heldAcks[0]; held !== undefined && this.#mayAck(held.bytes); held = this.#heldAcks[0]) {
-      held.link.ack(held.bytes);
-      this.#heldAcks.shift();
-    }
-  }
-
   /** One round of decisions per turn of the event loop, however much happened in it. */
   #pumpSoon(): void {
     if (this.#pumping) return;
@@ -327,12 +256,10 @@ class RunningSwarm implements SwarmService {
     setImmediate(() => {
       this.#pumping = false;
       if (this.#stopped.signal.aborted) return;
-      this.#releaseAcks();
-      const { upload, wan } = this.#budget;
-      for (const part of this.#parts.values()) {
-        const sent = part.pump(upload.available(), Math.min(upload.available(), wan.available()));
-        upload.spend(sent.lan + sent.wan);
-        wan.spend(sent.wan);
+      this.#gate.release();
+      for (const part of this.#parts.all()) {
+        const { lanBytes, wanBytes } = this.#gate.room();
+        this.#gate.sent(part.pump(lanBytes, wanBytes));
       }
     });
   }
@@ -349,10 +276,8 @@ class RunningSwarm implements SwarmService {
       }
       await clock.sleep(TICK_MS, signal).catch(() => undefined);
       if (signal.aborted) return;
-      for (const part of this.#parts.values()) {
-        part.tick();
-        if (!part.busy && clock.nowMs() - part.usedAtMs > IDLE_MS) this.#drop(part);
-      }
+      this.#parts.tick();
+      this.#pumpSoon();
     }
   }
 }
