@@ -1,8 +1,7 @@
 import { type AddressInfo, createServer } from "node:net";
 import { TLSSocket } from "node:tls";
 import { Ed25519Key, SILENT_LOG, SystemClock, SystemRandom } from "#core";
-import { startHost } from "#mesh";
-import { createTlsContext } from "../src/mesh/tls-handshake.ts";
+import { createTlsContext, startHost } from "#mesh";
 
 /** What the receiving process says once it listens. */
 export type SinkReady = { addresses: string[]; rawPort: number };

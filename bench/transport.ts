@@ -3,8 +3,7 @@ import { once } from "node:events";
 import { connect } from "node:tls";
 import { z } from "zod";
 import { type Clock, Ed25519Key, SILENT_LOG, SystemRandom } from "#core";
-import { startHost } from "#mesh";
-import { createTlsContext } from "../src/mesh/tls-handshake.ts";
+import { createTlsContext, startHost } from "#mesh";
 import { atLeast, defineBench, median, numberFlag, type Sample } from "./bench.ts";
 import type { SinkCpu, SinkReady } from "./transport-sink.ts";
 

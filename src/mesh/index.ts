@@ -21,3 +21,4 @@ export {
   startRendezvous,
 } from "./rendezvous.ts";
 export { type Dht, type DhtDeps, type Provider, startDht } from "./dht.ts";
+export { createTlsContext } from "./tls-handshake.ts";
