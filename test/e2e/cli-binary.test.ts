@@ -1,3 +1,4 @@
+import { fileURLToPath } from "node:url";
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
@@ -7,7 +8,7 @@ import { ControlClient } from "#api";
 import { SystemClock, withDeadline } from "#core";
 
 const clock = new SystemClock();
-const binary = new URL("../../bin/portolan", import.meta.url).pathname;
+const binary = fileURLToPath(new URL("../../bin/portolan", import.meta.url));
 
 describe("bin/portolan", function () {
   this.timeout(120_000); // whole processes, on a machine that may be busy
