@@ -7,8 +7,8 @@ import { diskFault } from "./disk-fault.ts";
 
 /** Written bytes after which they are made durable; what a crash costs at most (stage 2 asks for ≤ 64 MiB). */
 const SYNC_BYTES = 48 * 1024 * 1024;
-/** The same in time, so that slow transfers do not lose more than this. */
-const SYNC_MS = 5_000;
+/** The same in time, for slow transfers: what a thin link brought in a second is dearer than a flush. */
+const SYNC_MS = 1_000;
 /** A file of the store is looked at for changes at most this often; one outside at every read. */
 const STAT_MS = 1_000;
 
