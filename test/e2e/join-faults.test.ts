@@ -59,7 +59,7 @@ describe("a device that cannot join", function () {
   it("whose clock is wrong: both ends say by how much, and doctor how to set it", async () => {
     const cam = yard.node("late");
     const env = { NODE_OPTIONS: `--import ${SET_CLOCK}`, CLOCK_OFF_MS: String(-3 * 365 * 86_400_000) };
-    await cam.upWith(env, "--listen", "/ip4/127.0.0.1/tcp/0/tls", "--token", token, "--serial", "CAM-LATE");
+    await cam.upWith({ env }, "--token", token, "--serial", "CAM-LATE");
     const { reason, next } = await untilNamed(cam, "identity.clock");
     assert.match(`${reason} ${next}`, /1095 days behind.*timedatectl/su);
     await hub.untilEvent(

@@ -136,13 +136,16 @@ export class YardNode {
 
   /** Starts the daemon on loopback, without multicast, and waits until it answers. */
   async up(...flags: readonly string[]): Promise<void> {
-    const where = flags.includes("--listen") ? [] : ["--listen", "/ip4/127.0.0.1/tcp/0/tls"];
-    await this.upWith({}, ...where, ...flags);
+    await this.upWith({}, ...flags);
   }
 
-  /** As `up`, with more environment and no flags but these. */
-  async upWith(env: NodeJS.ProcessEnv, ...flags: readonly string[]): Promise<void> {
-    const argv = [PORTOLAN, "up", "--data", this.data, "--no-mdns", ...flags];
+  /** As `up`, with more environment, or through another command that ends in executing `portolan`. */
+  async upWith(
+    { env = {}, through = [PORTOLAN] }: { env?: NodeJS.ProcessEnv; through?: readonly string[] },
+    ...flags: readonly string[]
+  ): Promise<void> {
+    const where = flags.includes("--listen") ? [] : ["--listen", "/ip4/127.0.0.1/tcp/0/tls"];
+    const argv = [...through, "up", "--data", this.data, "--no-mdns", ...where, ...flags];
     const log = this.yard.path(`${this.name}.log`);
     const all = { ...this.yard.env, ...env };
     const daemon = await this.yard.children.startLogged(this.name, argv, log, all);
