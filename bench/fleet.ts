@@ -23,7 +23,12 @@ export type FleetOptions = {
 };
 
 /** Seconds from the order until a receiver had verified the whole file, and until the file was on its disk, too. */
-export type Arrival = { verifiedSeconds: number; durableSeconds: number };
+export type Arrival = {
+  verifiedSeconds: number;
+  durableSeconds: number;
+  /** Content that it received from its own site and from others, by its own account. */
+  payload?: { bytesFromSite: number; bytesFromWan: number };
+};
 
 /** Peers of one kind, joined and ready to bring one file from the first of them to all others. */
 export interface Fleet extends AsyncDisposable {

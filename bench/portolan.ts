@@ -1,9 +1,9 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { ControlClient, type Status } from "#api";
+import { ControlClient, type Fetched, type Status } from "#api";
 import { type Clock, Fault, withDeadline } from "#core";
 import { type Child, run } from "./lab/index.ts";
-import { type FleetDeps, type FleetOptions, type Place, type StartFleet, timed } from "./fleet.ts";
+import { type Arrival, type FleetDeps, type FleetOptions, type Place, type StartFleet, timed } from "./fleet.ts";
 
 const PORTOLAN = join(import.meta.dirname, "..", "bin", "portolan");
 const ARTIFACT = "bench:1";
@@ -37,13 +37,15 @@ export const startPortolan: StartFleet = async (deps, options) => {
     setupSeconds: { createFleet: create.seconds, join: join.seconds, publish: publish.seconds },
     processes: nodes.map(({ process }) => process),
     distribute: async (deadlineMs) => {
-      const { result } = await timed(clock, () =>
-        withDeadline(clock, deadlineMs, "the distribution", (signal) =>
-          Promise.all(join.result.map(({ client }) => timed(clock, () => fetchArtifact(client, signal)))),
-        ),
-      );
-      // a daemon says that it has a file only once it is on the disk
-      return result.map(({ seconds }) => ({ verifiedSeconds: seconds, durableSeconds: seconds }));
+      const receive = async ({ client }: Node, signal: AbortSignal): Promise<Arrival> => {
+        const { seconds, result } = await timed(clock, () => fetchArtifact(client, signal));
+        const { bytesFromSite, bytesFromWan } = result;
+        // a daemon says that it has a file only once it is on the disk
+        return { verifiedSeconds: seconds, durableSeconds: seconds, payload: { bytesFromSite, bytesFromWan } };
+      };
+      const all = (signal: AbortSignal): Promise<Arrival[]> =>
+        Promise.all(join.result.map((node) => receive(node, signal)));
+      return await withDeadline(clock, deadlineMs, "the distribution", all);
     },
     copies: () => Promise.all(join.result.map(writeCopy)),
     [Symbol.asyncDispose]: () => running.disposeAsync(),
@@ -100,8 +102,8 @@ async function publishFile(clock: Clock, nodes: readonly Node[], file: string): 
   }
 }
 
-async function fetchArtifact(client: ControlClient, signal: AbortSignal): Promise<void> {
-  await client.job("fetch", { name: ARTIFACT }, () => undefined, signal);
+function fetchArtifact(client: ControlClient, signal: AbortSignal): Promise<Fetched> {
+  return client.job("fetch", { name: ARTIFACT }, () => undefined, signal);
 }
 
 async function writeCopy({ data, client }: Node): Promise<string> {
