@@ -27,6 +27,7 @@ export function addPeer(state: SwarmState, id: NodeId, site: string, status: Pee
     banned: false,
     snubbedUntilMs: 0,
     askedUntilMs: 0,
+    newsMs: nowMs,
     challenge: undefined,
     outgoing: new Map(),
     flow: new Flow(),
@@ -99,6 +100,10 @@ function silence(state: SwarmState, peer: Peer): void {
 /** Forgets what a peer says it has. */
 export function forgetHaves(state: SwarmState, peer: Peer): void {
   for (const chunk of peer.has.values()) state.change(peer, chunk, () => peer.has.delete(chunk));
+  forgetClaims(state, peer);
+}
+
+export function forgetClaims(state: SwarmState, peer: Peer): void {
   for (const chunk of peer.claims.values()) state.change(peer, chunk, () => peer.claims.delete(chunk));
 }
 

@@ -4,10 +4,11 @@ import type { Peer, Site, SwarmState } from "./swarm-state.ts";
 
 /** Offers what the site needs most to those who wait least on me, as far ahead as my uplink can follow. */
 export function offerLan(state: SwarmState): void {
-  const takers = [...state.peers.values()].filter((peer) => !peer.wan && takesOffers(peer));
-  if (takers.length === 0) return;
   const ahead = OFFER_AHEAD_S * state.uplink.lan.bytesPerSecond();
   const limit = Math.max(OFFER_AHEAD_CHUNKS * state.geometry.chunkBytes, Math.min(MAX_AHEAD_BYTES, ahead));
+  if (state.unsent.lan >= limit) return;
+  const takers = [...state.peers.values()].filter((peer) => !peer.wan && takesOffers(peer));
+  if (takers.length === 0) return;
   while (state.unsent.lan < limit) {
     const chunk = state.lanRarity.pick(state.lanPeers, state.random, (c) => takers.some((p) => !state.isCovered(p, c)));
     if (chunk === undefined) return;
@@ -19,10 +20,11 @@ export function offerLan(state: SwarmState): void {
 
 /** As the exporter of my site: offers the chunk that the fewest sites have to the importer of a site without it. */
 export function offerWan(state: SwarmState, nowMs: number): void {
-  const leads = leadsOf(state, nowMs).filter(({ importer }) => takesOffers(importer));
-  if (leads.length === 0) return;
   const ahead = OFFER_AHEAD_S * state.uplink.wan.bytesPerSecond();
   const limit = Math.max(OFFER_AHEAD_WAN_BYTES, Math.min(MAX_AHEAD_BYTES, ahead));
+  if (state.unsent.wan >= limit || state.sites.size === 0) return;
+  const leads = leadsOf(state, nowMs).filter(({ importer }) => takesOffers(importer));
+  if (leads.length === 0) return;
   while (state.unsent.wan < limit) {
     const chunk = state.wanRarity.pick(state.sites.size, state.random, (c) => leads.some(({ site }) => lacks(site, c)));
     if (chunk === undefined) return;

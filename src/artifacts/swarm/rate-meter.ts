@@ -6,6 +6,7 @@ const BUCKETS = 20;
 /** The rate a link has shown: the best 100 ms of the last 2 s, in bytes per second. 0 until one is measured. */
 export class RateMeter {
   readonly #rates: number[] = [];
+  #best = 0;
   #startedMs = 0;
   #bytes = 0;
 
@@ -14,6 +15,7 @@ export class RateMeter {
     if (passedMs >= BUCKET_MS) {
       if (this.#bytes > 0) this.#rates.push((this.#bytes / passedMs) * 1_000);
       if (this.#rates.length > BUCKETS) this.#rates.shift();
+      this.#best = Math.max(0, ...this.#rates);
       this.#startedMs = nowMs;
       this.#bytes = 0;
     }
@@ -21,8 +23,6 @@ export class RateMeter {
   }
 
   bytesPerSecond(): number {
-    let best = 0;
-    for (const rate of this.#rates) best = Math.max(best, rate);
-    return best;
+    return this.#best;
   }
 }

@@ -4,25 +4,26 @@ import type { Outgoing, Peer, SwarmState } from "./swarm-state.ts";
 
 /** Sends cells of what was accepted, one receiver after the other, while their windows and these budgets (bytes) allow. */
 export function sendCells(state: SwarmState, budget: { lan: number; wan: number }, nowMs: number): void {
-  const open = { lan: true, wan: true };
+  const { senders } = state;
+  const lanRoom = (): number => Math.min(budget.lan, laneRoom(state));
   let idle = 0; // receivers in a row that could take nothing
-  while (idle < state.senders.length && (open.lan || open.wan)) {
-    const peer = state.senders.shift();
-    if (peer === undefined) return;
-    if (peer.outgoing.size === 0 || state.peers.get(peer.id) !== peer) continue;
-    state.senders.push(peer);
-    const lane = state.lane(peer);
-    const room = Math.min(budget[lane], laneRoom(state, lane));
-    if (room <= 0) open[lane] = false;
-    const bytes = open[lane] ? sendNext(state, peer, room, nowMs) : 0;
-    budget[lane] -= bytes;
+  while (idle < senders.length) {
+    if (state.nextSender >= senders.length) state.nextSender = 0;
+    const peer = senders[state.nextSender];
+    if (peer === undefined || peer.outgoing.size === 0) {
+      senders.splice(state.nextSender, 1);
+      continue;
+    }
+    state.nextSender += 1;
+    const room = peer.wan ? budget.wan : lanRoom();
+    const bytes = room > 0 ? sendNext(state, peer, room, nowMs) : 0;
+    budget[state.lane(peer)] -= bytes;
     idle = bytes === 0 ? idle + 1 : 0;
   }
 }
 
 /** LAN receivers share my uplink, so they share a window; over the WAN each has its own path. */
-function laneRoom(state: SwarmState, lane: "lan" | "wan"): number {
-  if (lane === "wan") return Number.POSITIVE_INFINITY;
+function laneRoom(state: SwarmState): number {
   const flow = state.uplink.lan;
   return flow.windowBytes(2 * MIN_PEER_WINDOW_BYTES) - flow.inFlightBytes;
 }

@@ -47,5 +47,9 @@ export const LEADER_IDLE_MS = 10_000;
 export const YIELD_MS = 60_000;
 /** So long I export to a peer of another site that had to ask me by name. */
 export const ASKED_MS = 60_000;
+/** Open offers to one peer at which what it asks for by name is not offered: the others have their turn. */
+export const MAX_WANTED = 8;
+/** A peer that claims chunks and reports none for so long gets none of them: its claims no longer count. */
+export const CLAIM_MS = 30_000;
 /** Nothing arrives though somebody says it has what I miss: after so long I ask for it by name. */
 export const CHALLENGE_AFTER_MS = 2_000;

@@ -34,6 +34,8 @@ export type Peer = {
   snubbedUntilMs: number;
   /** It asked me over the WAN by name; until then I export to it. */
   askedUntilMs: number;
+  /** When it last had a new chunk. */
+  newsMs: number;
   /** I asked for this chunk by name; it must offer it by then. */
   challenge: { chunk: number; dueMs: number } | undefined;
   readonly outgoing: Map<number, Outgoing>;
@@ -75,8 +77,9 @@ export class SwarmState {
   readonly arrivals = new Map<number, Arrival>();
   readonly peers = new Map<NodeId, Peer>();
   readonly sites = new Map<string, Site>();
-  /** Peers with something to send to, the least recently served first. */
-  senders: Peer[] = [];
+  /** Peers with something to send to, and whose turn it is. */
+  readonly senders: Peer[] = [];
+  nextSender = 0;
   /** How many site members cover a chunk that I can offer. */
   readonly lanRarity: Rarity;
   /** How many other sites do. */

@@ -14,7 +14,7 @@ import {
 import { areRuns, chunksIn } from "./runs.ts";
 import { onAcked, sendCells } from "./sending.ts";
 import type { SwarmEffect, SwarmEvent, SwarmMessage } from "./swarm-event.ts";
-import { ASKED_MS, SOFT_MS } from "./swarm-limits.ts";
+import { ASKED_MS, MAX_WANTED, SOFT_MS } from "./swarm-limits.ts";
 import { type Peer, type Site, type SwarmOptions, SwarmState } from "./swarm-state.ts";
 import { failChallenge, onTick } from "./tick.ts";
 
@@ -123,6 +123,7 @@ function onMessage(state: SwarmState, peer: Peer, message: SwarmMessage, nowMs: 
       state.leads = undefined;
       return;
     case "have":
+      peer.newsMs = nowMs;
       for (const chunk of chunksIn(message.runs)) noteHave(state, peer, chunk);
       return;
     case "claim":
@@ -132,7 +133,7 @@ function onMessage(state: SwarmState, peer: Peer, message: SwarmMessage, nowMs: 
       }
       return;
     case "unclaim":
-      for (const chunk of chunksIn(message.runs)) state.change(peer, chunk, () => peer.claims.delete(chunk));
+      for (const chunk of chunksIn(message.runs)) forgetChunk(state, peer, chunk);
       return;
     case "offer":
       return onOffer(state, peer, message.chunk, nowMs);
@@ -149,6 +150,13 @@ function onMessage(state: SwarmState, peer: Peer, message: SwarmMessage, nowMs: 
 function noteHave(state: SwarmState, peer: Peer, chunk: number): void {
   state.change(peer, chunk, () => {
     peer.has.add(chunk);
+    peer.claims.delete(chunk);
+  });
+}
+
+function forgetChunk(state: SwarmState, peer: Peer, chunk: number): void {
+  state.change(peer, chunk, () => {
+    peer.has.delete(chunk);
     peer.claims.delete(chunk);
   });
 }
@@ -185,7 +193,7 @@ function onAccept(state: SwarmState, peer: Peer, chunk: number): void {
   if (!refundOffer(state, peer, chunk)) return state.say(peer, { type: "abort", chunk });
   if (!state.have.has(chunk) && !state.arrivals.has(chunk)) return state.say(peer, { type: "abort", chunk });
   state.change(peer, chunk, () => peer.claims.add(chunk));
-  if (peer.outgoing.size === 0 && !state.senders.includes(peer)) state.senders.unshift(peer);
+  if (peer.outgoing.size === 0 && !state.senders.includes(peer)) state.senders.push(peer);
   peer.outgoing.set(chunk, { chunk, cells: state.geometry.cellsOf(chunk), next: 0 });
   state.unsent[state.lane(peer)] += state.geometry.bytesOf(chunk);
 }
@@ -204,7 +212,7 @@ function onWant(state: SwarmState, peer: Peer, chunk: number, nowMs: number): vo
     peer.askedUntilMs = nowMs + ASKED_MS;
     state.leads = undefined;
   }
-  if (peer.offered.has(chunk) || peer.outgoing.has(chunk)) return;
+  if (peer.offered.has(chunk) || peer.outgoing.has(chunk) || peer.offered.size >= MAX_WANTED) return;
   if (!state.have.has(chunk) && !state.arrivals.has(chunk)) return state.say(peer, { type: "abort", chunk });
   offer(state, peer, chunk);
 }

@@ -1,11 +1,12 @@
 import type { Bitset } from "../bitset.ts";
 import { amImporter } from "./leaders.ts";
-import { changeStatus, forgetHaves } from "./membership.ts";
+import { changeStatus, forgetClaims, forgetHaves } from "./membership.ts";
 import { readyAll, releaseArrival } from "./receiving.ts";
 import { runsOf } from "./runs.ts";
 import type { Runs, SwarmMessage } from "./swarm-event.ts";
 import {
   CHALLENGE_AFTER_MS,
+  CLAIM_MS,
   LEADER_IDLE_MS,
   SNUB_MS,
   STALL_FACTOR,
@@ -20,6 +21,8 @@ import type { Peer, SwarmState } from "./swarm-state.ts";
 export function onTick(state: SwarmState, nowMs: number): void {
   for (const peer of state.peers.values()) {
     leaveStalled(state, peer, nowMs);
+    if (peer.claims.count === 0) peer.newsMs = nowMs;
+    else if (nowMs - peer.newsMs >= CLAIM_MS) forgetClaims(state, peer);
     if (peer.challenge !== undefined && nowMs >= peer.challenge.dueMs) failChallenge(state, peer);
   }
   readyAll(state, nowMs);
