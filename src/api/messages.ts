@@ -139,6 +139,48 @@ export const Publish = z.strictObject({
 });
 
 /** How far reading it is. */
+/** A torrent to take in, as an artifact. */
+export const PublishTorrent = Publish.omit({ path: true, inPlace: true }).extend({
+  /** The path of a .torrent file, or a magnet link. */
+  source: z
+    .string()
+    .max(16 * 1024)
+    .refine((text) => /^(\/|magnet:)/u.test(text), "an absolute path or a magnet link"),
+  /** BitTorrent peers to ask first, as `host:port`. */
+  peers: z.array(z.string().max(64)).max(32).default([]),
+});
+
+export const PublishTorrentProgress = z.object({
+  phase: z.enum(["looking", "fetching", "checking"]),
+  bytes: Bytes,
+  sizeBytes: Bytes,
+  /** BitTorrent peers that are connected. */
+  peers: z.number().int(),
+});
+
+export const ExportTorrent = z.strictObject({
+  /** Where to write the .torrent file. */
+  output: AbsolutePath,
+  /** Replace what is at `output`. */
+  force: z.boolean().default(false),
+  /** URLs of trackers to name in it. */
+  trackers: z.array(z.string().max(1_024)).max(16).default([]),
+  /** Where to listen for BitTorrent clients; the job then goes on until it is cancelled. */
+  seed: z.strictObject({ host: z.union([z.ipv4(), z.ipv6()]), port: z.int().min(0).max(65_535) }).optional(),
+});
+
+export const ExportTorrentProgress = z.object({
+  phase: z.enum(["bringing", "hashing", "seeding"]),
+  bytes: Bytes,
+  sizeBytes: Bytes,
+  /** While seeding: BitTorrent clients that are connected, and the port that they come to. */
+  peers: z.number().int().optional(),
+  port: z.number().int().optional(),
+  magnet: z.string().optional(),
+});
+
+export const ExportedTorrent = z.object({ infoHash: z.string(), magnet: z.string(), output: z.string() });
+
 export const PublishProgress = z.object({ phase: z.enum(["reading", "storing"]), bytes: Bytes, sizeBytes: Bytes });
 
 /** What was taken in, and the Artifact document to sign. */
@@ -192,6 +234,9 @@ export type Finding = z.output<typeof Finding>;
 export type Draft = z.output<typeof Draft>;
 export type Verdict = z.output<typeof Verdict>;
 export type PublishProgress = z.output<typeof PublishProgress>;
+export type PublishTorrentProgress = z.output<typeof PublishTorrentProgress>;
+export type ExportTorrentProgress = z.output<typeof ExportTorrentProgress>;
+export type ExportedTorrent = z.output<typeof ExportedTorrent>;
 export type Published = z.output<typeof Published>;
 export type FetchProgress = z.output<typeof FetchProgress>;
 export type Fetched = z.output<typeof Fetched>;

@@ -71,6 +71,20 @@ export const ROUTES = {
     m.PublishProgress,
     m.Published,
   ),
+  publishTorrent: job(
+    "/v1/torrents",
+    "Fetches a torrent from BitTorrent peers into the store and drafts its Artifact document.",
+    { body: m.PublishTorrent },
+    m.PublishTorrentProgress,
+    m.Published,
+  ),
+  exportTorrent: job(
+    "/v1/artifacts/{name}/torrent",
+    "Makes a torrent of an artifact, and serves it to BitTorrent clients until cancelled.",
+    { params: NameParam, body: m.ExportTorrent },
+    m.ExportTorrentProgress,
+    m.ExportedTorrent,
+  ),
   fetch: job(
     "/v1/artifacts/{name}/fetch",
     "Brings an artifact to this node, and to a path.",

@@ -10,6 +10,11 @@ export function formatBytes(bytes: number): string {
   return `${unit === 0 || value >= 99.95 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
 }
 
+/** `1 peer`, `2 peers`. */
+export function formatCount(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
 const YEAR_SECONDS = 365 * 86_400;
 
 /** A length of time in its two largest units: `42s`, `5m10s`, `3d4h`, `9y360d`. */

@@ -23,6 +23,7 @@ import { BlobIndex } from "./blob-index.ts";
 import { type ConfigInput, type DaemonConfig, loadConfig } from "./config.ts";
 import { createHandlers } from "./control/index.ts";
 import { artifactHandlers } from "./control/artifacts.ts";
+import { torrentHandlers } from "./control/torrents.ts";
 import { Joining, standing } from "./joining.ts";
 import { listen } from "./listen.ts";
 import { plugMesh } from "./mesh.ts";
@@ -81,7 +82,7 @@ export async function startOffline(dataDir: string): Promise<AsyncDisposable> {
     host: undefined,
     join: () => standing(node.state) ?? { state: "joining" },
     usage: () => keeper.usage(),
-    artifacts: artifactHandlers(node, keeper),
+    artifacts: { ...artifactHandlers(node, keeper), ...torrentHandlers(node, keeper, {}) },
     shutdown: () => undefined,
   });
   stack.use(
@@ -154,7 +155,10 @@ class Daemon {
       host,
       join: () => joining.status(),
       usage: () => keeper.usage(),
-      artifacts: artifactHandlers(this.#node, keeper),
+      artifacts: {
+        ...artifactHandlers(this.#node, keeper),
+        ...torrentHandlers(this.#node, keeper, this.#config.limits),
+      },
       shutdown: () => this.#stopped.resolve(),
     });
     const metrics = createMetrics();

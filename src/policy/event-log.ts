@@ -16,6 +16,7 @@ const EVENT_TYPES = [
   "artifact.complete",
   "artifact.failed",
   "artifact.removed",
+  "artifact.exported",
   "security.refused-peer",
   "security.banned-peer",
   "security.clone",

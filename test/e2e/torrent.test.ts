@@ -5,11 +5,11 @@ import { once } from "node:events";
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import WebTorrent, { type Torrent } from "webtorrent";
 import { exportTorrent, materialise, publishPath, publishTorrent, seedTorrent, Store } from "#artifacts";
 import { faultCode, SILENT_LOG, SystemClock } from "#core";
 import { type Bencoded, encodeBencode } from "../../src/artifacts/torrent/bencode.ts";
 import { makeMetainfo } from "../../src/artifacts/torrent/metainfo.ts";
+import { Bystander } from "../support/bystander.ts";
 import { MetadataPeer } from "../support/metadata-peer.ts";
 
 const clock = new SystemClock();
@@ -17,42 +17,6 @@ const never = new AbortController().signal;
 const CONTENT = randomBytes(3 * 1024 * 1024 + 12_345);
 const PYTHON = "/usr/bin/python3";
 const LIBTORRENT_FETCH = join(import.meta.dirname, "..", "support", "libtorrent_fetch.py");
-
-/** An ordinary BitTorrent client on loopback. */
-class Bystander implements AsyncDisposable {
-  readonly #client = new WebTorrent({
-    torrentPort: { host: "127.0.0.1", port: 0 },
-    dht: false,
-    lsd: false,
-    utPex: false,
-    utp: false,
-    natUpnp: false,
-    natPmp: false,
-  });
-
-  /** Its address once it listens. */
-  async address(): Promise<string> {
-    if (this.#client.address() === null) await once(this.#client, "listening");
-    return `127.0.0.1:${this.#client.address()?.port}`;
-  }
-
-  /** Serves what is in `path` already. */
-  async seed(torrent: Uint8Array, path: string): Promise<Torrent> {
-    const added = this.#client.add(torrent, { path, skipVerify: true });
-    await once(added, "ready");
-    return added;
-  }
-
-  async fetch(torrent: Uint8Array, path: string, peer: string): Promise<void> {
-    const added = this.#client.add(torrent, { path });
-    added.on("infoHash", () => added.addPeer(peer));
-    await once(added, "done");
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await new Promise<void>((resolve) => this.#client.destroy(resolve));
-  }
-}
 
 describe("torrents", () => {
   let dir: string;

@@ -48,6 +48,8 @@ export function memoryHandlers(resources: MemoryResources, given: Partial<Handle
     submit: none,
     reject: none,
     publish: none,
+    publishTorrent: none,
+    exportTorrent: none,
     fetch: none,
     leave: none,
     shutdown: none,

@@ -49,7 +49,8 @@ export class MetadataPeer implements AsyncDisposable {
         received = received.subarray(HANDSHAKE_BYTES);
         this.#greet(socket);
       }
-      for (let message = first(received); greeted && message !== undefined; message = first(received)) {
+      if (!greeted) continue;
+      for (let message = first(received); message !== undefined; message = first(received)) {
         received = received.subarray(4 + message.length);
         if (message[0] === EXTENDED && message[1] === UT_METADATA) this.#answer(socket);
       }

@@ -28,8 +28,6 @@ export type TorrentProgress = {
 export type TorrentOptions = {
   /** Peers to go to at once, as `host:port`; further ones are found by the torrent's own trackers only. */
   peers?: readonly string[];
-  /** Where to take connections of BitTorrent peers. Absent: nowhere. */
-  listen?: ListenAddress;
   uploadBps?: number | undefined;
   downloadBps?: number | undefined;
   signal: AbortSignal;
@@ -131,12 +129,11 @@ async function download(
 }
 
 function jobOf({
-  listen = NOWHERE,
   peers = [],
   uploadBps,
   downloadBps,
 }: TorrentOptions): Pick<TorrentJob, "listen" | "peers" | "uploadBps" | "downloadBps"> {
-  return { listen, peers, uploadBps, downloadBps };
+  return { listen: NOWHERE, peers, uploadBps, downloadBps };
 }
 
 /** The process that dealt with strangers is not taken at its word. */

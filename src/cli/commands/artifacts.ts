@@ -1,20 +1,22 @@
 import { lstatSync, type Stats } from "node:fs";
 import { resolve } from "node:path";
 import type { Command } from "commander";
-import type { ArtifactDetail, ControlClient } from "#api";
+import type { ArtifactDetail, ControlClient, Published } from "#api";
 import { Fault } from "#core";
-import { collectLabel, placementName } from "../labels.ts";
+import { collect, collectLabel, placementName } from "../labels.ts";
 import { serialise } from "../output.ts";
-import { withProgress } from "../progress.ts";
+import { type UpdateProgress, withProgress } from "../progress.ts";
 import { type Cli, action, type CommonOptions, type Session } from "../session.ts";
 import { waitForCopies } from "../staging.ts";
-import { formatBytes, formatSeconds, parseSeconds } from "../units.ts";
+import { formatBytes, formatCount, formatSeconds, parseSeconds } from "../units.ts";
 import { examples, signs } from "./options.ts";
 
 type Json = { json?: boolean };
 type PublishOptions = CommonOptions &
   Json & {
     name: string;
+    fromTorrent?: string;
+    peer?: string[];
     inPlace?: boolean;
     label?: Record<string, string>;
     type?: string;
@@ -25,15 +27,18 @@ type FetchOptions = Omit<CommonOptions, "output"> & Json & { output?: string; fo
 /** `publish`, `stage`, `fetch`. */
 export function registerArtifacts(program: Command, cli: Cli): void {
   examples(
-    signs(program.command("publish <path>"))
-      .description("put a file or a folder into the fleet under a name")
+    signs(program.command("publish [path]"))
+      .description("put a file, a folder or a torrent's content into the fleet under a name")
       .requiredOption("--name <name>", "NAME or NAME:VERSION")
       .option("--in-place", "serve it from where it is instead of copying it; it must not be changed")
+      .option("--from-torrent <source>", "instead of a path: a .torrent file or a magnet link, fetched with BitTorrent")
+      .option("--peer <host:port>", "with --from-torrent: a BitTorrent client that has it; repeat for several", collect)
       .option("--label <key=value>", "a label; repeat for several", collectLabel)
       .option("--type <media-type>", "what it is (default: application/octet-stream, or a folder)")
       .option("--json", "print the result as JSON")
       .action(action<PublishOptions>(cli, publish)),
     "portolan publish ./model.bin --name model:1.4",
+    "portolan publish --from-torrent ./model.torrent --peer 192.0.2.7:6881 --name model:1.4",
   );
   examples(
     signs(program.command("stage <artifact>"))
@@ -58,21 +63,25 @@ export function registerArtifacts(program: Command, cli: Cli): void {
   );
 }
 
-async function publish(session: Session<PublishOptions>, [given = ""]: string[]): Promise<void> {
-  const { name, inPlace = false, label = {}, type, json } = session.options;
-  const path = resolve(given);
-  const stat = checkSource(path);
+/** Where the content comes from: a path of this machine, or BitTorrent. */
+type Source = {
+  what: string;
+  /** Of a single file, known before. */
+  sizeBytes?: number;
+  bring: (client: ControlClient, update: UpdateProgress) => Promise<Published>;
+};
+
+async function publish(session: Session<PublishOptions>, [given]: string[]): Promise<void> {
+  const { name, label = {}, json } = session.options;
+  const source = given === undefined ? torrentSource(session.options) : pathSource(given, session.options);
   const { checkDraft, signDraft } = await import("../signing.ts");
   const key = await session.signingKey(); // before an hour of hashing
   await session.withNode(async (client) => {
-    const input = { path, name, inPlace, labels: label, ...(type === undefined ? {} : { mediaType: type }) };
-    const published = await withProgress(session.io, name, (update) =>
-      client.job("publish", input, ({ bytes, sizeBytes, phase }) => update(bytes, sizeBytes, phase)),
-    );
+    const published = await withProgress(session.io, name, (update) => source.bring(client, update));
     const asked = { kind: "Artifact", name, labels: label };
     const { spec } = checkDraft(published.draft.payloadType, Buffer.from(published.draft.payload, "base64"), asked);
-    if (!("sizeBytes" in spec) || (stat.isFile() && spec.sizeBytes !== stat.size)) {
-      throw new Fault("cli.draft", `the draft is not about the ${stat.size} bytes of ${path}; nothing was signed`, {
+    if (!("sizeBytes" in spec) || (source.sizeBytes !== undefined && spec.sizeBytes !== source.sizeBytes)) {
+      throw new Fault("cli.draft", `the draft is not about ${source.what}; nothing was signed`, {
         exit: "conflict",
         fix: "Was the file changed meanwhile? Publish it again.",
       });
@@ -81,6 +90,43 @@ async function publish(session: Session<PublishOptions>, [given = ""]: string[])
     const { root, sizeBytes, files } = published;
     if (json === true) session.print(await serialise({ name, root, sizeBytes, files, status: verdict.status }, "json"));
     else session.print(`${name}  ${formatBytes(sizeBytes)}  ${root}`);
+  });
+}
+
+function pathSource(given: string, options: PublishOptions): Source {
+  if (options.fromTorrent !== undefined || options.peer !== undefined) throw badSource();
+  const path = resolve(given);
+  const stat = checkSource(path);
+  const input = { ...commonInput(options), path, inPlace: options.inPlace ?? false };
+  return {
+    what: stat.isFile() ? `the ${stat.size} bytes of ${path}` : path,
+    ...(stat.isFile() ? { sizeBytes: stat.size } : {}),
+    bring: (client, update) =>
+      client.job("publish", input, ({ bytes, sizeBytes, phase }) => update(bytes, sizeBytes, phase)),
+  };
+}
+
+function torrentSource(options: PublishOptions): Source {
+  const { fromTorrent: given, peer: peers = [] } = options;
+  if (given === undefined || options.inPlace === true) throw badSource();
+  const source = given.startsWith("magnet:") ? given : resolve(given);
+  return {
+    what: `the torrent ${given}`,
+    bring: (client, update) =>
+      client.job("publishTorrent", { ...commonInput(options), source, peers }, (progress) =>
+        update(progress.bytes, progress.sizeBytes, `${progress.phase}, ${formatCount(progress.peers, "peer")}`),
+      ),
+  };
+}
+
+function commonInput({ name, label = {}, type }: PublishOptions) {
+  return { name, labels: label, ...(type === undefined ? {} : { mediaType: type }) };
+}
+
+function badSource(): Fault {
+  return new Fault("cli.source", "say what to publish: a path, or --from-torrent with what belongs to it", {
+    exit: "invalid",
+    fix: "Like: portolan publish ./model.bin --name model:1.4",
   });
 }
 
@@ -132,7 +178,7 @@ async function fetchArtifact(session: Session<FetchOptions & CommonOptions>, [na
     const input = { name, force, ...(output === undefined ? {} : { output: resolve(output) }) };
     const result = await withProgress(session.io, name, (update) =>
       client.job("fetch", input, ({ bytes, sizeBytes, sources, state }) =>
-        update(bytes, sizeBytes, `${state}, ${sources} source${sources === 1 ? "" : "s"}`),
+        update(bytes, sizeBytes, `${state}, ${formatCount(sources, "source")}`),
       ),
     );
     if (json === true) return session.print(await serialise(result, "json"));

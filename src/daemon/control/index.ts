@@ -12,7 +12,9 @@ export type ControlDeps = {
   host: Host | undefined;
   join: () => JoinStatus;
   usage: StatusDeps["usage"];
-  artifacts: Pick<Handlers, "publish" | "fetch"> & { artifacts: Handlers["resources"]["artifacts"] };
+  artifacts: Pick<Handlers, "publish" | "publishTorrent" | "exportTorrent" | "fetch"> & {
+    artifacts: Handlers["resources"]["artifacts"];
+  };
   /** Stops the daemon, once the answer is out. */
   shutdown: () => void;
 };

@@ -1,0 +1,66 @@
+import { resolve } from "node:path";
+import type { Command } from "commander";
+import { Fault } from "#core";
+import { collect } from "../labels.ts";
+import { serialise } from "../output.ts";
+import { withProgress } from "../progress.ts";
+import { type Cli, action, type CommonOptions, type Session } from "../session.ts";
+import { formatCount } from "../units.ts";
+import { examples } from "./options.ts";
+
+type ExportOptions = Omit<CommonOptions, "output"> & {
+  torrent?: boolean;
+  output: string;
+  seed?: string;
+  tracker?: string[];
+  force?: boolean;
+  json?: boolean;
+};
+
+/** `export`. */
+export function registerTorrents(program: Command, cli: Cli): void {
+  examples(
+    program
+      .command("export <artifact>")
+      .description("hand an artifact to those outside of the fleet; whoever has the torrent can get its content")
+      .requiredOption("--torrent", "as a torrent for BitTorrent clients")
+      .requiredOption("-o, --output <path>", "write the .torrent file here")
+      .option("--seed <host:port>", "listen here and serve it until stopped with Ctrl-C")
+      .option("--tracker <url>", "a tracker to name in it; repeat for several", collect)
+      .option("--force", "replace what is there")
+      .option("--json", "print the result as JSON")
+      .action(action<ExportOptions & CommonOptions>(cli, exportArtifact)),
+    "portolan export model:1.4 --torrent -o model.torrent",
+    "portolan export model:1.4 --torrent -o model.torrent --seed 192.0.2.7:6881",
+  );
+}
+
+async function exportArtifact(session: Session<ExportOptions & CommonOptions>, [name = ""]: string[]): Promise<void> {
+  const { output, seed, tracker = [], force = false, json } = session.options as ExportOptions;
+  const listen = seed === undefined ? {} : { seed: parseListen(seed) };
+  const input = { name, output: resolve(output), force, trackers: tracker, ...listen };
+  await session.withNode(async (client) => {
+    let isServing = false;
+    const result = await withProgress(session.io, name, (update) =>
+      client.job("exportTorrent", input, ({ phase, bytes, sizeBytes, peers, magnet }) => {
+        if (phase !== "seeding") return update(bytes, sizeBytes, phase);
+        if (!isServing && magnet !== undefined) session.print(magnet); // at once: the command has no other end
+        isServing = true;
+        return update(bytes, sizeBytes, `sent to ${formatCount(peers ?? 0, "peer")}`);
+      }),
+    );
+    if (json === true) return session.print(await serialise(result, "json"));
+    session.print(result.magnet);
+    session.print(result.output);
+  });
+}
+
+/** An IP address and a port; 0 is a free one. */
+function parseListen(text: string): { host: string; port: number } {
+  const match = /^(?:\[(?<v6>[^\]]+)\]|(?<v4>[\d.]+)):(?<port>\d{1,5})$/u.exec(text)?.groups;
+  if (match !== undefined) return { host: match["v6"] ?? match["v4"] ?? "", port: Number(match["port"]) };
+  throw new Fault("cli.listen", `--seed ${text} is not an IP address and a port`, {
+    exit: "invalid",
+    fix: "Write 192.0.2.7:6881, or 0.0.0.0:6881 for all addresses of this machine.",
+  });
+}
