@@ -75,9 +75,10 @@ function judgeHello(state: NodeState, peer: NodeId, hello: unknown): GateVerdict
 function proofOfMembership(store: DocumentStore, members: Membership, self: NodeId): Uint8Array[] {
   const own = members.of(self);
   if (own === undefined) return [new Uint8Array(0)];
-  const registrar = store
-    .list("Registrar")
-    .find((document) => members.of(document.body.spec.node)?.keyHash === own.admittedBy);
+  const registrar =
+    own.admittedBy === undefined
+      ? undefined
+      : store.list("Registrar").find(({ body }) => members.of(body.spec.node)?.keyHash === own.admittedBy);
   const laterCharters = store.charterChain().slice(1);
   const proof = [...laterCharters, ...documentsOf(registrar), own.document.bytes];
   let sizeBytes = 0;

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { writeFileSync } from "node:fs";
+import { SystemClock } from "#core";
 import { type RunningDaemon, startDaemon, startOffline } from "#daemon";
 import { type Document, ForeignFleet, membershipOffer, pullDocuments } from "../support/foreign-documents.ts";
 import { type Admission, join } from "../support/foreign-join.ts";
@@ -10,6 +11,12 @@ import { CliHarness } from "../support/cli-harness.ts";
 
 /** Over a MiB, so that the map has several chunks, and neither a whole chunk nor a whole cell at the end. */
 const CONTENT = Buffer.alloc(5 * 1024 * 1024 + 70_001, "a portolan chart shows sailors the ports ");
+
+const clock = new SystemClock();
+
+async function until(condition: () => Promise<boolean>): Promise<void> {
+  while (!(await condition())) await clock.sleep(50);
+}
 
 describe("a fleet with a plain js-libp2p peer", () => {
   let cli: CliHarness;
@@ -59,6 +66,13 @@ describe("a fleet with a plain js-libp2p peer", () => {
     return { admission, fleet };
   }
 
+  const linkTo = async (name: string): Promise<{ rttMs?: number } | undefined> => {
+    const { items } = JSON.parse(await run("get", "links", "-o", "json")) as {
+      items: { name: string; rttMs?: number }[];
+    };
+    return items.find((link) => link.name === name);
+  };
+
   it("admits it by a claim, greets it, and gives it documents and a file, every cell of which it verifies", async () => {
     await using peer = await ForeignPeer.start();
     const { admission, fleet } = await admitted(peer, "foreign-1");
@@ -83,6 +97,7 @@ describe("a fleet with a plain js-libp2p peer", () => {
 
     const node = JSON.parse(await run("get", "node", "foreign-1", "-o", "json")) as { state: string };
     assert.equal(node.state, "connected");
+    await until(async () => (await linkTo("foreign-1"))?.rttMs !== undefined); // it answers probes, so it stays
   });
 
   it("does not admit it with a serial that nobody claimed, nor greet it for another's membership", async () => {

@@ -121,8 +121,8 @@ export class ForeignFleet {
     return signers;
   }
 
-  #suffices({ kind, fleet, signers }: Document): boolean {
-    if (fleet !== (kind === "Charter" ? "" : this.#id)) return false;
+  #suffices({ kind, fleet, version, signers }: Document): boolean {
+    if (fleet !== (kind === "Charter" && version === 1 ? "" : this.#id)) return false;
     const role = SIGNERS[kind] ?? "publisher";
     const able = signers.filter((id) => this.#keys.get(id)?.roles.includes(role));
     return able.length >= (role === "owner" ? this.#threshold : 1);

@@ -63,7 +63,8 @@ export class ForeignPeer implements AsyncDisposable {
 /** Who leaves probes unanswered counts as dead after some seconds. */
 async function answerProbes(stream: Stream, frames: AsyncIterable<Frame>): Promise<void> {
   for await (const { header } of frames) {
-    if (isMap(header) && header["k"] === "ping") send(stream, { k: "pong", b: header["b"] });
+    if (isMap(header) && header["k"] === "ping" && isMap(header["b"]))
+      send(stream, { k: "pong", b: { n: header["b"]["n"] } });
   }
 }
 
