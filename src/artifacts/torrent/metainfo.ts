@@ -1,10 +1,12 @@
 import { createHash } from "node:crypto";
 import { chunkBytesFor, isBlobRef } from "../chunk-map.ts";
-import { type Listing, MAX_ENTRIES, parseListing } from "../listing.ts";
+import { type Listing, parseListing } from "../listing.ts";
 import { badTorrent, type Bencoded, type BencodedMap, decodeBencode, encodeBencode } from "./bencode.ts";
 
 /** What BitTorrent clients take over the wire (BEP 9 names no limit; ut_metadata has this one). */
 export const MAX_METAINFO_BYTES = 10_000_000;
+/** Fewer than an artifact may have: torrents come from strangers, and all of this is read in one go. */
+const MAX_FILES = 20_000;
 /** Pieces are held in memory, some at a time. BEP 3 has powers of two from 16 KiB on. */
 const MIN_PIECE_BYTES = 16 * 1024;
 const MAX_PIECE_BYTES = 32 * 1024 * 1024;
@@ -68,9 +70,10 @@ export function parseMetainfo(bytes: Uint8Array): Metainfo {
     .map(({ path, sizeBytes, offset, executable }) => ({ path, sizeBytes, offset, executable }));
   const metainfo = { name, single: list === undefined, pieceBytes, sizeBytes, hashes, files };
   listingOf(metainfo, "0".repeat(64)); // refuses paths that no artifact may have, before a byte is fetched
-  const infoHash = createHash("sha1").update(encodeBencode(info)).digest("hex");
+  const infoBytes = encodeBencode(info);
+  const infoHash = createHash("sha1").update(infoBytes).digest("hex");
   const trackers = trackersIn(torrent);
-  return { ...metainfo, infoHash, trackers, bytes: encodeTorrent(info, trackers) };
+  return { ...metainfo, infoHash, trackers, bytes: encodeTorrent(infoBytes, trackers) };
 }
 
 /** What is known of a torrent that is being made. */
@@ -100,20 +103,21 @@ export function makeMetainfo(parts: MetainfoParts, trackers: readonly string[]):
     ["piece length", pieceBytes],
     ["pieces", hashes],
   ]);
-  return parseMetainfo(encodeTorrent(info, trackers));
+  return parseMetainfo(encodeTorrent(encodeBencode(info), trackers));
 }
 
-function encodeTorrent(info: BencodedMap, trackers: readonly string[]): Uint8Array {
-  const torrent = new Map<string, Bencoded>([["info", info]]);
+function encodeTorrent(info: Uint8Array, trackers: readonly string[]): Uint8Array {
+  const others = new Map<string, Bencoded>();
   const [first] = trackers;
   if (first !== undefined) {
-    torrent.set("announce", text(first));
-    torrent.set(
+    others.set("announce", text(first));
+    others.set(
       "announce-list",
       trackers.map((tracker) => [text(tracker)]),
     );
   }
-  return encodeBencode(torrent);
+  const open = encodeBencode(others).subarray(0, -1); // "info" comes after the others
+  return Buffer.concat([open, text("4:info"), info, text("e")]);
 }
 
 /** The listing of a torrent's folder whose content is the blob with this root. Throws Fault `artifacts.listing` (exit `invalid`). */
@@ -139,7 +143,7 @@ export function isTracker(url: string): boolean {
 
 function filesOf(value: Bencoded): (TorrentFile & { padding: boolean })[] {
   const list = asList(value, "files");
-  if (list.length === 0 || list.length > MAX_ENTRIES) throw badTorrent(`it has ${list.length} files`);
+  if (list.length === 0 || list.length > MAX_FILES) throw badTorrent(`it has ${list.length} files`);
   let offset = 0;
   return list.map((one) => {
     const map = asMap(one, "a file");
