@@ -1,14 +1,13 @@
 import assert from "node:assert/strict";
-import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { type AddressInfo, connect, createServer } from "node:net";
 import { startDaemon, startOffline } from "#daemon";
-import { SystemClock } from "#core";
+import { SystemClock, SystemRandom } from "#core";
 import { Bystander } from "../support/bystander.ts";
 import { CliHarness } from "../support/cli-harness.ts";
 
-const CONTENT = randomBytes(1024 * 1024 + 1_234);
+const CONTENT = Buffer.from(new SystemRandom().bytes(1024 * 1024 + 1_234));
 
 describe("torrents by the command line", () => {
   let cli: CliHarness;

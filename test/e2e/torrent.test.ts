@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { createHash, randomBytes } from "node:crypto";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { exportTorrent, materialise, publishPath, publishTorrent, seedTorrent, Store } from "#artifacts";
-import { faultCode, SILENT_LOG, SystemClock } from "#core";
+import { faultCode, SILENT_LOG, SystemClock, SystemRandom } from "#core";
 import { type Bencoded, encodeBencode } from "../../src/artifacts/torrent/bencode.ts";
 import { makeMetainfo } from "../../src/artifacts/torrent/metainfo.ts";
 import { Bystander } from "../support/bystander.ts";
@@ -14,7 +14,7 @@ import { MetadataPeer } from "../support/metadata-peer.ts";
 
 const clock = new SystemClock();
 const never = new AbortController().signal;
-const CONTENT = randomBytes(3 * 1024 * 1024 + 12_345);
+const CONTENT = Buffer.from(new SystemRandom().bytes(3 * 1024 * 1024 + 12_345));
 const PYTHON = "/usr/bin/python3";
 const LIBTORRENT_FETCH = join(import.meta.dirname, "..", "support", "libtorrent_fetch.py");
 

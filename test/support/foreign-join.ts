@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { createHash, generateKeyPairSync, randomBytes } from "node:crypto";
+import { createHash, generateKeyPairSync } from "node:crypto";
 import { multiaddr } from "@multiformats/multiaddr";
-import { decodeCbor, encodeCbor, SystemClock } from "#core";
+import { decodeCbor, encodeCbor, SystemClock, SystemRandom } from "#core";
 import { type ForeignPeer, framesOf, isMap, send } from "./foreign-peer.ts";
 
 /** What a bootstrap token says, as far as joining needs it. */
@@ -38,7 +38,7 @@ export async function join(
   };
   const key = peer.key.publicKey.raw;
   const timeMs = new SystemClock().wallMs();
-  const hello = { t: "hello", fleet, key, nonce: bytes(randomBytes(16)), timeMs, labels: {}, ...facts };
+  const hello = { t: "hello", fleet, key, nonce: new SystemRandom().bytes(16), timeMs, labels: {}, ...facts };
   send(stream, hello);
   const offer = await next();
   if (offer["t"] !== "offer") return { answer: offer };

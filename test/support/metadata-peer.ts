@@ -1,6 +1,7 @@
-import { createHash, randomBytes } from "node:crypto";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
+import { SystemRandom } from "#core";
 import { type Bencoded, encodeBencode } from "../../src/artifacts/torrent/bencode.ts";
 
 const HANDSHAKE_BYTES = 68;
@@ -59,7 +60,7 @@ export class MetadataPeer implements AsyncDisposable {
 
   #greet(socket: Socket): void {
     const name = Buffer.from("\x13BitTorrent protocol", "latin1");
-    socket.write(Buffer.concat([name, EXTENSIONS, this.#infoHash, randomBytes(20)]));
+    socket.write(Buffer.concat([name, EXTENSIONS, this.#infoHash, new SystemRandom().bytes(20)]));
     const names = new Map([["ut_metadata", UT_METADATA]]);
     const header = new Map<string, Bencoded>([
       ["m", names],

@@ -1,12 +1,15 @@
 import assert from "node:assert/strict";
-import { createHash, randomBytes } from "node:crypto";
+import { createHash } from "node:crypto";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import fc from "fast-check";
+import { SystemRandom } from "#core";
 import { PieceHash } from "../../src/artifacts/torrent/piece-hash.ts";
 import { SegmentStore } from "../../src/artifacts/torrent/segment-store.ts";
+
+const random = (length: number): Buffer => Buffer.from(new SystemRandom().bytes(length));
 
 describe("artifacts: content of a torrent", () => {
   let dir: string;
@@ -16,7 +19,7 @@ describe("artifacts: content of a torrent", () => {
   afterEach(() => rm(dir, { recursive: true }));
 
   it("hashes pieces the same however the bytes come", () => {
-    const content = randomBytes(100_000);
+    const content = random(100_000);
     const expected = [0, 1, 2].map((at) =>
       createHash("sha1")
         .update(content.subarray(at * 40_000, (at + 1) * 40_000))
@@ -33,7 +36,7 @@ describe("artifacts: content of a torrent", () => {
   });
 
   it("reads and writes pieces across ranges of files", async () => {
-    const [one, two] = [randomBytes(50_000), randomBytes(50_000)];
+    const [one, two] = [random(50_000), random(50_000)];
     await writeFile(join(dir, "one"), one);
     await writeFile(join(dir, "two"), two);
     const segments = [
@@ -55,7 +58,7 @@ describe("artifacts: content of a torrent", () => {
     assert.deepEqual(await get(1, { offset: 3_000, length: 5_000 }), content.subarray(19_384, 24_384));
     await assert.rejects(get(4, null));
 
-    const piece = randomBytes(16_384);
+    const piece = random(16_384);
     await promisify((done: (error: Error | null) => void) => store.put(1, piece, done))();
     assert.deepEqual(await get(1, null), piece);
     assert.deepEqual(await get(0, null), content.subarray(0, 16_384));
