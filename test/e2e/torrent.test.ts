@@ -3,6 +3,8 @@ import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { exportTorrent, materialise, publishPath, publishTorrent, seedTorrent, Store } from "#artifacts";
@@ -69,6 +71,38 @@ describe("torrents", () => {
       assert.deepEqual(await readFile(join(dir, "out")), CONTENT);
       await fresh[Symbol.asyncDispose]();
     }
+  });
+
+  it("asks the tracker that the torrent names", async () => {
+    const path = join(dir, "file.bin");
+    await writeFile(path, CONTENT);
+    const content = await publishPath(store, path, { inPlace: false, signal: never });
+    await using other = new Bystander();
+    const port = Number((await other.address()).split(":")[1]);
+    const asked: string[] = [];
+    const tracker = createServer((request, response) => {
+      asked.push(request.url ?? "");
+      const peers = Buffer.from([127, 0, 0, 1, port >> 8, port & 0xff]);
+      response.end(
+        encodeBencode(
+          new Map<string, Bencoded>([
+            ["interval", 60],
+            ["peers", peers],
+          ]),
+        ),
+      );
+    }).listen(0, "127.0.0.1");
+    await once(tracker, "listening");
+    const url = `http://127.0.0.1:${(tracker.address() as AddressInfo).port}/announce`;
+    const options = { name: "file", trackers: [url], signal: never, onBytes: () => undefined };
+    const { metainfo } = await exportTorrent(store, content, options);
+    await other.seed(makeMetainfo(metainfo, []).bytes, dir); // the same torrent, of which the tracker is not told
+    await writeFile(join(dir, "file.torrent"), metainfo.bytes);
+    await using fresh = await Store.open(join(dir, "fresh"), { clock, log: SILENT_LOG });
+    assert.equal((await publishTorrent(fresh, join(dir, "file.torrent"), { signal: never })).root, content.root);
+    assert.match(asked[0] ?? "", /[?&]info_hash=%/u);
+    tracker.close();
+    tracker.closeAllConnections();
   });
 
   it("takes in a folder as one artifact, with what can be run and what is empty", async () => {

@@ -4,11 +4,23 @@ import type { Segment } from "./segment-store.ts";
 /** Where to listen for BitTorrent peers. */
 export type ListenAddress = { host: string; port: number };
 
+/** Connections of one transfer. */
+export const MAX_PEERS = 50;
+/** Each connection may have a piece in memory that is not whole yet. */
+const MAX_UNFINISHED_BYTES = 512 * 1024 * 1024;
+
+/** Connections that a torrent with pieces of this size may have. */
+export function maxPeersFor(pieceBytes: number): number {
+  return Math.min(MAX_PEERS, Math.floor(MAX_UNFINISHED_BYTES / pieceBytes));
+}
+
 /** What a child process is for. It gets one job, right after its start. */
 export type TorrentJob = {
   listen: ListenAddress;
   /** As `host:port`: peers to go to at once. */
   peers: readonly string[];
+  /** Connections at a time. */
+  maxPeers: number;
   uploadBps: number | undefined;
   downloadBps: number | undefined;
 } & (

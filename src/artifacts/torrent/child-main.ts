@@ -12,8 +12,6 @@ import { SegmentStore } from "./segment-store.ts";
 const REPORT_MS = 250;
 /** Without a byte for so long there is nobody to get the rest from. */
 const STALL_MS = 10 * 60_000;
-/** Connections to peers. */
-const MAX_PEERS = 50;
 /** Pieces kept in memory after they were read or written: at most 128 MiB. */
 const CACHED_PIECES = 4;
 
@@ -28,7 +26,7 @@ function fail(error: unknown): void {
 }
 
 function createClient(job: TorrentJob): WebTorrent {
-  const { listen, uploadBps = -1, downloadBps = -1 } = job;
+  const { listen, maxPeers, uploadBps = -1, downloadBps = -1 } = job;
   const client = new WebTorrent({
     torrentPort: listen,
     // peers come from the torrent's trackers and from people, and from nowhere else
@@ -41,7 +39,7 @@ function createClient(job: TorrentJob): WebTorrent {
     webSeeds: false,
     // Obfuscation: whoever is called must take both, and who calls is taken by all in plain, but not always obfuscated.
     secure: job.do === "seed" ? 1 : 0,
-    maxConns: MAX_PEERS,
+    maxConns: maxPeers,
     uploadLimit: uploadBps,
     downloadLimit: downloadBps,
   });

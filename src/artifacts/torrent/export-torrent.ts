@@ -3,7 +3,7 @@ import { blobAt } from "../materialise.ts";
 import { listingOf } from "../bring.ts";
 import type { BlobFile } from "../store/blob-file.ts";
 import type { Store } from "../store/store.ts";
-import type { ListenAddress } from "./child-contract.ts";
+import { type ListenAddress, maxPeersFor } from "./child-contract.ts";
 import { makeMagnet } from "./magnet.ts";
 import { makeMetainfo, type Metainfo, type TorrentFile } from "./metainfo.ts";
 import { PieceHash } from "./piece-hash.ts";
@@ -56,7 +56,6 @@ export async function exportTorrent(
 
 export type SeedOptions = {
   listen: ListenAddress;
-  peers?: readonly string[];
   uploadBps?: number | undefined;
   signal: AbortSignal;
   onProgress: (progress: { uploadedBytes: number; peers: number; port: number }) => void;
@@ -64,10 +63,11 @@ export type SeedOptions = {
 
 /** Serves a torrent to BitTorrent clients until `signal` fires; then rejects with its reason. */
 export async function seedTorrent({ metainfo, segments }: ExportedTorrent, options: SeedOptions): Promise<never> {
-  const { listen, peers = [], uploadBps, signal, onProgress } = options;
+  const { listen, uploadBps, signal, onProgress } = options;
   let { port } = listen;
+  const maxPeers = maxPeersFor(metainfo.pieceBytes);
   await runTorrentChild(
-    { do: "seed", torrent: metainfo.bytes, segments, listen, peers, uploadBps, downloadBps: undefined },
+    { do: "seed", torrent: metainfo.bytes, segments, listen, peers: [], maxPeers, uploadBps, downloadBps: undefined },
     {
       signal,
       onReport: (report) => {

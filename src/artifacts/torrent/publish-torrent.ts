@@ -7,7 +7,7 @@ import { diskFault, requireSpace } from "../store/disk-fault.ts";
 import { openRegular } from "../store/import-file.ts";
 import type { Store } from "../store/store.ts";
 import { badTorrent } from "./bencode.ts";
-import type { ListenAddress, TorrentJob } from "./child-contract.ts";
+import { type ListenAddress, MAX_PEERS, maxPeersFor, type TorrentJob } from "./child-contract.ts";
 import { isMagnet, isPeer, MAX_NAMED_PEERS, parseMagnet } from "./magnet.ts";
 import { listingOf, MAX_METAINFO_BYTES, type Metainfo, modeOf, parseMetainfo } from "./metainfo.ts";
 import { PieceHash } from "./piece-hash.ts";
@@ -92,7 +92,7 @@ async function fetchMetainfo(
 ): Promise<Metainfo> {
   let metainfo: Metainfo | undefined;
   await runTorrentChild(
-    { do: "metadata", magnet, ...jobOf(options) },
+    { do: "metadata", magnet, maxPeers: MAX_PEERS, ...jobOf(options) },
     {
       signal: options.signal,
       onReport: (report) => {
@@ -109,14 +109,14 @@ async function fetchMetainfo(
 }
 
 async function download(
-  { bytes: torrent, sizeBytes }: Metainfo,
+  { bytes: torrent, sizeBytes, pieceBytes }: Metainfo,
   path: string,
   options: TorrentOptions,
   onProgress: (progress: TorrentProgress) => void,
 ): Promise<void> {
   const segments = [{ path, offset: 0, sizeBytes }];
   await runTorrentChild(
-    { do: "download", torrent, segments, ...jobOf(options) },
+    { do: "download", torrent, segments, maxPeers: maxPeersFor(pieceBytes), ...jobOf(options) },
     {
       signal: options.signal,
       onReport: (report) => {

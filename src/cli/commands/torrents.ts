@@ -42,11 +42,11 @@ async function exportArtifact(session: Session<ExportOptions & CommonOptions>, [
   await session.withNode(async (client) => {
     let isServing = false;
     const result = await withProgress(session.io, name, (update) =>
-      client.job("exportTorrent", input, ({ phase, bytes, sizeBytes, peers, magnet }) => {
+      client.job("exportTorrent", input, ({ phase, bytes, sizeBytes, peers = 0, port, magnet = "" }) => {
         if (phase !== "seeding") return update(bytes, sizeBytes, phase);
-        if (!isServing && magnet !== undefined) session.print(magnet); // at once: the command has no other end
+        if (!isServing) session.print(json === true ? JSON.stringify({ magnet, port }) : magnet); // the command has no other end
         isServing = true;
-        return update(bytes, sizeBytes, `sent to ${formatCount(peers ?? 0, "peer")}`);
+        return update(bytes, sizeBytes, `sent from port ${port} to ${formatCount(peers, "peer")}`);
       }),
     );
     if (json === true) return session.print(await serialise(result, "json"));
