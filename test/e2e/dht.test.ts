@@ -98,7 +98,8 @@ async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await clock.sleep(20);
 }
 
-describe("holders through the DHT alone", () => {
+describe("holders through the DHT alone", function () {
+  this.timeout(60_000);
   let dir: string;
   let path: string;
   let stack: AsyncDisposableStack;

@@ -18,7 +18,8 @@ async function until(condition: () => Promise<boolean>): Promise<void> {
   while (!(await condition())) await clock.sleep(50);
 }
 
-describe("a fleet with a plain js-libp2p peer", () => {
+describe("a fleet with a plain js-libp2p peer", function () {
+  this.timeout(60_000);
   let cli: CliHarness;
   let daemon: RunningDaemon;
   let address: string;

@@ -9,7 +9,8 @@ import { CliHarness } from "../support/cli-harness.ts";
 
 const CONTENT = Buffer.from(new SystemRandom().bytes(1024 * 1024 + 1_234));
 
-describe("torrents by the command line", () => {
+describe("torrents by the command line", function () {
+  this.timeout(60_000);
   let cli: CliHarness;
 
   const run = async (...argv: string[]): Promise<string> => {

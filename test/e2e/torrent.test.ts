@@ -20,7 +20,8 @@ const CONTENT = Buffer.from(new SystemRandom().bytes(3 * 1024 * 1024 + 12_345));
 const PYTHON = "/usr/bin/python3";
 const LIBTORRENT_FETCH = join(import.meta.dirname, "..", "support", "libtorrent_fetch.py");
 
-describe("torrents", () => {
+describe("torrents", function () {
+  this.timeout(60_000);
   let dir: string;
   let store: Store;
 
