@@ -12,8 +12,8 @@ export type LinkEvents = {
   end(link: Link, error?: Error): void;
 };
 
-/** One message with cells: whose they are, how many bytes of cells, and of payload in all. */
-export type Parcel = { root: string; bytes: number; payloadBytes: number };
+/** One message with cells: whose they are, how many bytes of cells, and of payload in all; `release` when the peer has them. */
+export type Parcel = { root: string; bytes: number; payloadBytes: number; release: () => void };
 
 type Outbound = { parcel: Parcel; pieces: readonly Uint8Array[] | undefined };
 
@@ -146,6 +146,7 @@ export class Link {
       const parcel = this.#unacked.shift();
       if (parcel === undefined || parcel.payloadBytes > left) throw broken("it acknowledged what was not sent");
       left -= parcel.payloadBytes;
+      parcel.release();
       parcels.push(parcel);
     }
     return parcels;

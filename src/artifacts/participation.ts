@@ -11,6 +11,9 @@ import { Swarm } from "./swarm/swarm.ts";
 import type { Blame, PeerStatus, SwarmEffect, SwarmEvent } from "./swarm/swarm-event.ts";
 import { encodeLinkMessage, type LinkMessage } from "./wire.ts";
 
+/** Memory for chunks is given back when nobody got any for so long. */
+const REST_MS = 2_000;
+
 /** Where the bytes of one blob came from. `bytes` counts what was here before, too. */
 export type Progress = {
   bytes: number;
@@ -64,7 +67,7 @@ export class Participation {
     this.usedAtMs = deps.clock.nowMs();
     const { self, ownSite: site, random } = deps;
     this.#swarm = new Swarm({ ref: blob.ref, self, site, random, wants, nowMs: this.usedAtMs });
-    this.#source = new ChunkSource(blob.geometry, (chunk) => blob.read(chunk));
+    this.#source = new ChunkSource(blob.geometry, (chunk, into) => blob.read(chunk, into));
     this.progress = { bytes: 0, sizeBytes: blob.ref.sizeBytes, fromSite: 0, fromWan: 0, sources: new Map() };
     this.#writer = new ChunkWriter(blob, deps.disk, deps.log);
     for (const chunk of blob.have.values()) this.step({ type: "stored", chunk });
@@ -174,9 +177,13 @@ export class Participation {
     const { chunk, first, count, bytes } = effect;
     const total = this.#blob.geometry.cellsOf(chunk);
     const hashed = first === 0 && count < total;
-    const parcel = { root: this.ref.root, bytes, payloadBytes: bytes + (hashed ? total * HASH_BYTES : 0) };
-    const encode = ({ pieces, hashes }: Cells): Uint8Array[] =>
-      encodeLinkMessage({ type: "cells", ref, chunk, first, count, hashed }, hashed ? [...hashes, ...pieces] : pieces);
+    const payloadBytes = bytes + (hashed ? total * HASH_BYTES : 0);
+    const parcel = { root: this.ref.root, bytes, payloadBytes, release: (): void => undefined };
+    const encode = ({ pieces, hashes, release }: Cells): Uint8Array[] => {
+      parcel.release = release;
+      const payload = hashed ? [...hashes, ...pieces] : pieces;
+      return encodeLinkMessage({ type: "cells", ref, chunk, first, count, hashed }, payload);
+    };
     const cells = this.#source.cells(chunk, first, count);
     if (!(cells instanceof Promise)) return link.sendCells(parcel, encode(cells));
     const unread = (error: unknown): Uint8Array[] => {
@@ -269,6 +276,7 @@ export class Participation {
   tick(): void {
     const nowMs = this.#deps.clock.nowMs();
     if (this.#wants || this.#swarm.counts().wanting > 0) this.usedAtMs = nowMs;
+    else if (nowMs - this.usedAtMs > REST_MS) this.#source.rest();
     if (this.#mapFetch !== undefined) {
       const request = this.#mapFetch.ask(this.links.keys(), nowMs);
       if (request !== undefined) this.#askMap(request);

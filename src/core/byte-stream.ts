@@ -13,7 +13,10 @@ export interface ByteSink {
  * over libp2p and in memory alike.
  */
 export interface ByteStream {
-  /** Queues the pieces in order, uncopied: the caller must not change them afterwards. `false`: wait for `drained` before more. */
+  /**
+   * Queues the pieces in order, uncopied: the caller must not change them until the peer has said that it got them.
+   * `false`: wait for `drained` before more.
+   */
   send(...pieces: Uint8Array[]): boolean;
   /** Resolves when `send` would return true again; rejects when the stream has ended. */
   drained(signal?: AbortSignal): Promise<void>;
@@ -63,7 +66,7 @@ class MemoryStream implements ByteStream {
     const peer = this.#peer;
     for (const piece of pieces) {
       if (piece.length === 0) continue;
-      peer.#inbox.push(piece);
+      peer.#inbox.push(new Uint8Array(piece)); // as a network would: what the peer keeps is its own
       peer.#inboxBytes += piece.length;
     }
     peer.#schedule();

@@ -83,12 +83,12 @@ export class BlobFile {
   }
 
   /**
-   * The verified bytes of a chunk. Throws Fault `artifacts.damaged`, or `artifacts.source-changed` for a file outside the store,
+   * The verified bytes of a chunk, put into `into` if that is given and as long as a chunk. Throws Fault `artifacts.damaged`, or `artifacts.source-changed` for a file outside the store,
    * when they are no longer what was hashed; the chunk is then no longer in `have`.
    */
-  async read(chunk: number): Promise<Uint8Array> {
+  async read(chunk: number, into?: Uint8Array): Promise<Uint8Array> {
     const bytes = this.geometry.bytesOf(chunk);
-    const buffer = Buffer.allocUnsafeSlow(bytes);
+    const buffer = into?.subarray(0, bytes) ?? Buffer.allocUnsafeSlow(bytes);
     const { bytesRead } = await this.#handle.read(buffer, 0, bytes, chunk * this.geometry.chunkBytes);
     await this.#watch();
     if (this.#checked.has(chunk)) return buffer;
