@@ -74,7 +74,7 @@ describe("torrents", function () {
     }
   });
 
-  it("asks the tracker that the torrent names", async () => {
+  it("asks the tracker that the torrent or the link names", async () => {
     const path = join(dir, "file.bin");
     await writeFile(path, CONTENT);
     const content = await publishPath(store, path, { inPlace: false, signal: never });
@@ -96,11 +96,13 @@ describe("torrents", function () {
     await once(tracker, "listening");
     const url = `http://127.0.0.1:${(tracker.address() as AddressInfo).port}/announce`;
     const options = { name: "file", trackers: [url], signal: never, onBytes: () => undefined };
-    const { metainfo } = await exportTorrent(store, content, options);
+    const { metainfo, magnet } = await exportTorrent(store, content, options);
     await other.seed(makeMetainfo(metainfo, []).bytes, dir); // the same torrent, of which the tracker is not told
     await writeFile(join(dir, "file.torrent"), metainfo.bytes);
-    await using fresh = await Store.open(join(dir, "fresh"), { clock, log: SILENT_LOG });
-    assert.equal((await publishTorrent(fresh, join(dir, "file.torrent"), { signal: never })).root, content.root);
+    for (const source of [join(dir, "file.torrent"), magnet]) {
+      await using fresh = await Store.open(join(dir, `fresh-${asked.length}`), { clock, log: SILENT_LOG });
+      assert.equal((await publishTorrent(fresh, source, { signal: never })).root, content.root);
+    }
     assert.match(asked[0] ?? "", /[?&]info_hash=%/u);
     tracker.close();
     tracker.closeAllConnections();

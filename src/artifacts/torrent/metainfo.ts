@@ -44,10 +44,11 @@ export type Metainfo = {
 };
 
 /**
- * Reads a .torrent file. What it says beyond content and trackers, such as web seeds, is left out. Throws Fault
- * `artifacts.torrent` (exit `invalid`) when anything in it is not as it must be, or is more than an artifact can hold.
+ * Reads a .torrent file. What it says beyond content and trackers, such as web seeds, is left out; trackers that are known otherwise,
+ * as from a link, can be added. Throws Fault `artifacts.torrent` (exit `invalid`) when anything in it is not as it must be, or is
+ * more than an artifact can hold.
  */
-export function parseMetainfo(bytes: Uint8Array): Metainfo {
+export function parseMetainfo(bytes: Uint8Array, moreTrackers: readonly string[] = []): Metainfo {
   if (bytes.length > MAX_METAINFO_BYTES) throw badTorrent(`it has ${bytes.length} bytes`);
   const torrent = asMap(decodeBencode(bytes), "the torrent");
   const info = asMap(torrent.get("info"), "info");
@@ -72,7 +73,7 @@ export function parseMetainfo(bytes: Uint8Array): Metainfo {
   listingOf(metainfo, "0".repeat(64)); // refuses paths that no artifact may have, before a byte is fetched
   const infoBytes = encodeBencode(info);
   const infoHash = createHash("sha1").update(infoBytes).digest("hex");
-  const trackers = trackersIn(torrent);
+  const trackers = [...new Set([...trackersIn(torrent), ...moreTrackers])].filter(isTracker).slice(0, MAX_TRACKERS);
   return { ...metainfo, infoHash, trackers, bytes: encodeTorrent(infoBytes, trackers) };
 }
 
@@ -167,8 +168,7 @@ function fileOf(map: BencodedMap, path: readonly string[], offset: number): Torr
 function trackersIn(torrent: BencodedMap): string[] {
   const tiers = torrent.get("announce-list");
   const named = Array.isArray(tiers) ? (tiers as readonly Bencoded[]).flat() : [torrent.get("announce")];
-  const urls = named.filter((one) => one instanceof Uint8Array).map((one) => Buffer.from(one).toString());
-  return [...new Set(urls.filter(isTracker))].slice(0, MAX_TRACKERS);
+  return named.filter((one) => one instanceof Uint8Array).map((one) => Buffer.from(one).toString());
 }
 
 function asMap(value: Bencoded | undefined, what: string): BencodedMap {

@@ -8,7 +8,7 @@ import { openRegular } from "../store/import-file.ts";
 import type { Store } from "../store/store.ts";
 import { badTorrent } from "./bencode.ts";
 import { type ListenAddress, MAX_PEERS, maxPeersFor, type TorrentJob } from "./child-contract.ts";
-import { isMagnet, isPeer, MAX_NAMED_PEERS, parseMagnet } from "./magnet.ts";
+import { isMagnet, isPeer, type Magnet, MAX_NAMED_PEERS, parseMagnet } from "./magnet.ts";
 import { listingOf, MAX_METAINFO_BYTES, type Metainfo, modeOf, parseMetainfo } from "./metainfo.ts";
 import { PieceHash } from "./piece-hash.ts";
 import { runTorrentChild } from "./torrent-child.ts";
@@ -82,30 +82,28 @@ async function resolve(
   const magnet = parseMagnet(source);
   const all = [...peers, ...magnet.peers];
   if (magnet.trackers.length + all.length === 0) throw noPeers();
-  return { metainfo: await fetchMetainfo(magnet.text, { ...options, peers: all }, onProgress), peers: all };
+  return { metainfo: await fetchMetainfo(magnet, { ...options, peers: all }, onProgress), peers: all };
 }
 
 async function fetchMetainfo(
-  magnet: string,
+  magnet: Magnet,
   options: TorrentOptions,
   onProgress: (progress: TorrentProgress) => void,
 ): Promise<Metainfo> {
   let metainfo: Metainfo | undefined;
   await runTorrentChild(
-    { do: "metadata", magnet, maxPeers: MAX_PEERS, ...jobOf(options) },
+    { do: "metadata", magnet: magnet.text, maxPeers: MAX_PEERS, ...jobOf(options) },
     {
       signal: options.signal,
       onReport: (report) => {
         if (report.say === "progress") onProgress({ phase: "looking", bytes: 0, sizeBytes: 0, peers: report.peers });
-        if (report.say === "metadata") metainfo = parseMetainfo(report.torrent);
+        if (report.say === "metadata") metainfo = parseMetainfo(report.torrent, magnet.trackers);
         return metainfo !== undefined;
       },
     },
   );
-  if (metainfo === undefined || parseMagnet(magnet).infoHash !== metainfo.infoHash) {
-    throw badTorrent("what peers sent is not what the link names");
-  }
-  return metainfo;
+  if (metainfo?.infoHash === magnet.infoHash) return metainfo;
+  throw badTorrent("what peers sent is not what the link names");
 }
 
 async function download(
