@@ -82,13 +82,14 @@ class ControlApp {
     const app = this.hono;
     app.onError((error, context) => this.#answerFault(error, context));
     app.notFound((context) => this.#answerFault(noRoute(context), context));
-    app.use(bodyLimit({ maxSize: MAX_BODY_BYTES, onError: (context) => this.#answerFault(tooLarge(), context) }));
     app.get("/openapi.json", (context) => context.json(openApiDocument(version)));
     app.get("/metrics", async (context) =>
       context.text(await deps.metrics.metrics(), 200, { "content-type": deps.metrics.contentType }),
     );
-    for (const [name, route] of Object.entries(ROUTES)) {
+    const limit = bodyLimit({ maxSize: MAX_BODY_BYTES, onError: (context) => this.#answerFault(tooLarge(), context) });
+    for (const [name, route] of Object.entries<Route>(ROUTES)) {
       const path = route.path.replaceAll(/\{(\w+)\}/gu, ":$1");
+      if (route.input.body !== undefined) app.on(route.method, path, limit); // elsewhere a body is never looked at
       app.on(route.method, path, async (context) => this.#answer(name, route, context));
     }
   }

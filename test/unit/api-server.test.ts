@@ -96,6 +96,18 @@ describe("control API", () => {
     });
   });
 
+  it("takes calls without a body, by every method", async () => {
+    const rejected: string[] = [];
+    await start({
+      reject: async ({ name }) => {
+        rejected.push(name);
+        return { done: true };
+      },
+    });
+    await client.call("reject", { name: "Operator/default/bob" });
+    assert.deepEqual(rejected, ["Operator/default/bob"]);
+  });
+
   it("refuses unknown members, wrong types, no JSON, and too much, naming what", async () => {
     await start();
     const bad = { name: "plant a", owners: [], threshold: 1 };
