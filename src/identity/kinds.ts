@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { isEd25519PublicKey } from "#core";
+import { isCidr } from "./ip-range.ts";
 import { isNodeId } from "./node-id.ts";
 
 /** What a key may be trusted to do. `owner` and `registrar` come from the charter and from Registrar documents, the others from Operator documents. */
@@ -129,7 +130,7 @@ const claimList = z
 const batch = z.strictObject({
   /** Most devices that may join by it; 0 closes it. */
   max: z.int().min(0).max(100_000),
-  cidrs: z.array(z.string().max(64)).max(32),
+  cidrs: z.array(z.string().max(64).refine(isCidr, "a range like 10.1.0.0/16")).max(32),
   ratePerMinute: z.number().positive().max(100_000).optional(),
   site: dnsName.optional(),
   labels: labels.optional(),

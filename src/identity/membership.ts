@@ -11,6 +11,7 @@ export type MemberInfo = {
   labels: Readonly<Record<string, string>>;
   /** Hex SHA-256 of its public key. */
   keyHash: string;
+  /** 0 of a registrar that never was a member: any revocation of the node is one of it. */
   generation: number;
   registrar: boolean;
   serial?: string;
@@ -73,14 +74,21 @@ export class Membership {
       this.#store.list("Revocation").flatMap(({ body }) => body.spec.nodes.map((n) => [n.node, n.generation] as const)),
     );
     this.#byNode = new Map();
-    for (const document of this.#store.all()) {
-      if (!isDocumentOf(document, "Member") && !isDocumentOf(document, "Registrar")) continue;
+    for (const document of this.#store.list("Member")) {
+      const info = memberInfo(document);
+      const known = this.#byNode.get(info.node); // a node that was renamed shows its newest document
+      if (known === undefined || known.generation < info.generation) this.#keep(info);
+    }
+    // A registrar's own node may have been admitted before it became one.
+    for (const document of this.#store.list("Registrar")) {
       const info = memberInfo(document);
       const known = this.#byNode.get(info.node);
-      // A registrar's own node may have been admitted before it became one; a node that was renamed shows its newest document.
-      if (known !== undefined && (known.registrar || known.generation >= info.generation)) continue;
-      if ((this.#revoked.get(info.node) ?? -1) < info.generation) this.#byNode.set(info.node, info);
+      this.#keep({ ...known, ...info, generation: known?.generation ?? info.generation });
     }
+  }
+
+  #keep(info: MemberInfo): void {
+    if ((this.#revoked.get(info.node) ?? -1) < info.generation) this.#byNode.set(info.node, info);
   }
 }
 
