@@ -61,6 +61,15 @@ function isWhole(store: Store, { root }: BlobRef): boolean {
   return state === "whole" || state === "linked";
 }
 
+/** Roots of all blobs that an artifact consists of, its listing among them, as far as this store can tell. */
+export async function rootsOf(store: Store, spec: ArtifactContent): Promise<string[]> {
+  const plan = planContent(spec);
+  if (plan.type === "file") return [plan.blob.root];
+  if (plan.type === "inline") return plan.listing.blobs.map(({ root }) => root);
+  const { blobs } = isWhole(store, plan.listing) ? await listingOf(store, plan) : { blobs: [] };
+  return [plan.listing.root, ...blobs.map(({ root }) => root)];
+}
+
 /** The listing of a directory whose listing, if it is a blob, is in the store. */
 export async function listingOf(store: Store, plan: Exclude<ContentPlan, { type: "file" }>): Promise<Listing> {
   if (plan.type === "inline") return plan.listing;

@@ -1,6 +1,6 @@
 /** Content: the store of a node, and the swarms that move blobs between stores. */
 export type { ArtifactContent } from "./artifact-content.ts";
-export { type BringOptions, bringContent, hasContent } from "./bring.ts";
+export { type BringOptions, bringContent, hasContent, rootsOf } from "./bring.ts";
 export { type BlobRef, CELL_BYTES, chunkBytesFor, isBlobRef } from "./chunk-map.ts";
 export { type MaterialiseOptions, materialise } from "./materialise.ts";
 export type { Progress as ContentProgress } from "./participation.ts";

@@ -35,6 +35,8 @@ export type ParticipationDeps = {
   /** Something changed: decide again soon. */
   pumpSoon(): void;
   blamed(peer: NodeId, root: string, blame: Blame): void;
+  /** Says to everybody who was told otherwise, whether it takes part itself or not, that I take part no more. */
+  leave(root: string): void;
 };
 
 /** This node's part in the swarm of one blob: its scheduler, its file, and the links on which it is spoken of. */
@@ -293,7 +295,7 @@ export class Participation {
   stop(): void {
     this.#stop.abort(new Fault("artifacts.stopped", `the transfer of ${this.ref.root} was stopped`));
     this.#writer.stop(this.#stop.signal.reason);
-    for (const link of this.links.values()) link.leave(this.ref.root);
+    this.#deps.leave(this.ref.root);
     this.links.clear();
   }
 }

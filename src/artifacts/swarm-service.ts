@@ -56,6 +56,8 @@ export interface SwarmService extends AsyncDisposable {
    * Rejects with the signal's reason, or Fault `artifacts.disk-full`, `artifacts.bad-ref`, `artifacts.stopped`.
    */
   fetch(ref: BlobRef, options: FetchOptions): Promise<Progress>;
+  /** Takes part no more in the swarm of a blob that is about to be removed from the store; whoever waits for it is told. */
+  forget(root: string): void;
   /** Swarms that this node takes part in now. */
   views(): SwarmView[];
 }
@@ -106,6 +108,9 @@ class RunningSwarm implements SwarmService {
         log.warn("a peer misbehaved in a swarm", { peer, root, blame });
         options.onBlame?.(peer, root, blame);
       },
+      leave: (root) => {
+        for (const link of this.#links.all()) if (link.refOf(root) !== undefined) link.leave(root);
+      },
     };
   }
 
@@ -135,6 +140,11 @@ class RunningSwarm implements SwarmService {
       await this.#deps.clock.sleep(TICK_MS, signal).catch(() => undefined);
       if (!signal.aborted) onProgress(part.progress);
     }
+  }
+
+  forget(root: string): void {
+    const part = this.#parts.get(root);
+    if (part !== undefined) this.#parts.drop(part);
   }
 
   views(): SwarmView[] {
