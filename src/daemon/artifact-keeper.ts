@@ -5,6 +5,7 @@ import {
   hasContent,
   materialise,
   publishPath,
+  rootsOf,
   Store,
   startSwarm,
   type SwarmService,
@@ -12,7 +13,7 @@ import {
 } from "#artifacts";
 import { parseSelector, matchesSelector } from "#api";
 import { errorMessage, Fault } from "#core";
-import { isDocumentOf, type NodeId, type SignedDocument } from "#identity";
+import { isDocumentOf, type NodeId, type SignedDocument, type Spec } from "#identity";
 import type { OwnCopy } from "./copies.ts";
 import type { Mesh } from "./mesh.ts";
 import type { OpenNode } from "./node.ts";
@@ -127,6 +128,9 @@ export class ArtifactKeeper implements AsyncDisposable {
 
   async #start(): Promise<void> {
     const { store } = this.#node.state;
+    for (const { name, version } of this.#node.copies.allOwn()) {
+      if (isDeleted(this.#node, name, version)) await this.#remove(name);
+    }
     for (const document of store.list("Artifact")) await this.#recount(document);
     this.#unlisten = store.onAccepted((document) => this.#onDocument(document));
     this.#reconcile();
@@ -134,7 +138,36 @@ export class ArtifactKeeper implements AsyncDisposable {
 
   #onDocument(document: SignedDocument): void {
     if (isDocumentOf(document, "Artifact")) this.#run(this.#recount(document).then(() => this.#reconcile()));
+    else if (isDocumentOf(document, "Tombstone") && document.body.spec.target.kind === "Artifact")
+      this.#run(this.#onDeleted(document.body.spec));
     else if (["Placement", "Member", "Registrar", "Tombstone"].includes(document.kind)) this.#reconcile();
+  }
+
+  async #onDeleted({ target: { name }, version }: Spec<"Tombstone">): Promise<void> {
+    this.#reconcile(); // its transfers stop
+    const copy = this.#node.copies.own(name);
+    if (copy !== undefined && copy.version <= version) await this.#remove(name);
+  }
+
+  /** Takes a copy away, with every blob that no other copy here consists of. */
+  async #remove(name: string): Promise<void> {
+    const { copies, state } = this.#node;
+    const copy = copies.own(name);
+    if (copy === undefined) return;
+    const job = this.#jobs.get(name);
+    job?.stop.abort(new Fault("daemon.deleted", `"${name}" was deleted`, { exit: "missing" }));
+    await job?.done.catch(() => undefined);
+    const roots = new Set(await rootsOf(this.store, copy.content));
+    for (const other of copies.allOwn()) {
+      if (other.name !== name) for (const root of await rootsOf(this.store, other.content)) roots.delete(root);
+    }
+    for (const root of roots) {
+      this.#swarm?.forget(root);
+      await this.store.remove(root);
+    }
+    copies.delete(name);
+    const message = `version ${copy.version}, ${copy.bytes} bytes`;
+    state.events.record({ type: "artifact.removed", subject: name, outcome: "ok", message });
   }
 
   /** What the table says about a copy gives way to what is in the store. */
@@ -142,8 +175,10 @@ export class ArtifactKeeper implements AsyncDisposable {
     const { copies, state } = this.#node;
     const { name } = document.body.metadata;
     const { version, spec } = document.body;
-    const known = copies.own(name);
+    const before = copies.own(name);
     const whole = await hasContent(this.store, spec);
+    if (before !== undefined && before.version < version && before.content.root !== spec.root) await this.#remove(name);
+    const known = copies.own(name);
     if (whole && (known?.state !== "complete" || known.version !== version)) {
       const nowMs = Math.floor(state.trustedMs());
       copies.set({
@@ -156,6 +191,7 @@ export class ArtifactKeeper implements AsyncDisposable {
         startedMs: nowMs,
         finishedMs: nowMs,
         sources: new Map(),
+        content: spec,
       });
     } else if (!whole && known !== undefined && (known.state === "complete" || known.version !== version)) {
       copies.delete(name);
@@ -200,6 +236,7 @@ export class ArtifactKeeper implements AsyncDisposable {
     } finally {
       this.#stop.signal.removeEventListener("abort", onStop);
       this.#placed.delete(name);
+      this.#reconcile(); // it may be wanted again, or in a newer version, since
     }
   }
 
@@ -245,6 +282,7 @@ export class ArtifactKeeper implements AsyncDisposable {
       bytesFromWan: 0,
       startedMs,
       sources: new Map<NodeId, number>(),
+      content: spec,
     };
     let latest: OwnCopy = { ...base, state: "transferring" };
     copies.set(latest);
@@ -317,6 +355,15 @@ function countsOf(progress: ContentProgress): Pick<OwnCopy, "bytes" | "bytesFrom
 }
 
 type Placed = { name: string; node: NodeId; site: string; tenant: string; labels: Readonly<Record<string, string>> };
+
+/** Whether somebody said, signed, that this version is gone. */
+function isDeleted({ state }: OpenNode, name: string, version: number): boolean {
+  return state.store
+    .list("Tombstone")
+    .some(
+      ({ body: { spec } }) => spec.target.kind === "Artifact" && spec.target.name === name && spec.version >= version,
+    );
+}
 
 /** Placements in force of one artifact. */
 export function placementsOf({ state }: OpenNode, artifact: string): SignedDocument<"Placement">[] {

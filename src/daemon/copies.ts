@@ -1,4 +1,5 @@
 import type { DatabaseSync } from "node:sqlite";
+import type { ArtifactContent } from "#artifacts";
 import type { Clock } from "#core";
 import type { NodeId } from "#identity";
 import type { Gossip } from "#mesh";
@@ -19,8 +20,8 @@ export type Copy = {
   reason?: string;
 };
 
-/** A node's own copy also knows which neighbours its bytes came from. */
-export type OwnCopy = Copy & { sources: ReadonlyMap<NodeId, number> };
+/** A node's own copy also knows which neighbours its bytes came from, and what it consists of, also when its document is gone. */
+export type OwnCopy = Copy & { sources: ReadonlyMap<NodeId, number>; content: ArtifactContent };
 
 const TOPIC = "copies";
 /** Copies in one report: the newest; about 120 bytes each, so a report stays within a statement. */
@@ -60,7 +61,9 @@ export class Copies {
     this.#clock = clock;
     db.exec("CREATE TABLE IF NOT EXISTS copies (name TEXT PRIMARY KEY, copy TEXT NOT NULL) STRICT");
     for (const row of db.prepare("SELECT copy FROM copies ORDER BY rowid").all()) {
-      const { sources, ...copy } = JSON.parse(row.copy as string) as Copy & { sources: [NodeId, number][] };
+      const { sources, ...copy } = JSON.parse(row.copy as string) as Omit<OwnCopy, "sources"> & {
+        sources: [NodeId, number][];
+      };
       this.#own.set(copy.name, { ...copy, sources: new Map(sources) });
     }
   }
@@ -141,7 +144,7 @@ export class Copies {
         const newest = [...this.#own.values()].slice(-MAX_REPORTED);
         this.#gossip?.publish(
           TOPIC,
-          newest.map(({ sources: _sources, ...copy }) => copy),
+          newest.map(({ sources: _sources, content: _content, ...copy }) => copy),
         );
       },
       () => undefined, // the node stops
