@@ -170,12 +170,25 @@ export async function revokeNode(session: Session, name: string): Promise<void> 
     const before = await currentRevocation(client);
     const others = before.nodes.filter((entry) => entry.node !== node.nodeId);
     const nodes = [...others, { node: node.nodeId, generation: node.generation ?? 0 }];
-    await state(session, client, { kind: "Revocation", name: "fleet", spec: { ...before, nodes } });
+    const registrars = node.roles.includes("registrar")
+      ? [...before.registrars.filter(({ key }) => key !== node.keyHash), await revokedRegistrar(client, node.keyHash)]
+      : before.registrars;
+    await state(session, client, { kind: "Revocation", name: "fleet", spec: { nodes, registrars } });
     session.say(`${node.name} is revoked: nodes that hear of it close its connections and refuse it`);
   });
 }
 
-type RevocationSpec = { nodes: { node: string; generation: number }[]; registrars: unknown[] };
+type RevocationSpec = {
+  nodes: { node: string; generation: number }[];
+  registrars: { key: string; keepMembers: string[] }[];
+};
+
+/** A registrar's key admits nobody any more; those whom it is known to have admitted so far may stay. */
+async function revokedRegistrar(client: ControlClient, key: string): Promise<RevocationSpec["registrars"][number]> {
+  const { items } = await client.call("documents.list", { selector: "kind=Member" });
+  const members = items.filter(({ signers }) => signers.some(({ keyid }) => keyid === key));
+  return { key, keepMembers: members.map(({ digest }) => digest).toSorted() };
+}
 
 async function currentRevocation(client: ControlClient): Promise<RevocationSpec> {
   try {

@@ -1,4 +1,4 @@
-import { mkdirSync } from "node:fs";
+import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
 import type { ControlClient, PendingView } from "#api";
@@ -92,17 +92,15 @@ async function createOwned(
 
 /** One key is owner and operator of a demo fleet; it lies open beside the node's own. */
 async function createDemo(session: Session, client: ControlClient, input: FleetInput): Promise<string> {
-  const { createKeyFile, OPERATOR_ROLES } = await import("#identity");
+  const { createKeyFile, openKeyFile, OPERATOR_ROLES } = await import("#identity");
   const { signPending, state } = await import("../signing.ts");
   const folder = join(session.data, "demo-keys");
   const path = join(folder, `${DEMO_KEY_NAME}.key`);
   mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const key = createKeyFile(session.io.random, {
-    path,
-    publicPath: join(folder, `${DEMO_KEY_NAME}.pub`),
-    name: DEMO_KEY_NAME,
-    passphrase: undefined,
-  });
+  const names = { path, publicPath: join(folder, `${DEMO_KEY_NAME}.pub`), name: DEMO_KEY_NAME };
+  const key = existsSync(path) // of an attempt that did not get further, or of a fleet that the node has left
+    ? await openKeyFile(path, async () => "")
+    : createKeyFile(session.io.random, { ...names, passphrase: undefined });
   const publicKey = Buffer.from(key.key.publicKey).toString("base64");
   const owners = [{ name: DEMO_KEY_NAME, publicKey }];
   const { fleet, pending } = await client.call("createFleet", { ...input, owners });

@@ -123,11 +123,11 @@ async function addRegistrar(session: Session<RegistrarOptions>, [node = ""]: str
   }
   const { state } = await import("../signing.ts");
   await session.withNode(async (client) => {
-    const { name } = await client.call("nodes.get", { name: node });
+    const { name, labels } = await client.call("nodes.get", { name: node });
     const { body } = await client.call("documents.get", { name: `Member/${name}` });
     const { node: nodeId, publicKey, site, sealingKey } = body["spec"] as Record<string, string>;
     const spec = { node: nodeId, publicKey, site, sealingKey, maxMembers };
-    await state(session, client, { kind: "Registrar", name, spec });
+    await state(session, client, { kind: "Registrar", name, labels, spec });
   });
 }
 
