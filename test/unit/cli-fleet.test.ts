@@ -55,7 +55,9 @@ describe("a fleet's documents on the command line", function () {
     assert.match(created.err, /warning: .*demo\.key may do everything/u);
     assert.ok(existsSync(join(cli.data, "demo-keys", "demo.key")));
     assert.match((await ok("context", "list")).out, /\* +try .*demo\.key/u);
-    const { findings } = await json<{ findings: { level: string; cause: string }[] }>("doctor");
+    const doctor = await cli.run(["doctor", "-o", "json"]);
+    assert.equal(doctor.code, 1, "no daemon runs");
+    const { findings } = JSON.parse(doctor.out) as { findings: { level: string; cause: string }[] };
     assert.ok(
       findings.some(({ level, cause }) => level === "warn" && /demo|one place|try-out/u.test(cause)),
       JSON.stringify(findings),

@@ -150,7 +150,9 @@ function examineMembership(state: NodeState, { join }: StatusDeps): Finding[] {
 
 function examineNetwork({ host, join }: StatusDeps): Finding[] {
   if (host === undefined) {
-    return [{ level: "warn", subject: "daemon", cause: "No daemon runs on this data directory.", next: "portolan up" }];
+    return [
+      { level: "error", subject: "daemon", cause: "No daemon runs on this data directory.", next: "portolan up" },
+    ];
   }
   const links = host.sessions();
   const suspects = links.filter((link) => link.suspect()).length;
