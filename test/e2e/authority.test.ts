@@ -109,7 +109,7 @@ describe("root on an ordinary node", function () {
 
     const stop = new AbortController();
     await using rogue = await Rogue.start(yard.clock, camKey, hello);
-    const forgeries = forge(fleet, camKey);
+    const forgeries = forge(fleet, camKey, yard.clock.wallMs());
     await rogue.spread(forgeries, addresses, stop.signal);
     for (const node of [hub, friend]) {
       for (const { id } of forgeries) {
@@ -163,7 +163,7 @@ describe("root on an ordinary node", function () {
 });
 
 /** One document of each kind that would give an ordinary node power, signed with its own key. */
-function forge(fleet: string, { key, nodeId, sealingPublic }: NodeKey): Forged[] {
+function forge(fleet: string, { key, nodeId, sealingPublic }: NodeKey, nowMs: number): Forged[] {
   const second = new Ed25519Key(new SystemRandom().bytes(32));
   const publicKey = base64(second.publicKey);
   const node = { node: nodeIdOf(second.publicKey), publicKey, site: "berlin", sealingKey: base64(sealingPublic) };
@@ -179,7 +179,7 @@ function forge(fleet: string, { key, nodeId, sealingPublic }: NodeKey): Forged[]
   };
   return (Object.entries(specs) as [Kind, Spec<Kind>][]).map(([kind, spec]) => {
     const name = kind === "Revocation" ? "fleet" : kind === "Tombstone" ? "artifact.model:v1" : "forged";
-    const payload = draftPayload({ kind, name, fleet, version: 9, nowMs: Date.now(), spec });
+    const payload = draftPayload({ kind, name, fleet, version: 9, nowMs, spec });
     return { id: `${kind}/default/${name}`, version: 9, envelope: signPayload(kind, payload, key) };
   });
 }

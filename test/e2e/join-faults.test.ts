@@ -71,8 +71,8 @@ describe("a device that cannot join", function () {
   it("whose token is of another fleet than the one at its address: both ends say so", async () => {
     const other = yard.node("other");
     await other.ok("fleet", "create", "elsewhere", "--demo");
-    const theirs = decodeToken(await other.ok("token"), { nowMs: Date.now() });
-    const { rendezvous } = decodeToken(token, { nowMs: Date.now() });
+    const theirs = decodeToken(await other.ok("token"), { nowMs: yard.clock.wallMs() });
+    const { rendezvous } = decodeToken(token, { nowMs: yard.clock.wallMs() });
     const cam = yard.node("lost");
     await cam.up("--token", encodeToken({ ...theirs, rendezvous }));
     const { reason } = await untilNamed(cam, "identity.wrong-fleet");
@@ -85,7 +85,7 @@ describe("a device that cannot join", function () {
     silent.listen(0, "127.0.0.1");
     await once(silent, "listening");
     const { port } = silent.address() as AddressInfo;
-    const real = decodeToken(token, { nowMs: Date.now() });
+    const real = decodeToken(token, { nowMs: yard.clock.wallMs() });
     const at = (p: number): string => encodeToken({ ...real, rendezvous: [`/ip4/127.0.0.1/tcp/${p}/tls`] });
     const [closed, mute] = [yard.node("closed"), yard.node("mute")];
     await Promise.all([closed.up("--token", at(1)), mute.up("--token", at(port))]);
