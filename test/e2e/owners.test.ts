@@ -118,6 +118,21 @@ describe("a fleet with three owners, of whom two must sign", function () {
     await hub.untilSees("late", "connected");
   });
 
+  it("takes a registrar's power away: whom it admitted finds another, and it stays a member", async () => {
+    const [second, late] = [yard.node("second"), yard.node("late")];
+    const { name: hubName } = await hub.status();
+    await hub.ok("registrar", "remove", "second", ...as("alice"));
+    const [waiting] = (await hub.client.call("pending.list", {})).items;
+    assert.ok(waiting !== undefined);
+    await hub.ok("sign", waiting.name, ...as("bob"));
+    await second.until("member");
+    await yard.until("the hub to answer for it", async () => {
+      const seen = await hub.look(() => hub.client.call("nodes.get", { name: "late" }));
+      return seen?.state === "connected" && seen.registrar === hubName;
+    });
+    await late.until("member");
+  });
+
   it("keeps keys sealed: a wrong passphrase signs nothing, and none is asked for where nobody is", async () => {
     const key = yard.path("keys", "alice.key");
     assert.equal(statSync(key).mode & 0o777, 0o600);
