@@ -1,9 +1,8 @@
 import { join } from "node:path";
-import { Store, startSwarm } from "#artifacts";
+import { MemoryNet, Store, startSwarm } from "#artifacts";
 import { type Clock, Ed25519Key, SILENT_LOG, SystemRandom } from "#core";
 import { type NodeId, nodeIdOf } from "#identity";
 import { z } from "zod";
-import { MemoryNet } from "../test/sim/memory-net.ts";
 import { atLeast, defineBench, median, numberFlag, type Sample } from "./bench.ts";
 import { writeRandomFile } from "./workspace.ts";
 

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { SwarmWorld, type WorldOptions } from "../test/sim/swarm-world.ts";
+import { SwarmWorld, type WorldOptions } from "./sim/swarm-world.ts";
 import { atMost, type Bar, defineBench, numberFlag, type Sample } from "./bench.ts";
 
 const MIB = 1024 * 1024;

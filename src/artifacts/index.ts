@@ -1,14 +1,17 @@
 /** Content: the store of a node, and the swarms that move blobs between stores. */
 export type { ArtifactContent } from "./artifact-content.ts";
 export { type BringOptions, bringContent, hasContent, rootsOf } from "./bring.ts";
-export { type BlobRef, CELL_BYTES, chunkBytesFor, isBlobRef } from "./chunk-map.ts";
+export { type BlobRef, chunkBytesFor } from "./chunk-map.ts";
 export { type MaterialiseOptions, materialise } from "./materialise.ts";
 export type { Progress as ContentProgress } from "./participation.ts";
 export type { Holders, Locality, SwarmNet } from "./ports.ts";
+export { MemoryNet } from "./memory-net.ts";
 export { type PublishOptions, publishPath } from "./publish.ts";
 export type { BlobState } from "./store/blob-table.ts";
 export { type ImportOptions, Store, type StoreDeps } from "./store/store.ts";
-export type { Blame } from "./swarm/swarm-event.ts";
+export { Swarm } from "./swarm/swarm.ts";
+export type { Blame, SwarmEffect, SwarmEvent } from "./swarm/swarm-event.ts";
+export { leaderWeight } from "./swarm/swarm-state.ts";
 export {
   type FetchOptions,
   startSwarm,

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { SwarmWorld, type WorldOptions, type WorldResult } from "./swarm-world.ts";
+import { SwarmWorld, type WorldOptions, type WorldResult } from "../../bench/sim/swarm-world.ts";
 
 const MIB = 1024 * 1024;
 const ONE_SITE: WorldOptions = {

@@ -25,9 +25,9 @@ import {
   publishPath,
   Store,
   startSwarm,
+  MemoryNet,
 } from "#artifacts";
 import { decodeListing, encodeListing, isInnerLink, parseListing } from "../../src/artifacts/listing.ts";
-import { MemoryNet } from "../sim/memory-net.ts";
 
 const clock = new SystemClock();
 const signal = new AbortController().signal;

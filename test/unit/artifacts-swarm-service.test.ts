@@ -13,9 +13,9 @@ import {
   Store,
   type SwarmService,
   type SwarmServiceOptions,
+  MemoryNet,
 } from "#artifacts";
 import { Link } from "../../src/artifacts/link.ts";
-import { MemoryNet } from "../sim/memory-net.ts";
 
 const MIB = 1024 * 1024;
 const clock = new SystemClock();

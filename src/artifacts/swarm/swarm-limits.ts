@@ -1,7 +1,7 @@
 import { CELL_BYTES } from "../chunk-map.ts";
 
 /*
- * The figures of the scheduler. Those with "sim" were found in the simulator of the swarm (test/sim/swarm-world.ts): less
+ * The figures of the scheduler. Those with "sim" were found in the simulator of the swarm (bench/sim/swarm-world.ts): less
  * leaves links idle, more lets stale views cause duplicates and queues.
  */
 

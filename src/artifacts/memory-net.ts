@@ -1,6 +1,6 @@
 import { type ByteStream, memoryStreamPair } from "#core";
 import type { NodeId } from "#identity";
-import type { Holders, Locality, SwarmNet } from "../../src/artifacts/ports.ts";
+import type { Holders, Locality, SwarmNet } from "./ports.ts";
 
 type Handler = (stream: ByteStream, peer: NodeId) => void;
 

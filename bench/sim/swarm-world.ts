@@ -1,8 +1,5 @@
-import { type Random, SeededRandom } from "#core";
-import { chunkBytesFor } from "../../src/artifacts/chunk-map.ts";
-import { Swarm } from "../../src/artifacts/swarm/swarm.ts";
-import type { SwarmEffect, SwarmEvent } from "../../src/artifacts/swarm/swarm-event.ts";
-import { leaderWeight } from "../../src/artifacts/swarm/swarm-state.ts";
+import { chunkBytesFor, leaderWeight, Swarm, type SwarmEffect, type SwarmEvent } from "#artifacts";
+import { type Random, SeededRandom, SystemClock } from "#core";
 
 /** One run: what is moved, over which links, and what goes wrong. Rates in bits per second. */
 export type WorldOptions = {
@@ -69,12 +66,13 @@ export class SwarmWorld {
   readonly #wan: { up: Link; down: Link; inBytes: number }[];
   readonly #delayMs: number[][];
   readonly #queue = new EventQueue();
+  readonly #machine = new SystemClock();
   readonly #chunkBytes: number;
   #nowMs = 0;
   #duplicateBytes = 0;
   #goodBytes = 0;
   #finished = 0;
-  #stepNs = 0n;
+  #stepMs = 0;
 
   constructor(options: WorldOptions) {
     this.#options = options;
@@ -202,13 +200,13 @@ export class SwarmWorld {
 
   #step(node: Node, event: SwarmEvent): void {
     if (!node.alive) return;
-    const started = process.hrtime.bigint();
+    const startedMs = this.#machine.nowMs();
     const budget = { lanBytes: Number.MAX_SAFE_INTEGER, wanBytes: Number.MAX_SAFE_INTEGER };
     const effects = [
       ...node.swarm.step(event, this.#nowMs),
       ...node.swarm.step({ type: "pump", ...budget }, this.#nowMs),
     ];
-    this.#stepNs += process.hrtime.bigint() - started;
+    this.#stepMs += this.#machine.nowMs() - startedMs;
     for (const effect of effects) this.#perform(node, effect);
   }
 
@@ -308,7 +306,7 @@ export class SwarmWorld {
       duplicateRatio: this.#duplicateBytes / this.#goodBytes,
       liarsNamed: named.length,
       liars: liars.length,
-      decisionUs: Number(this.#stepNs) / 1_000 / this.#finished,
+      decisionUs: (this.#stepMs * 1_000) / this.#finished,
     };
   }
 }
