@@ -47,9 +47,8 @@ export const LinkView = z.object({
   direction: z.enum(["in", "out"]),
   state: z.enum(["up", "suspect"]),
   rttMs: z.number().optional(),
-  bytesIn: Bytes.optional(),
-  bytesOut: Bytes.optional(),
-  since: Time.optional(),
+  /** What a byte over this link costs against other links; absent while its probes go unanswered. Smaller is better. */
+  cost: z.number().optional(),
 });
 
 /** What one node has of one artifact. `bytesFrom…` count payload that came over the mesh. */

@@ -24,14 +24,12 @@ export const COLUMNS: ColumnsOf = {
     { head: "LABELS", text: (n) => labelText(n.labels), wide: true },
     { head: "NODE ID", text: (n) => n.nodeId, wide: true },
   ],
-  links: (nowMs) => [
+  links: () => [
     { head: "NODE", text: (l) => l.name },
     { head: "SITE", text: (l) => l.site },
     { head: "STATE", text: (l) => l.state },
     { head: "RTT", text: (l) => (l.rttMs === undefined ? "" : `${l.rttMs.toFixed(1)} ms`) },
-    { head: "IN", text: (l) => (l.bytesIn === undefined ? "" : formatBytes(l.bytesIn)) },
-    { head: "OUT", text: (l) => (l.bytesOut === undefined ? "" : formatBytes(l.bytesOut)) },
-    { head: "AGE", text: (l) => formatAge(l.since, nowMs) },
+    { head: "COST", text: (l) => (l.cost === undefined ? "" : String(l.cost)) },
     { head: "DIRECTION", text: (l) => l.direction, wide: true },
     { head: "ADDRESS", text: (l) => l.address, wide: true },
   ],

@@ -31,7 +31,7 @@ export function createGate(state: NodeState, self: NodeId): Gate {
     judge: (peer, hello) => {
       const verdict = judgeHello(state, peer, hello);
       if (!verdict.accepted && verdict.code !== "mesh.not-a-member-here") {
-        state.events.record({
+        state.peerEvents.record(members.of(peer)?.node, {
           type: "security.refused-peer",
           subject: peer,
           outcome: "refused",

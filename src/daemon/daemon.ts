@@ -237,12 +237,17 @@ class Daemon {
       if (outcome === "redirect" || code === "identity.join-lost") return;
       if (outcome !== "granted" && this.#lastAnswer.get(peer.nodeId) === code) return; // it asks again and again
       this.#remember(peer.nodeId, code);
-      const type = outcome === "granted" ? "node.joined" : outcome === "pending" ? "node.pending" : "node.refused";
-      this.#node.state.events.record({
-        type,
-        subject: name ?? peer.nodeId,
-        outcome: outcome === "denied" ? "refused" : "ok",
-        message: code === undefined ? `admitted from ${peer.address}` : `${code}: ${reason}`,
+      const { events, peerEvents } = this.#node.state;
+      const subject = name ?? peer.nodeId;
+      if (outcome === "granted") {
+        events.record({ type: "node.joined", subject, outcome: "ok", message: `admitted from ${peer.address}` });
+        return;
+      }
+      peerEvents.record(undefined, {
+        type: outcome === "pending" ? "node.pending" : "node.refused",
+        subject,
+        outcome: outcome === "pending" ? "ok" : "refused",
+        message: `${code}: ${reason}`,
       });
     };
     host.handleStranger(

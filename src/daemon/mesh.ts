@@ -1,7 +1,8 @@
 import { Fault, withDeadline, type ByteStream } from "#core";
 import type { Holders, Locality, SwarmNet } from "#artifacts";
 import type { NodeId } from "#identity";
-import type { Host } from "#mesh";
+import type { Host, Session } from "#mesh";
+import { type LinkCost, linkCost } from "#routing";
 import type { BlobIndex } from "./blob-index.ts";
 import type { NodeState } from "./node-state.ts";
 
@@ -38,15 +39,19 @@ export function plugMesh(state: NodeState, { host, addressesOf, index }: MeshDep
     holders: {
       announce: (root) => index.announce(root),
       async *find(root, signal) {
-        // Neighbours of the own site answer at once; whoever is farther is found while they already send.
-        const near = host
-          .sessions()
-          .toSorted((a, b) => Number(siteOf(b.nodeId) === siteOf(self)) - Number(siteOf(a.nodeId) === siteOf(self)));
-        for (const { nodeId } of near) yield nodeId;
+        // The cheapest neighbours first; whoever is farther is found while they already send.
+        const near = host.sessions().map((session) => ({ session, cost: costOf(state, session).total }));
+        for (const { session } of near.toSorted((a, b) => (a.cost < b.cost ? -1 : 1))) yield session.nodeId;
         for await (const peer of index.find(root, signal)) if (peer !== self) yield peer;
       },
     },
   };
+}
+
+/** What the link to a neighbour costs just now. */
+export function costOf({ members, data }: NodeState, session: Session): LinkCost {
+  const ownSite = members.of(data.key.nodeId)?.site;
+  return linkCost({ rttMs: session.rttMs(), suspect: session.suspect(), sameSite: session.site === ownSite });
 }
 
 async function openTo(

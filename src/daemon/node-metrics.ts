@@ -7,21 +7,24 @@ import type { OpenNode } from "./node.ts";
 export function registerNodeMetrics(registry: Registry, node: OpenNode, host: Host, keeper: ArtifactKeeper): void {
   const { state, copies } = node;
   const registers = [registry];
-  const gauge = (name: string, help: string, value: () => number): void => {
-    new Gauge({
-      name: `portolan_${name}`,
-      help,
-      registers,
-      collect() {
-        this.set(value());
-      },
-    });
+  const add = (gauge: Gauge): void => registry.registerMetric(gauge);
+  const gauge = (name: string, help: string, value: () => number | Promise<number>): void => {
+    add(
+      new Gauge({
+        name: `portolan_${name}`,
+        help,
+        registers: [],
+        async collect() {
+          this.set(await value());
+        },
+      }),
+    );
   };
   gauge("neighbours", "Live sessions with other nodes.", () => host.sessions().length);
   gauge(
     "neighbours_suspect",
     "Sessions whose probes go unanswered.",
-    () => host.sessions().filter((s) => s.suspect()).length,
+    () => host.sessions().filter((session) => session.suspect()).length,
   );
   gauge("members", "Nodes that the fleet has admitted, as this node knows.", () => state.members.all().length);
   gauge("joins_waiting", "Devices that wait here for approval.", () => state.waiting.list(state.trustedMs()).length);
@@ -35,24 +38,19 @@ export function registerNodeMetrics(registry: Registry, node: OpenNode, host: Ho
   gauge("member_expires_seconds", "When this node's membership ends, Unix time; 0 while it is no member.", () =>
     Math.floor((state.members.of(state.data.key.nodeId)?.expiresMs ?? 0) / 1_000),
   );
-  new Gauge({
-    name: "portolan_store_bytes",
-    help: "Bytes on disk in the artifact store.",
-    registers,
-    async collect() {
-      this.set((await keeper.usage()).usedBytes);
-    },
-  });
-  new Gauge({
-    name: "portolan_copies",
-    help: "This node's copies of artifacts by state.",
-    labelNames: ["state"],
-    registers,
-    collect() {
-      this.reset();
-      for (const { state: is } of copies.allOwn()) this.inc({ state: is });
-    },
-  });
+  gauge("store_bytes", "Bytes on disk in the artifact store.", async () => (await keeper.usage()).usedBytes);
+  add(
+    new Gauge({
+      name: "portolan_copies",
+      help: "This node's copies of artifacts by state.",
+      labelNames: ["state"],
+      registers: [],
+      collect() {
+        this.reset();
+        for (const { state: is } of copies.allOwn()) this.inc({ state: is });
+      },
+    }),
+  );
   countTransfers(registers, node);
   countEvents(registers, node);
 }

@@ -4,6 +4,7 @@ import { shortId } from "#identity";
 import type { DocumentStore, Membership, RegistrarLedger, WaitingList } from "#identity";
 import type { EventLog } from "#policy";
 import type { DataDirectory, Settings } from "./data-directory.ts";
+import type { PeerEvents } from "./peer-events.ts";
 
 /** What a node is and knows, whether it runs or only its data directory is open. */
 export type NodeState = {
@@ -15,6 +16,8 @@ export type NodeState = {
   store: DocumentStore;
   members: Membership;
   events: EventLog;
+  /** The same log, for what other nodes cause. */
+  peerEvents: PeerEvents;
   /** What this node handed out as a registrar, and who waits at it. Empty on all others. */
   ledger: RegistrarLedger;
   waiting: WaitingList;

@@ -12,6 +12,7 @@ import { EventLog } from "#policy";
 import { Copies } from "./copies.ts";
 import { openDataDirectory, Settings } from "./data-directory.ts";
 import type { NodeState } from "./node-state.ts";
+import { PeerEvents } from "./peer-events.ts";
 import { openTrustedTime } from "./time-keeper.ts";
 
 export type NodeDeps = { clock: Clock; random: Random; log: Log; version: string };
@@ -51,6 +52,7 @@ export function openNode(path: string, deps: NodeDeps, registrarAddresses: () =>
       waiting,
       registrarAddresses,
     });
+    const events = new EventLog(data.db, trustedMs);
     const state: NodeState = {
       clock,
       random,
@@ -59,7 +61,8 @@ export function openNode(path: string, deps: NodeDeps, registrarAddresses: () =>
       settings,
       store,
       members: new Membership(store),
-      events: new EventLog(data.db, trustedMs),
+      events,
+      peerEvents: new PeerEvents(events, clock),
       ledger,
       waiting,
       trustedMs,
@@ -91,17 +94,24 @@ const UNREMARKABLE: ReadonlySet<string> = new Set([
   "identity.no-fleet",
 ]);
 
+/** Where documents come from that no other node handed in. */
+const OWN_SOURCES: ReadonlySet<string> = new Set(["api", "join", "own"]);
+
 /** Every document that was refused for cause is on record: who handed it in, and why not. */
-function recordRefusals({ store, events, members }: NodeState): void {
+function recordRefusals({ store, events, peerEvents, members }: NodeState): void {
   store.onRefused((verdict, source) => {
     if (UNREMARKABLE.has(verdict.code)) return;
-    const actor = source === undefined ? undefined : (members.of(source)?.name ?? source);
-    events.record({
+    const peer = source === undefined || OWN_SOURCES.has(source) ? undefined : source;
+    const member = peer === undefined ? undefined : members.of(peer);
+    const actor = member?.name ?? source;
+    const entry = {
       type: "identity.refused",
       subject: verdict.id ?? "a document",
       ...(actor === undefined ? {} : { actor }),
       outcome: "refused",
       message: `${verdict.code}: ${verdict.reason}`,
-    });
+    } as const;
+    if (peer === undefined) events.record(entry);
+    else peerEvents.record(member?.node, entry);
   });
 }

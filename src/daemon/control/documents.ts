@@ -32,7 +32,7 @@ export function documentHandlers(state: NodeState): Pick<Handlers, "draft" | "su
         const document = findDocument(state, name);
         if (document === undefined) return undefined;
         const envelope = Buffer.from(document.bytes).toString("utf8");
-        return { ...documentView(state, document), body: document.body as Record<string, unknown>, envelope };
+        return { ...documentView(state, document), body: document.body, envelope };
       },
       onChange: (listener) => store.onAccepted(listener),
     },

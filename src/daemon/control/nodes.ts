@@ -1,6 +1,7 @@
 import type { LinkView, NodeView, ResourceHandler } from "#api";
 import { sixWords, keyHash, type MemberInfo, type NodeId, publicKeyOf, shortId } from "#identity";
 import type { Host, Session } from "#mesh";
+import { costOf } from "../mesh.ts";
 import type { NodeState } from "../node-state.ts";
 
 /** Nodes of the fleet as this one sees them, and its live connections. `host` is absent while the node does not run. */
@@ -21,10 +22,10 @@ export function nodeHandlers(
       },
     },
     links: {
-      list: async () => (host?.sessions() ?? []).map(linkView),
+      list: async () => (host?.sessions() ?? []).map((session) => linkView(state, session)),
       get: async (name) => {
         const session = host?.sessions().find((s) => s.name === name || s.nodeId === name);
-        return session === undefined ? undefined : linkView(session);
+        return session === undefined ? undefined : linkView(state, session);
       },
       onChange: onSession,
     },
@@ -115,8 +116,9 @@ function wordsOf(state: NodeState, node: NodeId): string[] {
   return state.store.fleet === undefined ? [] : sixWords(state.store.fleet, publicKeyOf(node));
 }
 
-function linkView(session: Session): LinkView {
+function linkView(state: NodeState, session: Session): LinkView {
   const rttMs = session.rttMs();
+  const { total } = costOf(state, session);
   return {
     name: session.name,
     labels: {},
@@ -125,6 +127,7 @@ function linkView(session: Session): LinkView {
     address: session.address,
     direction: session.direction === "inbound" ? "in" : "out",
     state: session.suspect() ? "suspect" : "up",
+    ...(Number.isFinite(total) ? { cost: total } : {}),
     ...(rttMs === undefined ? {} : { rttMs: Math.round(rttMs * 100) / 100 }),
   };
 }

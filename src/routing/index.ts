@@ -1,0 +1,1 @@
+export { type LinkCost, type LinkSample, linkCost } from "./link-cost.ts";
