@@ -91,14 +91,19 @@ export class Link {
 
   /** Says that I take part no more, or do not at all. */
   leave(root: string): void {
-    const ref = this.#refs.get(root);
-    this.#refs.delete(root);
-    if (ref !== undefined) this.#freeRefs.push(ref);
+    this.#forgetRef(root);
     this.say({ type: "leave", root });
   }
 
-  /** The peer takes part no more. */
+  #forgetRef(root: string): void {
+    const ref = this.#refs.get(root);
+    this.#refs.delete(root);
+    if (ref !== undefined) this.#freeRefs.push(ref);
+  }
+
+  /** The peer takes part no more, or never did: to meet it there, both have to join again. */
   left(root: string): void {
+    this.#forgetRef(root);
     for (const [ref, { blob }] of this.joined) if (blob.root === root) this.joined.delete(ref);
   }
 
