@@ -1,15 +1,13 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer, type AddressInfo } from "node:net";
-import { join } from "node:path";
-import { pathToFileURL } from "node:url";
 import type { Status } from "#api";
 import { decodeToken, encodeToken } from "#identity";
 import { Yard, type YardNode } from "../support/yard.ts";
 
 /** A device and its registrar name cause and next command within 5 s (on an idle machine; a busy one gets three times that). */
 const NAMED_MS = 15_000;
-const SET_CLOCK = pathToFileURL(join(import.meta.dirname, "..", "support", "set-clock.mjs")).href;
+const SET_CLOCK = import.meta.resolve("../support/set-clock.mjs");
 
 describe("a device that cannot join", function () {
   this.timeout(60_000);
