@@ -307,6 +307,10 @@ function rememberConfig({ state }: OpenNode, { token, site, serial, model, label
   for (const [name, value] of Object.entries(told)) {
     if (value !== undefined) settings.set(name as keyof typeof told, value);
   }
+  const signed = state.members.of(state.data.key.nodeId)?.site;
+  if (site !== undefined && signed !== undefined && site !== signed) {
+    state.log.warn("the site that is signed for this node counts, not --site", { signed, asked: site });
+  }
 }
 
 /** What this device says of itself when it joins. */

@@ -1,5 +1,5 @@
 import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { errorMessage, Fault, type Random } from "#core";
 import { loadNodeKey, type NodeKey, openStateDatabase } from "#identity";
@@ -25,7 +25,7 @@ export type DataDirectory = {
  */
 export function openDataDirectory(path: string, random: Random): DataDirectory {
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
+    makeFolders(path);
     chmodSync(path, 0o700);
   } catch (error) {
     throw new Fault("daemon.data-directory", `cannot use ${path} as data directory: ${errorMessage(error)}`, {
@@ -48,6 +48,13 @@ export function openDataDirectory(path: string, random: Random): DataDirectory {
     unlock();
     throw error;
   }
+}
+
+/** One folder at a time: Node's recursive `mkdir` never returns where the system says that the parent does not exist, as under /proc. */
+function makeFolders(path: string): void {
+  if (existsSync(path)) return;
+  makeFolders(dirname(path));
+  mkdirSync(path, { mode: 0o700 });
 }
 
 function checkFormat(path: string): void {
