@@ -11,12 +11,13 @@ import {
   type SwarmService,
   type SwarmServiceOptions,
 } from "#artifacts";
-import { parseSelector, matchesSelector } from "#api";
 import { errorMessage, Fault } from "#core";
 import { isDocumentOf, type NodeId, type SignedDocument, type Spec } from "#identity";
+import { type BringOptions, type Job, waitFor } from "./bring-job.ts";
 import type { OwnCopy } from "./copies.ts";
 import type { Mesh } from "./mesh.ts";
 import type { OpenNode } from "./node.ts";
+import { asksFor, isDeleted, placementsOf } from "./placement.ts";
 
 /** Pause before a placement that failed is tried again, growing to the second. */
 const FIRST_RETRY_MS = 2_000;
@@ -27,15 +28,6 @@ export type KeeperOptions = {
   mesh?: Mesh;
   limits?: Pick<SwarmServiceOptions, "uploadBps" | "downloadBps" | "wanBps">;
 };
-
-type Job = {
-  version: number;
-  done: Promise<OwnCopy>;
-  listeners: Set<(progress: ContentProgress) => void>;
-  waiters: number;
-  stop: AbortController;
-};
-type BringOptions = { signal: AbortSignal; onProgress?: (progress: ContentProgress) => void };
 
 /** Has on this node what should be on it: reads in what is published here, and brings what placements or people ask for. */
 export class ArtifactKeeper implements AsyncDisposable {
@@ -332,50 +324,7 @@ export class ArtifactKeeper implements AsyncDisposable {
   }
 }
 
-/** Waits for a shared job; when the last who waits gives up, the job stops. */
-async function waitFor(job: Job, signal: AbortSignal, onProgress: BringOptions["onProgress"]): Promise<OwnCopy> {
-  const aborted = Promise.withResolvers<never>();
-  const onAbort = (): void => aborted.reject(signal.reason as Error);
-  signal.addEventListener("abort", onAbort, { once: true });
-  if (onProgress !== undefined) job.listeners.add(onProgress);
-  job.waiters += 1;
-  try {
-    return await Promise.race([job.done, aborted.promise]);
-  } finally {
-    signal.removeEventListener("abort", onAbort);
-    if (onProgress !== undefined) job.listeners.delete(onProgress);
-    job.waiters -= 1;
-    if (job.waiters === 0) job.stop.abort(new Fault("daemon.not-wanted", "nobody waits for it any more"));
-  }
-}
-
 function countsOf(progress: ContentProgress): Pick<OwnCopy, "bytes" | "bytesFromSite" | "bytesFromWan" | "sources"> {
   const { bytes, fromSite, fromWan, sources } = progress;
   return { bytes, bytesFromSite: fromSite, bytesFromWan: fromWan, sources: new Map(sources) };
-}
-
-type Placed = { name: string; node: NodeId; site: string; tenant: string; labels: Readonly<Record<string, string>> };
-
-/** Whether somebody said, signed, that this version is gone. */
-function isDeleted({ state }: OpenNode, name: string, version: number): boolean {
-  return state.store
-    .list("Tombstone")
-    .some(
-      ({ body: { spec } }) => spec.target.kind === "Artifact" && spec.target.name === name && spec.version >= version,
-    );
-}
-
-/** Placements in force of one artifact. */
-export function placementsOf({ state }: OpenNode, artifact: string): SignedDocument<"Placement">[] {
-  return state.store.list("Placement").filter(({ body }) => body.spec.artifact === artifact);
-}
-
-/** Whether a placement's selector picks a node: its labels, and `name`, `site`, `node`. A selector that cannot be read picks none. */
-export function asksFor(placement: SignedDocument<"Placement">, { name, node, site, tenant, labels }: Placed): boolean {
-  if (placement.body.metadata.tenant !== tenant) return false;
-  try {
-    return matchesSelector(parseSelector(placement.body.spec.selector), { ...labels, name, node, site });
-  } catch {
-    return false;
-  }
 }

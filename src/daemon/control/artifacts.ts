@@ -5,9 +5,10 @@ import { pipeline } from "node:stream/promises";
 import type { ArtifactDetail, ArtifactView, CopyView, Handlers, ResourceHandler } from "#api";
 import { Fault } from "#core";
 import type { MemberInfo, NodeId, SignedDocument, Spec } from "#identity";
-import { type ArtifactKeeper, asksFor, placementsOf } from "../artifact-keeper.ts";
+import type { ArtifactKeeper } from "../artifact-keeper.ts";
 import type { Copy } from "../copies.ts";
 import type { OpenNode } from "../node.ts";
+import { asksFor, placementsOf } from "../placement.ts";
 import { makeDraft, signerView } from "./documents.ts";
 
 /** Publishing, fetching, and who has what. */
