@@ -23,11 +23,14 @@ export type Copy = {
 /** A node's own copy also knows which neighbours its bytes came from, and what it consists of, also when its document is gone. */
 export type OwnCopy = Copy & { sources: ReadonlyMap<NodeId, number>; content: ArtifactContent };
 
-const TOPIC = "copies";
+/** Every copy, told when one comes, goes or changes its state; and how far those on their way are, told while they are. */
+const COPIES = "copies";
+export const PROGRESS = "progress";
 /** Copies in one report: the newest; about 120 bytes each, so a report stays within a statement. */
 const MAX_REPORTED = 200;
-/** Progress is told at most so often. */
-const REPORT_MS = 500;
+/** Changes of state within this time are told at once; progress is told so often: every node hears every report. */
+const COPIES_MS = 250;
+const PROGRESS_MS = 2_000;
 
 const bytes = z.int().min(0);
 const Report = z
@@ -52,9 +55,10 @@ export class Copies {
   readonly #clock: Clock;
   readonly #own = new Map<string, OwnCopy>();
   readonly #reports = new Map<NodeId, Copy[]>();
+  readonly #progress = new Map<NodeId, Copy[]>();
   readonly #listeners = new Set<() => void>();
   #gossip: Gossip | undefined;
-  #scheduled: AbortController | undefined;
+  readonly #scheduled = new Map<string, AbortController>();
 
   constructor(db: DatabaseSync, clock: Clock) {
     this.#db = db;
@@ -71,13 +75,17 @@ export class Copies {
   /** Tells the mesh about this node's copies from now on, and hears about the others'. */
   connect(gossip: Gossip): void {
     this.#gossip = gossip;
-    gossip.on(TOPIC, ({ origin, value }) => {
-      const report = Report.safeParse(value);
-      if (!report.success) return;
-      this.#reports.set(origin, report.data as Copy[]);
-      this.#changed();
-    });
-    this.#reportSoon();
+    const hear = (topic: string, reports: Map<NodeId, Copy[]>): void => {
+      gossip.on(topic, ({ origin, value }) => {
+        const report = Report.safeParse(value);
+        if (!report.success) return;
+        reports.set(origin, report.data as Copy[]);
+        this.#changed();
+      });
+    };
+    hear(COPIES, this.#reports);
+    hear(PROGRESS, this.#progress);
+    this.#tellSoon(COPIES, COPIES_MS);
   }
 
   own(name: string): OwnCopy | undefined {
@@ -90,14 +98,10 @@ export class Copies {
 
   /** What another node says it has of this version. */
   of(node: NodeId, name: string, version: number): Copy | undefined {
-    return this.#reports.get(node)?.find((copy) => copy.name === name && copy.version === version);
-  }
-
-  /** Nodes that say they have, or are getting, this version. */
-  holders(name: string, version: number): NodeId[] {
-    return [...this.#reports]
-      .filter(([, report]) => report.some((c) => c.name === name && c.version === version && c.bytes > 0))
-      .map(([node]) => node);
+    const isIt = (copy: Copy): boolean => copy.name === name && copy.version === version;
+    const told = this.#reports.get(node)?.find(isIt);
+    // Progress is told apart from states; once a copy is no longer on its way its state is the newer word.
+    return told?.state === "transferring" ? (this.#progress.get(node)?.find(isIt) ?? told) : told;
   }
 
   /** Notes how this node's copy stands. A change of state is on disk before it returns; progress is only told. */
@@ -108,16 +112,18 @@ export class Copies {
     if (before?.state !== copy.state || before.version !== copy.version) {
       const text = JSON.stringify({ ...copy, sources: [...copy.sources] });
       this.#db.prepare("INSERT OR REPLACE INTO copies (name, copy) VALUES (?, ?)").run(copy.name, text);
+      this.#tellSoon(COPIES, COPIES_MS);
+    } else {
+      this.#tellSoon(PROGRESS, PROGRESS_MS);
     }
     this.#changed();
-    this.#reportSoon();
   }
 
   delete(name: string): void {
     this.#own.delete(name);
     this.#db.prepare("DELETE FROM copies WHERE name = ?").run(name);
     this.#changed();
-    this.#reportSoon();
+    this.#tellSoon(COPIES, COPIES_MS);
   }
 
   onChange(listener: () => void): () => void {
@@ -126,7 +132,7 @@ export class Copies {
   }
 
   [Symbol.dispose](): void {
-    this.#scheduled?.abort();
+    for (const scheduled of this.#scheduled.values()) scheduled.abort();
     this.#gossip = undefined;
   }
 
@@ -134,18 +140,16 @@ export class Copies {
     for (const listener of this.#listeners) listener();
   }
 
-  #reportSoon(): void {
-    if (this.#gossip === undefined || this.#scheduled !== undefined) return;
+  #tellSoon(topic: string, withinMs: number): void {
+    if (this.#gossip === undefined || this.#scheduled.has(topic)) return;
     const scheduled = new AbortController();
-    this.#scheduled = scheduled;
-    this.#clock.sleep(REPORT_MS, scheduled.signal).then(
+    this.#scheduled.set(topic, scheduled);
+    this.#clock.sleep(withinMs, scheduled.signal).then(
       () => {
-        this.#scheduled = undefined;
-        const newest = [...this.#own.values()].slice(-MAX_REPORTED);
-        this.#gossip?.publish(
-          TOPIC,
-          newest.map(({ sources: _sources, content: _content, ...copy }) => copy),
-        );
+        this.#scheduled.delete(topic);
+        const copies = [...this.#own.values()].filter(({ state }) => topic === COPIES || state === "transferring");
+        const report = copies.slice(-MAX_REPORTED).map(({ sources: _sources, content: _content, ...copy }) => copy);
+        this.#gossip?.publish(topic, report);
       },
       () => undefined, // the node stops
     );

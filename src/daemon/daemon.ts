@@ -20,6 +20,7 @@ import {
 } from "#mesh";
 import { ArtifactKeeper } from "./artifact-keeper.ts";
 import { BlobIndex } from "./blob-index.ts";
+import { PROGRESS } from "./copies.ts";
 import { type ConfigInput, type DaemonConfig, loadConfig } from "./config.ts";
 import { createHandlers } from "./control/index.ts";
 import { artifactHandlers } from "./control/artifacts.ts";
@@ -33,7 +34,7 @@ import { type OpenNode, openNode } from "./node.ts";
 import { registerNodeMetrics } from "./node-metrics.ts";
 import { nodeName } from "./node-state.ts";
 import { startControlServer } from "./server.ts";
-import { startTimeKeeper } from "./time-keeper.ts";
+import { BEACONS, startTimeKeeper } from "./time-keeper.ts";
 import { VERSION } from "./version.ts";
 
 /** Devices in the middle of joining at once; each exchange takes well under a second. */
@@ -128,7 +129,8 @@ class Daemon {
         fleet: () => store.fleet,
         isMember: (id) => members.of(id) !== undefined,
         clock,
-        log,
+        random,
+        sparse: new Set([PROGRESS, BEACONS]),
       }),
     );
     stack.use(startReplica({ host, store, clock, random, log, trustedMs: state.trustedMs }));

@@ -6,7 +6,7 @@ import type { Gossip } from "#mesh";
 import { z } from "zod";
 import { revocationVersion } from "./admission.ts";
 
-const TOPIC = "beacon";
+export const BEACONS = "beacon";
 /** A registrar says the time so often (protocols: documents, Beacon). */
 const BEACON_MS = 10_000;
 const count = z.int().min(0);
@@ -32,7 +32,7 @@ type Deps = {
 export function startTimeKeeper(deps: Deps): AsyncDisposable {
   const { clock, log, gossip, store, members, self, time } = deps;
   const stop = new AbortController();
-  const unlisten = gossip.on(TOPIC, ({ origin, value }) => {
+  const unlisten = gossip.on(BEACONS, ({ origin, value }) => {
     const beacon = Beacon.safeParse(value);
     const registrar = members.of(origin);
     if (!beacon.success || registrar?.registrar !== true || origin === self) return;
@@ -43,7 +43,7 @@ export function startTimeKeeper(deps: Deps): AsyncDisposable {
   const say = async (): Promise<void> => {
     while (!stop.signal.aborted) {
       if (members.of(self)?.registrar === true) {
-        gossip.publish(TOPIC, {
+        gossip.publish(BEACONS, {
           timeMs: Math.floor(time.nowMs()),
           charter: store.charter?.body.version ?? 0,
           revocation: revocationVersion(store),

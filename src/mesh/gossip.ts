@@ -1,4 +1,4 @@
-import { type Clock, type Ed25519Key, encodeCbor, decodeCbor, type Log, RateLimit, verifyEd25519 } from "#core";
+import { type Clock, type Ed25519Key, encodeCbor, decodeCbor, type Random, RateLimit, verifyEd25519 } from "#core";
 import { type NodeId, nodeIdOf, publicKeyOf } from "#identity";
 import { z } from "zod";
 import type { Host, Session } from "./host.ts";
@@ -9,6 +9,8 @@ const GOSSIP_MESSAGE = "gossip";
 export const MAX_STATEMENT_BYTES = 32 * 1024;
 /** Statements kept: topics × nodes of the largest single-area fleet, with room. */
 const MAX_STATEMENTS = 4_096;
+/** Neighbours to whom somebody else's statement on a sparse topic is passed on, picked anew each time. */
+const PASS_ON_TO = 3;
 /** Statements one neighbour may send: a fleet of 300 that reports once a second, with room. */
 const STATEMENTS_PER_SECOND = 1_000;
 
@@ -32,8 +34,10 @@ type Deps = {
   key: Ed25519Key;
   fleet: () => string | undefined;
   isMember: (node: NodeId) => boolean;
+  /** Topics on which each node speaks every few seconds: to miss one statement is no loss, so they are not flooded but sown. */
+  sparse: ReadonlySet<string>;
   clock: Clock;
-  log: Log;
+  random: Random;
 };
 
 /**
@@ -140,10 +144,20 @@ export class Gossip {
     const heard = { origin: statement.origin, value };
     this.#latest.set(key, statement);
     this.#values.set(key, heard);
-    for (const session of this.#deps.host.sessions()) {
-      if (session.nodeId !== from && session.nodeId !== statement.origin) session.send(GOSSIP_MESSAGE, statement);
-    }
+    for (const session of this.#hearers(statement.topic, statement.origin, from))
+      session.send(GOSSIP_MESSAGE, statement);
     for (const listener of this.#listeners.get(statement.topic) ?? []) listener(heard);
+  }
+
+  /** All neighbours but those who know; on a sparse topic a few of them. */
+  #hearers(topic: string, origin: NodeId, from: NodeId | undefined): Session[] {
+    const others = this.#deps.host.sessions().filter(({ nodeId }) => nodeId !== from && nodeId !== origin);
+    if (origin === this.#self || !this.#deps.sparse.has(topic)) return others;
+    const chosen: Session[] = [];
+    while (chosen.length < PASS_ON_TO && others.length > 0) {
+      chosen.push(...others.splice(this.#deps.random.below(others.length), 1));
+    }
+    return chosen;
   }
 
   #limit(peer: NodeId): RateLimit {

@@ -77,7 +77,18 @@ describe("gossip", () => {
       const key = testKey(130 + i);
       const host = new MemoryHost(nodeIdOf(key.publicKey));
       const isMember = (): boolean => true;
-      return { host, gossip: new Gossip({ host, key, fleet: () => fleet.id, isMember, clock, log: SILENT_LOG }) };
+      return {
+        host,
+        gossip: new Gossip({
+          host,
+          key,
+          fleet: () => fleet.id,
+          isMember,
+          clock,
+          random: new SeededRandom(1),
+          sparse: new Set(["progress"]),
+        }),
+      };
     });
 
   it("floods the newest statement, also to nodes that come later", async () => {
@@ -97,13 +108,46 @@ describe("gossip", () => {
     assert.equal(c.gossip.latest("copies")[0]?.origin, a.host.nodeId);
   });
 
+  it("floods a mesh of 60, and sows a sparse topic so that most hear each statement and all hear one of the next", async () => {
+    const clock = new VirtualClock(NOW_MS);
+    const nodes = gossips(60, clock);
+    const random = new SeededRandom(7);
+    for (const [i, { host }] of nodes.entries()) {
+      const others = [nodes[(i + 1) % 60], ...Array.from({ length: 3 }, () => nodes[random.below(60)])];
+      for (const other of others) {
+        if (other !== undefined && other.host !== host && host.session(other.host.nodeId) === undefined) {
+          MemoryHost.link(host, other.host);
+        }
+      }
+    }
+    const [first] = nodes as [(typeof nodes)[number]];
+    const heard = (topic: string): number => nodes.filter(({ gossip }) => gossip.latest(topic).length === 1).length;
+    first.gossip.publish("copies", ["news"]);
+    await until(clock, () => heard("copies") === 60);
+    first.gossip.publish("progress", [1]);
+    await until(clock, () => heard("progress") > 40);
+    for (let i = 2; i < 8; i++) {
+      await clock.advanceMs(2_000);
+      first.gossip.publish("progress", [i]);
+    }
+    await until(clock, () => heard("progress") === 60);
+  });
+
   it("waits with what it has to say until it belongs to a fleet", async () => {
     const clock = new VirtualClock(NOW_MS);
     const [reader] = gossips(1, clock) as [ReturnType<typeof gossips>[number]];
     const key = testKey(150);
     const host = new MemoryHost(nodeIdOf(key.publicKey));
     let joined: string | undefined;
-    const early = new Gossip({ host, key, fleet: () => joined, isMember: () => true, clock, log: SILENT_LOG });
+    const early = new Gossip({
+      host,
+      key,
+      fleet: () => joined,
+      isMember: () => true,
+      clock,
+      random: new SeededRandom(1),
+      sparse: new Set(),
+    });
     early.publish("copies", ["early"]);
     joined = fleet.id;
     MemoryHost.link(host, reader.host);
