@@ -28,11 +28,12 @@ const SCHEMA_VERSION = 1;
 const SCHEMA = `
   CREATE TABLE IF NOT EXISTS blobs (
     root TEXT PRIMARY KEY, size_bytes INTEGER NOT NULL, chunk_bytes INTEGER NOT NULL, state TEXT NOT NULL,
-    map BLOB, durable BLOB, path TEXT, inode TEXT, mtime_ns TEXT, added_ms INTEGER NOT NULL
+    map BLOB, path TEXT, inode TEXT, mtime_ns TEXT, added_ms INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS progress (root TEXT PRIMARY KEY, durable BLOB NOT NULL) STRICT, WITHOUT ROWID;
 `;
 
-/** The store's database: which blobs there are and how much of each. Every write is durable when it returns. */
+/** The store's database: which blobs there are and how much of each. Every write but `setDurable` is durable when it returns. */
 export class BlobTable {
   readonly #db: DatabaseSync;
 
@@ -55,7 +56,7 @@ export class BlobTable {
   }
 
   get(root: string): BlobRow | undefined {
-    const row = this.#db.prepare("SELECT * FROM blobs WHERE root = ?").get(root);
+    const row = this.#db.prepare("SELECT * FROM blobs LEFT JOIN progress USING (root) WHERE root = ?").get(root);
     return row === undefined ? undefined : readRow(row);
   }
 
@@ -70,38 +71,67 @@ export class BlobTable {
     });
   }
 
+  /** Writes a row anew; what was durable of an earlier one no longer counts. */
   put(row: BlobRow): void {
-    const { ref, stamp } = row;
-    this.#db
-      .prepare("INSERT OR REPLACE INTO blobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
-      .run(
-        ref.root,
-        ref.sizeBytes,
-        ref.chunkBytes,
-        row.state,
-        row.map ?? null,
-        row.durable ?? null,
-        row.path ?? null,
-        stamp?.inode ?? null,
-        stamp?.mtimeNs ?? null,
-        row.addedMs,
-      );
+    const { ref, state, map, path, stamp, addedMs } = row;
+    this.#inOne(() => {
+      this.#db
+        .prepare("INSERT OR REPLACE INTO blobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
+        .run(
+          ref.root,
+          ref.sizeBytes,
+          ref.chunkBytes,
+          state,
+          map ?? null,
+          path ?? null,
+          stamp?.inode ?? null,
+          stamp?.mtimeNs ?? null,
+          addedMs,
+        );
+      this.#db.prepare("DELETE FROM progress WHERE root = ?").run(ref.root);
+    });
   }
 
   setMap(root: string, map: Uint8Array): void {
     this.#db.prepare("UPDATE blobs SET map = ? WHERE root = ?").run(map, root);
   }
 
+  /**
+   * Which chunks are on the disk for sure. Apart from the blob's row, whose map may have megabytes, and without waiting for the disk:
+   * a power cut may take the last word back, and then these chunks come again.
+   */
   setDurable(root: string, durable: Uint8Array): void {
-    this.#db.prepare("UPDATE blobs SET durable = ? WHERE root = ?").run(durable, root);
+    this.#db.exec("PRAGMA synchronous = NORMAL");
+    try {
+      this.#db.prepare("INSERT OR REPLACE INTO progress VALUES (?, ?)").run(root, durable);
+    } finally {
+      this.#db.exec("PRAGMA synchronous = FULL");
+    }
   }
 
   setWhole(root: string): void {
-    this.#db.prepare("UPDATE blobs SET state = 'whole', durable = NULL WHERE root = ?").run(root);
+    this.#inOne(() => {
+      this.#db.prepare("UPDATE blobs SET state = 'whole' WHERE root = ?").run(root);
+      this.#db.prepare("DELETE FROM progress WHERE root = ?").run(root);
+    });
   }
 
   delete(root: string): void {
-    this.#db.prepare("DELETE FROM blobs WHERE root = ?").run(root);
+    this.#inOne(() => {
+      this.#db.prepare("DELETE FROM blobs WHERE root = ?").run(root);
+      this.#db.prepare("DELETE FROM progress WHERE root = ?").run(root);
+    });
+  }
+
+  #inOne(work: () => void): void {
+    this.#db.exec("BEGIN IMMEDIATE");
+    try {
+      work();
+      this.#db.exec("COMMIT");
+    } catch (error) {
+      this.#db.exec("ROLLBACK");
+      throw error;
+    }
   }
 
   close(): void {
