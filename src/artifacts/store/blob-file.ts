@@ -5,7 +5,7 @@ import { type BlobRef, type ChunkMap, Geometry } from "../chunk-map.ts";
 import type { BlobState, BlobTable, FileStamp } from "./blob-table.ts";
 import { diskFault } from "./disk-fault.ts";
 
-/** Written bytes after which they are made durable; what a crash costs at most (stage 2 asks for ≤ 64 MiB). */
+/** Written bytes after which they are made durable; what a crash costs at most, and it should stay below 64 MiB. */
 const SYNC_BYTES = 48 * 1024 * 1024;
 /** The same in time, for slow transfers: what a thin link brought in a second is dearer than a flush. */
 const SYNC_MS = 1_000;
