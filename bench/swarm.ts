@@ -6,7 +6,7 @@ const MIB = 1024 * 1024;
 const LAN = { sites: 1, uplinkBps: 50e6, wanBps: 20e6, sizeBytes: 256 * MIB };
 const WAN = { nodesPerSite: 4, sites: 3, uplinkBps: 100e6, wanBps: 20e6, sizeBytes: 100 * MIB };
 
-/** Stage 2's table: the worst seed counts. `ratio`: last finisher ÷ fluid bound; `copies`: over the WAN into the worst site. */
+/** What the scheduler is held to: the worst seed counts. `ratio`: last finisher ÷ fluid bound; `copies`: over the WAN into the worst site. */
 const CASES: Readonly<Record<string, { world: Omit<WorldOptions, "seed">; ratio: number; copies?: number }>> = {
   "1 to 8": { world: { ...LAN, nodesPerSite: 9 }, ratio: 1.03 },
   "1 to 32": { world: { ...LAN, nodesPerSite: 33 }, ratio: 1.04 },
