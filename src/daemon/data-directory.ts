@@ -1,4 +1,4 @@
-import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { errorMessage, Fault, type Random } from "#core";
@@ -52,7 +52,9 @@ export function openDataDirectory(path: string, random: Random): DataDirectory {
 
 /** One folder at a time: Node's recursive `mkdir` never returns where the system says that the parent does not exist, as under /proc. */
 function makeFolders(path: string): void {
-  if (existsSync(path)) return;
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (found?.isDirectory() === true) return;
+  if (found !== undefined) throw new Error(`${path} is not a folder`);
   makeFolders(dirname(path));
   mkdirSync(path, { mode: 0o700 });
 }

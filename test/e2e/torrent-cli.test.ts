@@ -53,7 +53,7 @@ describe("torrents by the command line", function () {
     const port = await freePort();
     const stop = new AbortController();
     const seeding = cli.run(
-      ["export", "model:1", "--torrent", "-o", torrent, "--seed", `127.0.0.1:${port}`],
+      ["export", "model:1", "--torrent", "-o", torrent, "--force", "--seed", `127.0.0.1:${port}`],
       undefined,
       stop.signal,
     );
@@ -63,6 +63,7 @@ describe("torrents by the command line", function () {
     mkdirSync(cli.path("got"));
     await other.fetch(readFileSync(torrent), cli.path("got"), `127.0.0.1:${port}`);
     assert.deepEqual(readFileSync(cli.path("got/model.bin")), CONTENT);
+    while (cli.current.out === "") await clock.sleep(50); // it says its link once, a moment after it listens
     stop.abort();
     const { code, out } = await seeding;
     assert.match(out, /^magnet:\?xt=urn:btih:[0-9a-f]{40}\n$/u);
