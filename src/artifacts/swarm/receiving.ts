@@ -63,17 +63,17 @@ function finish(state: SwarmState, arrival: Arrival, nowMs: number): void {
   from.arriving -= 1;
   from.chunkMs += (nowMs - arrival.sinceMs - from.chunkMs) / 8;
   state.effects.push({ type: "finished", chunk, from: from.id, wan: from.wan });
-  gain(state, chunk);
+  gain(state, chunk, !from.wan);
   readyAll(state, nowMs);
 }
 
-/** I have this chunk now, verified. */
-export function gain(state: SwarmState, chunk: number): void {
+/** I have this chunk now, verified. `fromSite`: a member of my site gave it to me. */
+export function gain(state: SwarmState, chunk: number, fromSite = false): void {
   state.checking.delete(chunk);
   if (!state.have.add(chunk)) return;
   state.newClaims.delete(chunk);
   state.newWanClaims.delete(chunk);
-  state.newHaves.add(chunk);
+  (fromSite ? state.newLanHaves : state.newHaves).add(chunk);
   state.list(chunk);
   if (!state.have.full) return;
   if (state.status.wants) changeStatus(state, { wants: false, yields: false });

@@ -87,6 +87,9 @@ export class SwarmState {
   lanPeers = 0;
   readonly soft: { site: Site; chunk: number; untilMs: number }[] = [];
   readonly newHaves: Bitset;
+  /** The same, from members of my own site: other sites know from our leader that the site has them, and hear of mine late. */
+  readonly newLanHaves: Bitset;
+  readonly lateHaves: Bitset;
   readonly newClaims: Bitset;
   readonly newWanClaims: Bitset;
   readonly newUnclaims: Bitset;
@@ -98,6 +101,7 @@ export class SwarmState {
   status: PeerStatus;
   begun = false;
   toldMs = 0;
+  toldLateMs = 0;
   /** The sites that I am the one to export to, each with its importer; `undefined` when that has to be found anew. */
   leads: { site: Site; importer: Peer }[] | undefined;
   lastCellMs: number;
@@ -119,6 +123,8 @@ export class SwarmState {
     this.lanRarity = new Rarity(chunkCount, MAX_SWARM_PEERS);
     this.wanRarity = new Rarity(chunkCount, MAX_SWARM_PEERS);
     this.newHaves = new Bitset(chunkCount);
+    this.newLanHaves = new Bitset(chunkCount);
+    this.lateHaves = new Bitset(chunkCount);
     this.newClaims = new Bitset(chunkCount);
     this.newWanClaims = new Bitset(chunkCount);
     this.newUnclaims = new Bitset(chunkCount);

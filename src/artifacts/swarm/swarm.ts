@@ -221,7 +221,7 @@ function onWant(state: SwarmState, peer: Peer, chunk: number, nowMs: number): vo
 function lose(state: SwarmState, chunk: number): void {
   if (state.checking.delete(chunk)) state.newUnclaims.add(chunk);
   if (!state.have.delete(chunk)) return;
-  state.newHaves.delete(chunk);
+  for (const untold of [state.newHaves, state.newLanHaves, state.lateHaves]) untold.delete(chunk);
   state.newUnclaims.add(chunk);
   state.unlist(chunk);
   abortOutgoing(state, chunk);

@@ -13,6 +13,7 @@ import {
   STALL_LAN_MS,
   STALL_WAN_MS,
   TELL_EVERY_MS,
+  TELL_LATE_MS,
   YIELD_MS,
 } from "./swarm-limits.ts";
 import type { Peer, SwarmState } from "./swarm-state.ts";
@@ -92,20 +93,28 @@ export function failChallenge(state: SwarmState, peer: Peer): void {
   state.effects.push({ type: "blame", peer: peer.id, blame: "ignored" });
 }
 
-/** Tells everybody what I have, claim and no longer claim since the last time. */
+/** Tells what I have, claim and no longer claim since the last time, to whom it helps. */
 function tell(state: SwarmState, nowMs: number): void {
   if (nowMs - state.toldMs < TELL_EVERY_MS) return;
   state.toldMs = nowMs;
-  tellSet(state, state.newUnclaims, (runs) => ({ type: "unclaim", runs }));
-  tellSet(state, state.newClaims, (runs) => ({ type: "claim", runs, wan: false }));
-  tellSet(state, state.newWanClaims, (runs) => ({ type: "claim", runs, wan: true }));
-  tellSet(state, state.newHaves, (runs) => ({ type: "have", runs }));
+  const all = [...state.peers.values()].filter((peer) => !peer.banned);
+  const near = all.filter((peer) => !peer.wan);
+  for (const chunk of state.newLanHaves.values()) state.lateHaves.add(chunk);
+  tellSet(state, all, state.newUnclaims, (runs) => ({ type: "unclaim", runs }));
+  tellSet(state, near, state.newClaims, (runs) => ({ type: "claim", runs, wan: false }));
+  tellSet(state, all, state.newWanClaims, (runs) => ({ type: "claim", runs, wan: true }));
+  tellSet(state, all, state.newHaves, (runs) => ({ type: "have", runs }));
+  tellSet(state, near, state.newLanHaves, (runs) => ({ type: "have", runs }));
+  if (nowMs - state.toldLateMs < TELL_LATE_MS) return;
+  state.toldLateMs = nowMs;
+  const far = all.filter((peer) => peer.wan);
+  tellSet(state, far, state.lateHaves, (runs) => ({ type: "have", runs }));
 }
 
-function tellSet(state: SwarmState, set: Bitset, message: (runs: Runs) => SwarmMessage): void {
+function tellSet(state: SwarmState, peers: readonly Peer[], set: Bitset, message: (runs: Runs) => SwarmMessage): void {
   if (set.count === 0) return;
   for (const runs of runsOf(set)) {
-    for (const peer of state.peers.values()) if (!peer.banned) state.say(peer, message(runs));
+    for (const peer of peers) state.say(peer, message(runs));
   }
   set.clear();
 }
