@@ -30,7 +30,7 @@ export const PROGRESS = "progress";
 const MAX_REPORTED = 200;
 /** Changes of state within this time are told at once; progress is told so often: every node hears every report. */
 const COPIES_MS = 250;
-const PROGRESS_MS = 2_000;
+const PROGRESS_MS = 4_000;
 
 const bytes = z.int().min(0);
 const Report = z

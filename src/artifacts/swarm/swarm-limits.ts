@@ -36,7 +36,7 @@ export const MAX_FRAME_BYTES = 256 * 1024;
 /** Haves and claims are collected this long before they are told. */
 export const TELL_EVERY_MS = 100;
 /** What another site need not know to decide, because our leader's word covers it, is told there so seldom: it costs the thin link. */
-export const TELL_LATE_MS = 1_000;
+export const TELL_LATE_MS = 2_000;
 /** A peer that sends nothing of what it was accepted for so long, or 4 × its usual time, is left for `SNUB_MS` (sim: shorter costs WAN copies). */
 export const STALL_LAN_MS = 2_000;
 export const STALL_WAN_MS = 10_000;
