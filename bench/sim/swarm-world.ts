@@ -48,6 +48,8 @@ type Node = {
   liar: boolean;
   doneMs: number | undefined;
   blamed: Set<string>;
+  /** When it asked to be pumped. */
+  wakeMs: number;
 };
 type Send = SwarmEffect & { type: "send" };
 
@@ -57,6 +59,11 @@ const ANSWER_MS = 1;
 /** How long a broken connection goes unnoticed. */
 const DETECT_MS = 2_000;
 const TICK_MS = 100;
+const UNLIMITED = {
+  lanBytes: Number.POSITIVE_INFINITY,
+  wanBytes: Number.POSITIVE_INFINITY,
+  inBytes: Number.POSITIVE_INFINITY,
+};
 
 /** Many nodes with the production scheduler on virtual time: links with a rate and a queue, stale views, faults. */
 export class SwarmWorld {
@@ -114,6 +121,7 @@ export class SwarmWorld {
       liar: false,
       doneMs: undefined,
       blamed: new Set(),
+      wakeMs: Number.POSITIVE_INFINITY,
     });
   }
 
@@ -201,13 +209,27 @@ export class SwarmWorld {
   #step(node: Node, event: SwarmEvent): void {
     if (!node.alive) return;
     const startedMs = this.#machine.nowMs();
-    const budget = { lanBytes: Number.MAX_SAFE_INTEGER, wanBytes: Number.MAX_SAFE_INTEGER };
-    const effects = [
-      ...node.swarm.step(event, this.#nowMs),
-      ...node.swarm.step({ type: "pump", ...budget }, this.#nowMs),
-    ];
+    const effects = node.swarm.step(event, this.#nowMs);
     this.#stepMs += this.#machine.nowMs() - startedMs;
     for (const effect of effects) this.#perform(node, effect);
+    this.#pump(node);
+  }
+
+  #pump(node: Node): void {
+    if (!node.alive) return;
+    const startedMs = this.#machine.nowMs();
+    const effects = node.swarm.step({ type: "pump", ...UNLIMITED }, this.#nowMs);
+    this.#stepMs += this.#machine.nowMs() - startedMs;
+    for (const effect of effects) this.#perform(node, effect);
+  }
+
+  #wake(node: Node, atMs: number): void {
+    if (node.wakeMs <= atMs) return;
+    node.wakeMs = atMs;
+    this.#at(atMs, () => {
+      if (node.wakeMs === atMs) node.wakeMs = Number.POSITIVE_INFINITY;
+      this.#pump(node);
+    });
   }
 
   #perform(node: Node, effect: SwarmEffect): void {
@@ -217,6 +239,8 @@ export class SwarmWorld {
       this.#at(this.#nowMs + this.#lagMs(node, to), () => this.#step(to, { type: "said", peer: node.id, message }));
     } else if (effect.type === "send") {
       this.#transmit(node, this.#nodeOf(effect.to), effect);
+    } else if (effect.type === "wake") {
+      this.#wake(node, effect.atMs);
     } else if (effect.type === "blame") {
       node.blamed.add(effect.peer);
     } else if (effect.type === "finished") {

@@ -13,7 +13,10 @@ export type FlowLimits = {
   wanBps?: number | undefined;
 };
 
-/** What a node lets in and out, over all of its swarms. Coming in is held back by not acknowledging. */
+/** Bytes that may be sent to the site and over the WAN, and accepted, until asked again. */
+export type FlowRoom = { lanBytes: number; wanBytes: number; inBytes: number };
+
+/** What a node lets in and out, over all of its swarms. A limit holds chunks back before they are accepted, a full disk queue by not acknowledging. */
 export class FlowGate {
   readonly disk: DiskQueue = { queuedBytes: 0 };
   readonly #upload: RateBudget;
@@ -27,15 +30,15 @@ export class FlowGate {
     this.#wan = new RateBudget(clock, wanBps);
   }
 
-  /** Payload came: it is acknowledged now, or when the disk and the limit allow. */
+  /** Payload came: it is acknowledged now, or when the disk allows. */
   received(link: Link, bytes: number): void {
-    if (this.#held.length === 0 && this.#mayTake(bytes)) link.ack(bytes);
+    if (this.#held.length === 0 && this.#diskHasRoom()) link.ack(bytes);
     else this.#held.push({ link, bytes });
   }
 
   /** Acknowledges what had to wait. */
   release(): void {
-    for (let held = this.#held[0]; held !== undefined && this.#mayTake(held.bytes); held = this.#held[0]) {
+    for (let held = this.#held[0]; held !== undefined && this.#diskHasRoom(); held = this.#held[0]) {
       held.link.ack(held.bytes);
       this.#held.shift();
     }
@@ -45,10 +48,14 @@ export class FlowGate {
     this.#held = this.#held.filter((held) => held.link !== link);
   }
 
-  /** Bytes that may be sent now to the site and over the WAN. */
-  room(): { lanBytes: number; wanBytes: number } {
+  room(): FlowRoom {
     const lanBytes = this.#upload.available();
-    return { lanBytes, wanBytes: Math.min(lanBytes, this.#wan.available()) };
+    return { lanBytes, wanBytes: Math.min(lanBytes, this.#wan.available()), inBytes: this.#download.available() };
+  }
+
+  /** Chunks of so many bytes were accepted. */
+  accepted(bytes: number): void {
+    this.#download.spend(bytes);
   }
 
   sent(bytes: { lan: number; wan: number }): void {
@@ -56,9 +63,7 @@ export class FlowGate {
     this.#wan.spend(bytes.wan);
   }
 
-  #mayTake(bytes: number): boolean {
-    if (this.disk.queuedBytes >= MAX_DISK_QUEUE_BYTES || this.#download.available() === 0) return false;
-    this.#download.spend(bytes);
-    return true;
+  #diskHasRoom(): boolean {
+    return this.disk.queuedBytes < MAX_DISK_QUEUE_BYTES;
   }
 }

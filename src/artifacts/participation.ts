@@ -4,6 +4,7 @@ import { ChunkAssembly } from "./chunk-assembly.ts";
 import { type Cells, ChunkSource } from "./chunk-source.ts";
 import type { BlobRef, ChunkMap } from "./chunk-map.ts";
 import { ChunkWriter, type DiskQueue } from "./chunk-writer.ts";
+import type { FlowRoom } from "./flow-gate.ts";
 import type { Link } from "./link.ts";
 import { MapFetch } from "./map-fetch.ts";
 import type { BlobFile } from "./store/blob-file.ts";
@@ -32,8 +33,12 @@ export type ParticipationDeps = {
   ownSite: string;
   siteOf(peer: NodeId): string;
   disk: DiskQueue;
+  /** So many bytes are coming from now on. */
+  accepted(bytes: number): void;
   /** Something changed: decide again soon. */
   pumpSoon(): void;
+  /** Decide again at this time of the clock. */
+  pumpAt(atMs: number): void;
   blamed(peer: NodeId, root: string, blame: Blame): void;
   /** Says to everybody who was told otherwise, whether it takes part itself or not, that I take part no more. */
   leave(root: string): void;
@@ -134,10 +139,10 @@ export class Participation {
     this.#deps.pumpSoon();
   }
 
-  /** Offers and sends what these budgets (bytes) allow; returns what was sent. */
-  pump(lanBytes: number, wanBytes: number): { lan: number; wan: number } {
+  /** Offers, sends and accepts what these budgets (bytes) allow; returns what was sent. */
+  pump(room: FlowRoom): { lan: number; wan: number } {
     const sent = { lan: 0, wan: 0 };
-    for (const effect of this.#swarm.step({ type: "pump", lanBytes, wanBytes }, this.#deps.clock.nowMs())) {
+    for (const effect of this.#swarm.step({ type: "pump", ...room }, this.#deps.clock.nowMs())) {
       if (effect.type === "send") sent[this.#isNear(effect.to) ? "lan" : "wan"] += effect.bytes;
       this.#perform(effect);
     }
@@ -154,6 +159,7 @@ export class Participation {
         const link = this.links.get(effect.to);
         const ref = link?.refOf(this.ref.root);
         if (ref !== undefined) link?.say({ type: "swarm", ref, message: effect.message });
+        if (effect.message.type === "accept") this.#deps.accepted(this.#blob.geometry.bytesOf(effect.message.chunk));
         return;
       }
       case "send":
@@ -165,6 +171,8 @@ export class Participation {
       case "blame":
         if (effect.blame !== "ignored") this.#banned.add(effect.peer);
         return this.#deps.blamed(effect.peer, this.ref.root, effect.blame);
+      case "wake":
+        return this.#deps.pumpAt(effect.atMs);
       case "complete":
         this.#wants = false;
         return this.#writer.completeWhenWritten();

@@ -75,6 +75,7 @@ class RunningSwarm implements SwarmService {
   readonly #stopped = new AbortController();
   readonly #ticking: Promise<void>;
   #pumping = false;
+  #nextPumpMs = Number.POSITIVE_INFINITY;
   #wake: () => void = () => undefined;
 
   constructor(deps: SwarmDeps, options: SwarmServiceOptions) {
@@ -103,7 +104,9 @@ class RunningSwarm implements SwarmService {
       },
       siteOf: (peer) => locality.siteOf(peer) ?? `?${peer}`,
       disk: this.#gate.disk,
+      accepted: (bytes) => this.#gate.accepted(bytes),
       pumpSoon: () => this.#pumpSoon(),
+      pumpAt: (atMs) => void this.#pumpAt(atMs),
       blamed: (peer, root, blame) => {
         log.warn("a peer misbehaved in a swarm", { peer, root, blame });
         options.onBlame?.(peer, root, blame);
@@ -268,10 +271,18 @@ class RunningSwarm implements SwarmService {
       if (this.#stopped.signal.aborted) return;
       this.#gate.release();
       for (const part of this.#parts.all()) {
-        const { lanBytes, wanBytes } = this.#gate.room();
-        this.#gate.sent(part.pump(lanBytes, wanBytes));
+        this.#gate.sent(part.pump(this.#gate.room()));
       }
     });
+  }
+
+  async #pumpAt(atMs: number): Promise<void> {
+    if (this.#nextPumpMs <= atMs) return;
+    this.#nextPumpMs = atMs;
+    const { clock } = this.#deps;
+    await clock.sleep(Math.max(0, atMs - clock.nowMs()), this.#stopped.signal).catch(() => undefined);
+    if (this.#nextPumpMs === atMs) this.#nextPumpMs = Number.POSITIVE_INFINITY;
+    this.#pumpSoon();
   }
 
   /** An idle node does not wake. */

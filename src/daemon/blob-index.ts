@@ -9,7 +9,13 @@ const RETRY_MS = 30_000;
 /** Blobs announced at once; the rest wait their turn. */
 const MAX_QUEUED = 4_096;
 
-type Deps = { clock: Clock; log: Log; start: () => Promise<Dht> };
+type Deps = {
+  clock: Clock;
+  log: Log;
+  start: () => Promise<Dht>;
+  /** The first announcement waits so long, ms: what was just begun needs the processor more. */
+  announceAfterMs: number;
+};
 
 /**
  * Who has which blob, by the fleet's DHT: for those whom no neighbour can tell. It starts when the first blob is announced or
@@ -53,8 +59,9 @@ export class BlobIndex implements AsyncDisposable {
   }
 
   async #work(): Promise<void> {
-    const { clock, log } = this.#deps;
+    const { clock, log, announceAfterMs } = this.#deps;
     const { signal } = this.#stop;
+    await clock.sleep(announceAfterMs, signal).catch(() => undefined);
     while (!signal.aborted) {
       const nowMs = clock.nowMs();
       for (const [root, dueMs] of this.#queue) {

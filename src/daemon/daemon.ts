@@ -43,6 +43,9 @@ const MAX_JOINING = 32;
 /** Devices whose last answer is kept. */
 const MAX_ANSWERS = 1_000;
 
+/** A blob is announced in the DHT so long after it was begun: whoever asks its neighbours finds it without, and loading the DHT then takes nothing from the transfer. */
+const ANNOUNCE_AFTER_MS = 5_000;
+
 export type DaemonRequest = { options: ConfigInput; configFile?: string };
 
 /** A daemon in this process. Disposing of it stops it in good order. */
@@ -146,6 +149,7 @@ class Daemon {
         clock,
         log,
         start: () => startDht({ host, clock, log, addressesOf, hint: (a) => rendezvous.hint(a) }),
+        announceAfterMs: ANNOUNCE_AFTER_MS,
       }),
     );
     const mesh = plugMesh(state, { host, addressesOf, index });

@@ -1,21 +1,91 @@
-import { RateMeter } from "./rate-meter.ts";
-import { FIRST_WINDOW_BYTES, MAX_WINDOW_BYTES, WINDOW_S } from "./swarm-limits.ts";
+import { MAX_WINDOW_BYTES } from "./swarm-limits.ts";
 
-/** How long the shortest round trip is believed. */
-const RTT_EPOCH_MS = 5_000;
+/** How long the shortest round trip is believed: a queue that stands for long must not pass for the path's own delay. */
+const RTT_EPOCH_MS = 60_000;
+/** A rate is measured over at least so long, however short the round trip: less is noise. */
+const MIN_SAMPLE_MS = 20;
+/** The best rate of so many stretches of this length in which something was acknowledged: a pause says nothing about the link. */
+const STRETCH_MS = 100;
+const STRETCHES = 20;
 
-/** What is on the way over one link, and how much may be: the measured rate × (its shortest round trip + 50 ms). */
+/** Faster than the rate it has shown, or it could never show a better one (BBR probes with the same). */
+const PACE_GAIN = 1.25;
+/** So late may a sending be without losing its place. */
+const PACE_CREDIT_MS = 20;
+
+/** What a flow remembers of a moment of sending, to measure with when that is acknowledged. */
+export type Mark = { atMs: number; deliveredBytes: number; deliveredAtMs: number };
+
+/**
+ * What is on the way over one link, and how much may be: the rate it has shown × (its shortest round trip + `aheadS`). A rate is what was acknowledged
+ * between a sending and its own acknowledgement, over the time that took; so acknowledgements that come in a burst do not look
+ * like a fast link (draft-cheng-iccrg-delivery-rate-estimation).
+ */
 export class Flow {
   inFlightBytes = 0;
-  readonly #meter = new RateMeter();
+  #deliveredBytes = 0;
+  #deliveredAtMs = 0;
   #rttMs = Number.POSITIVE_INFINITY;
   #lastRttMs = Number.POSITIVE_INFINITY;
   #epochMs = 0;
+  /** Bytes per millisecond, the newest stretch last. */
+  readonly #rates: number[] = [];
+  #stretchMs = Number.NEGATIVE_INFINITY;
+  #rate = 0;
+  #paceMs = 0;
+  readonly #aheadS: number;
 
-  /** `rttMs`: from sending to acknowledgement, queues included. */
-  acked(bytes: number, rttMs: number, nowMs: number): void {
+  /** `aheadS`: what may be on the way beyond a round trip's worth, in seconds of the rate. */
+  constructor(aheadS: number) {
+    this.#aheadS = aheadS;
+  }
+
+  sent(bytes: number, nowMs: number): Mark {
+    // After a pause, time runs from the sending on: nobody could have acknowledged anything before.
+    if (this.inFlightBytes === 0) this.#deliveredAtMs = nowMs;
+    this.inFlightBytes += bytes;
+    if (this.#rate > 0)
+      this.#paceMs = Math.max(this.#paceMs, nowMs - PACE_CREDIT_MS) + bytes / (this.#rate * PACE_GAIN);
+    return { atMs: nowMs, deliveredBytes: this.#deliveredBytes, deliveredAtMs: this.#deliveredAtMs };
+  }
+
+  /** `mark`: of when these bytes were sent. */
+  acked(bytes: number, mark: Mark, nowMs: number): void {
     this.inFlightBytes -= bytes;
-    this.#meter.add(bytes, nowMs);
+    this.#deliveredBytes += bytes;
+    this.#deliveredAtMs = nowMs;
+    this.noteRtt(nowMs - mark.atMs, nowMs);
+    const tookMs = Math.max(MIN_SAMPLE_MS, nowMs - mark.deliveredAtMs);
+    this.#noteRate((this.#deliveredBytes - mark.deliveredBytes) / tookMs, nowMs);
+  }
+
+  /** Sent bytes of which nothing will be heard any more. */
+  forget(bytes: number): void {
+    this.inFlightBytes -= bytes;
+  }
+
+  /**
+   * When the next bytes may leave so that they do not leave in a burst. Acknowledgements come in bursts where both ends send: they wait behind
+   * what goes the other way; bursts that answer bursts leave a link idle half of the time.
+   */
+  get paceMs(): number {
+    return this.#paceMs;
+  }
+
+  /** The best rate of late; 0 before one is known. */
+  bytesPerSecond(): number {
+    return this.#rate * 1_000;
+  }
+
+  /** Bytes that may be on the way; at least `minBytes`. */
+  windowBytes(minBytes: number): number {
+    if (this.#rate === 0) return minBytes;
+    const rttMs = Math.min(this.#rttMs, this.#lastRttMs);
+    return Math.min(MAX_WINDOW_BYTES, Math.max(minBytes, this.#rate * (this.#aheadS * 1_000 + rttMs)));
+  }
+
+  /** A round trip that took so long. */
+  noteRtt(rttMs: number, nowMs: number): void {
     if (nowMs - this.#epochMs > RTT_EPOCH_MS) {
       this.#epochMs = nowMs;
       this.#lastRttMs = this.#rttMs;
@@ -24,15 +94,15 @@ export class Flow {
     this.#rttMs = Math.min(this.#rttMs, rttMs);
   }
 
-  bytesPerSecond(): number {
-    return this.#meter.bytesPerSecond();
-  }
-
-  /** Bytes that may be on the way; at least `minBytes`. */
-  windowBytes(minBytes: number): number {
-    const rate = this.#meter.bytesPerSecond();
-    if (rate === 0) return Math.max(minBytes, FIRST_WINDOW_BYTES);
-    const rttS = Math.min(this.#rttMs, this.#lastRttMs) / 1_000;
-    return Math.min(MAX_WINDOW_BYTES, Math.max(minBytes, rate * (WINDOW_S + rttS)));
+  #noteRate(rate: number, nowMs: number): void {
+    if (nowMs - this.#stretchMs >= STRETCH_MS) {
+      this.#stretchMs = nowMs;
+      this.#rates.push(rate);
+      if (this.#rates.length > STRETCHES) this.#rates.shift();
+      this.#rate = Math.max(...this.#rates);
+    } else if (rate > (this.#rates.at(-1) ?? 0)) {
+      this.#rates[this.#rates.length - 1] = rate;
+      this.#rate = Math.max(this.#rate, rate);
+    }
   }
 }

@@ -4,7 +4,7 @@ import { Flow } from "./flow.ts";
 import { releaseArrival } from "./receiving.ts";
 import { runsOf } from "./runs.ts";
 import type { Blame, PeerStatus } from "./swarm-event.ts";
-import { MAX_SWARM_PEERS } from "./swarm-limits.ts";
+import { LAN_PEER_WINDOW_S, MAX_SWARM_PEERS, WAN_PEER_WINDOW_S } from "./swarm-limits.ts";
 import { leaderWeight, type Peer, type Site, type SwarmState } from "./swarm-state.ts";
 
 /** Takes in a peer and tells it what I have and claim. A peer that is known starts anew. */
@@ -21,7 +21,7 @@ export function addPeer(state: SwarmState, id: NodeId, site: string, status: Pee
     status,
     has: new Bitset(chunkCount),
     claims: new Bitset(chunkCount),
-    offered: new Set(),
+    offered: new Map(),
     full: false,
     owedReady: false,
     banned: false,
@@ -30,7 +30,7 @@ export function addPeer(state: SwarmState, id: NodeId, site: string, status: Pee
     newsMs: nowMs,
     challenge: undefined,
     outgoing: new Map(),
-    flow: new Flow(),
+    flow: new Flow(site === state.site ? LAN_PEER_WINDOW_S : WAN_PEER_WINDOW_S),
     sent: [],
     arriving: 0,
     lastCellMs: nowMs,
@@ -67,7 +67,7 @@ export function removePeer(state: SwarmState, id: NodeId): void {
   const peer = state.peers.get(id);
   if (peer === undefined) return;
   silence(state, peer);
-  state.uplink[state.lane(peer)].inFlightBytes -= peer.flow.inFlightBytes;
+  state.uplink[state.lane(peer)].forget(peer.flow.inFlightBytes);
   state.peers.delete(id);
   state.leads = undefined;
   if (peer.wan) {
@@ -91,7 +91,7 @@ function silence(state: SwarmState, peer: Peer): void {
   for (const arrival of state.arrivals.values()) {
     if (arrival.from === peer) releaseArrival(state, arrival, peer.banned);
   }
-  for (const chunk of peer.offered) refundOffer(state, peer, chunk);
+  for (const chunk of peer.offered.keys()) refundOffer(state, peer, chunk);
   for (const chunk of peer.outgoing.keys()) refundOutgoing(state, peer, chunk);
   forgetHaves(state, peer);
   peer.challenge = undefined;

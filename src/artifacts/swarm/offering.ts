@@ -3,7 +3,7 @@ import { MAX_AHEAD_BYTES, OFFER_AHEAD_CHUNKS, OFFER_AHEAD_S, OFFER_AHEAD_WAN_BYT
 import type { Peer, Site, SwarmState } from "./swarm-state.ts";
 
 /** Offers what the site needs most to those who wait least on me, as far ahead as my uplink can follow. */
-export function offerLan(state: SwarmState): void {
+export function offerLan(state: SwarmState, nowMs: number): void {
   const ahead = OFFER_AHEAD_S * state.uplink.lan.bytesPerSecond();
   const limit = Math.max(OFFER_AHEAD_CHUNKS * state.geometry.chunkBytes, Math.min(MAX_AHEAD_BYTES, ahead));
   if (state.unsent.lan >= limit) return;
@@ -14,7 +14,7 @@ export function offerLan(state: SwarmState): void {
     if (chunk === undefined) return;
     const peer = leastOffered(state, takers, (p) => !state.isCovered(p, chunk));
     if (peer === undefined) return;
-    offer(state, peer, chunk);
+    offer(state, peer, chunk, nowMs);
   }
 }
 
@@ -31,7 +31,7 @@ export function offerWan(state: SwarmState, nowMs: number): void {
     const importers = leads.filter(({ site }) => lacks(site, chunk)).map(({ importer }) => importer);
     const peer = leastOffered(state, importers, () => true);
     if (peer === undefined) return;
-    offer(state, peer, chunk);
+    offer(state, peer, chunk, nowMs);
   }
 }
 
@@ -54,8 +54,8 @@ function leastOffered(state: SwarmState, peers: readonly Peer[], fits: (peer: Pe
 }
 
 /** Offers one chunk, which counts as unsent from now on. */
-export function offer(state: SwarmState, peer: Peer, chunk: number): void {
-  state.change(peer, chunk, () => peer.offered.add(chunk));
+export function offer(state: SwarmState, peer: Peer, chunk: number, nowMs: number): void {
+  state.change(peer, chunk, () => peer.offered.set(chunk, nowMs));
   state.unsent[state.lane(peer)] += state.geometry.bytesOf(chunk);
   state.say(peer, { type: "offer", chunk });
 }

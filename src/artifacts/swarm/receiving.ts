@@ -16,6 +16,7 @@ export function onOffer(state: SwarmState, peer: Peer, chunk: number, nowMs: num
   const cells = state.geometry.cellsOf(chunk);
   state.arrivals.set(chunk, { chunk, from: peer, cells, got: 0, bytesLeft: bytes, sinceMs: nowMs });
   state.arrivingBytes[state.lane(peer)] += bytes;
+  state.acceptBytes -= bytes;
   if (peer.arriving === 0) peer.lastCellMs = nowMs;
   peer.arriving += 1;
   state.newUnclaims.delete(chunk);
@@ -30,6 +31,7 @@ function judgeOffer(state: SwarmState, peer: Peer, chunk: number, nowMs: number)
   if (peer.banned || peer.snubbedUntilMs > nowMs) return "no";
   if (peer.wan && state.siteHas(chunk)) return "site";
   const lane = state.lane(peer);
+  if (state.acceptBytes <= 0) return "full";
   if (!state.begun || state.arrivingBytes[lane] + state.geometry.bytesOf(chunk) > acceptLimit(state, lane))
     return "full";
   return undefined;
@@ -82,6 +84,7 @@ export function gain(state: SwarmState, chunk: number, fromSite = false): void {
 
 /** Tells everybody whom I declined for lack of room that there is room. */
 export function readyAll(state: SwarmState, nowMs: number): void {
+  if (state.acceptBytes <= 0) return;
   for (const peer of state.peers.values()) {
     if (!peer.owedReady || peer.banned || peer.snubbedUntilMs > nowMs) continue;
     peer.owedReady = false;

@@ -1,10 +1,17 @@
 import { CELL_BYTES } from "../chunk-map.ts";
-import { FRAME_S, MAX_FRAME_BYTES, MIN_PEER_WINDOW_BYTES, MIN_WAN_WINDOW_BYTES } from "./swarm-limits.ts";
+import {
+  FRAME_S,
+  MAX_FRAME_BYTES,
+  MIN_LANE_WINDOW_BYTES,
+  MIN_PEER_WINDOW_BYTES,
+  MIN_WAN_WINDOW_BYTES,
+} from "./swarm-limits.ts";
 import type { Outgoing, Peer, SwarmState } from "./swarm-state.ts";
 
 /** Sends cells of what was accepted, one receiver after the other, while their windows and these budgets (bytes) allow. */
 export function sendCells(state: SwarmState, budget: { lan: number; wan: number }, nowMs: number): void {
   const { senders } = state;
+  state.wakeMs = Number.POSITIVE_INFINITY;
   const lanRoom = (): number => Math.min(budget.lan, laneRoom(state));
   let idle = 0; // receivers in a row that could take nothing
   while (idle < senders.length) {
@@ -20,18 +27,23 @@ export function sendCells(state: SwarmState, budget: { lan: number; wan: number 
     budget[state.lane(peer)] -= bytes;
     idle = bytes === 0 ? idle + 1 : 0;
   }
+  if (state.wakeMs !== Number.POSITIVE_INFINITY) state.effects.push({ type: "wake", atMs: state.wakeMs });
 }
 
 /** LAN receivers share my uplink, so they share a window; over the WAN each has its own path. */
 function laneRoom(state: SwarmState): number {
   const flow = state.uplink.lan;
-  return flow.windowBytes(2 * MIN_PEER_WINDOW_BYTES) - flow.inFlightBytes;
+  return flow.windowBytes(MIN_LANE_WINDOW_BYTES) - flow.inFlightBytes;
 }
 
 /** Returns the bytes sent: 0 when the window is full or the next cell has not arrived here yet. */
 function sendNext(state: SwarmState, peer: Peer, room: number, nowMs: number): number {
   const minBytes = peer.wan ? MIN_WAN_WINDOW_BYTES : MIN_PEER_WINDOW_BYTES;
-  if (peer.flow.inFlightBytes + CELL_BYTES > peer.flow.windowBytes(minBytes)) return 0;
+  if (peer.wan && peer.flow.paceMs > nowMs) {
+    state.wakeMs = Math.min(state.wakeMs, peer.flow.paceMs);
+    return 0;
+  }
+  if (peer.flow.inFlightBytes >= peer.flow.windowBytes(minBytes)) return 0;
   for (const outgoing of peer.outgoing.values()) {
     const ready = cellsReady(state, outgoing.chunk) - outgoing.next;
     if (ready <= 0) continue;
@@ -59,9 +71,7 @@ function send(state: SwarmState, peer: Peer, outgoing: Outgoing, count: number, 
   outgoing.next += count;
   if (outgoing.next === outgoing.cells) peer.outgoing.delete(chunk);
   state.unsent[lane] -= bytes;
-  peer.flow.inFlightBytes += bytes;
-  state.uplink[lane].inFlightBytes += bytes;
-  peer.sent.push({ bytes, atMs: nowMs });
+  peer.sent.push({ bytes, mark: peer.flow.sent(bytes, nowMs), laneMark: state.uplink[lane].sent(bytes, nowMs) });
   state.effects.push({ type: "send", to: peer.id, chunk, first, count, bytes });
   return bytes;
 }
@@ -73,8 +83,8 @@ export function onAcked(state: SwarmState, peer: Peer, bytes: number, nowMs: num
     const oldest = peer.sent[0];
     if (oldest === undefined) return;
     const part = Math.min(left, oldest.bytes);
-    peer.flow.acked(part, nowMs - oldest.atMs, nowMs);
-    state.uplink[state.lane(peer)].acked(part, nowMs - oldest.atMs, nowMs);
+    peer.flow.acked(part, oldest.mark, nowMs);
+    state.uplink[state.lane(peer)].acked(part, oldest.laneMark, nowMs);
     oldest.bytes -= part;
     left -= part;
     if (oldest.bytes === 0) peer.sent.shift();

@@ -55,8 +55,8 @@ export type SwarmEvent =
   | { type: "begin" }
   /** At least every 100 ms while anybody wants anything. */
   | { type: "tick" }
-  /** After any of the above: decide what to offer and send, at most this many bytes over the LAN and the WAN. */
-  | { type: "pump"; lanBytes: number; wanBytes: number };
+  /** After any of the above: decide what to offer and send, at most this many bytes over the LAN and the WAN, and accept no more than `inBytes` until the next. */
+  | { type: "pump"; lanBytes: number; wanBytes: number; inBytes: number };
 
 export type SwarmEffect =
   | { type: "say"; to: NodeId; message: SwarmMessage }
@@ -66,4 +66,6 @@ export type SwarmEffect =
   /** The last cell of a chunk is here: write it. */
   | { type: "finished"; chunk: number; from: NodeId; wan: boolean }
   | { type: "blame"; peer: NodeId; blame: Blame }
+  /** Pump again at this time. */
+  | { type: "wake"; atMs: number }
   | { type: "complete" };

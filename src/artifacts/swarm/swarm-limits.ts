@@ -9,7 +9,7 @@ import { CELL_BYTES } from "../chunk-map.ts";
 export const MAX_SWARM_PEERS = 128;
 
 /** Offered or accepted but unsent, as seconds of my uplink, and at least this many chunks (sim). */
-export const OFFER_AHEAD_S = 0.16;
+export const OFFER_AHEAD_S = 0.12;
 export const OFFER_AHEAD_CHUNKS = 2;
 /** The same over the WAN: a round trip passes between an offer and its acceptance (sim). */
 export const OFFER_AHEAD_WAN_BYTES = 1024 * 1024;
@@ -19,13 +19,19 @@ export const ACCEPT_AHEAD_CHUNKS = 8;
 /** Cap on both, whatever the rate: they are held in memory. */
 export const MAX_AHEAD_BYTES = 32 * 1024 * 1024;
 
-/** Unacknowledged bytes: this many seconds of the measured rate, so that a queue in a socket never delays more (field notes). */
-export const WINDOW_S = 0.05;
-/** Two cells: one on the way while the other is acknowledged. */
-export const MIN_PEER_WINDOW_BYTES = 2 * CELL_BYTES;
-/** Before a rate is known, and over the WAN always at least: a thin link's round trip at 100 Mbit/s and 80 ms. */
-export const FIRST_WINDOW_BYTES = 512 * 1024;
-export const MIN_WAN_WINDOW_BYTES = 256 * 1024;
+/**
+ * Unacknowledged bytes beyond a round trip's worth, in seconds of the measured rate, so that a queue in a socket never delays more: of all site
+ * members together, which share my uplink, and of each, more, because where one receiver is held up the others go on (sim).
+ */
+export const LANE_WINDOW_S = 0.1;
+export const LAN_PEER_WINDOW_S = 0.15;
+/** Over the WAN congestion control needs bytes to probe with: with 50 ms BBR stayed at a third of 20 Mbit/s. */
+export const WAN_PEER_WINDOW_S = 0.15;
+/** At least one cell is on the way to each receiver, and four in all. */
+export const MIN_PEER_WINDOW_BYTES = CELL_BYTES;
+export const MIN_LANE_WINDOW_BYTES = 4 * CELL_BYTES;
+/** Over the WAN, until its rate is known: a link of 20 Mbit/s and 50 ms. */
+export const MIN_WAN_WINDOW_BYTES = 128 * 1024;
 export const MAX_WINDOW_BYTES = 8 * 1024 * 1024;
 
 /** One frame takes at most this long on the link, so that others have their turn and cells are passed on early. */

@@ -3,11 +3,11 @@ import type { Random } from "#core";
 import type { NodeId } from "#identity";
 import { Bitset } from "../bitset.ts";
 import { type BlobRef, Geometry } from "../chunk-map.ts";
-import { Flow } from "./flow.ts";
+import { Flow, type Mark } from "./flow.ts";
 import { Rarity } from "./rarity.ts";
 import { RateMeter } from "./rate-meter.ts";
 import type { PeerStatus, SwarmEffect, SwarmMessage } from "./swarm-event.ts";
-import { MAX_SWARM_PEERS } from "./swarm-limits.ts";
+import { LANE_WINDOW_S, MAX_SWARM_PEERS, WAN_PEER_WINDOW_S } from "./swarm-limits.ts";
 
 /** A chunk that a peer accepted from me, on its way. */
 export type Outgoing = { chunk: number; cells: number; next: number };
@@ -24,8 +24,8 @@ export type Peer = {
   status: PeerStatus;
   readonly has: Bitset;
   readonly claims: Bitset;
-  /** My offers that it has not answered. */
-  readonly offered: Set<number>;
+  /** My offers that it has not answered, and when I made them. */
+  readonly offered: Map<number, number>;
   /** It declined for lack of room; until it says ready. */
   full: boolean;
   /** I declined for lack of room; I owe it a ready. */
@@ -41,7 +41,7 @@ export type Peer = {
   readonly outgoing: Map<number, Outgoing>;
   readonly flow: Flow;
   /** What was sent and is not acknowledged, in order. */
-  readonly sent: { bytes: number; atMs: number }[];
+  readonly sent: { bytes: number; mark: Mark; laneMark: Mark }[];
   arriving: number;
   lastCellMs: number;
   /** Smoothed time from acceptance to the last cell. */
@@ -96,7 +96,7 @@ export class SwarmState {
   /** Bytes offered or accepted, not yet sent: to site members, and over the WAN. */
   readonly unsent = { lan: 0, wan: 0 };
   readonly arrivingBytes = { lan: 0, wan: 0 };
-  readonly uplink = { lan: new Flow(), wan: new Flow() };
+  readonly uplink = { lan: new Flow(LANE_WINDOW_S), wan: new Flow(WAN_PEER_WINDOW_S) };
   readonly downlink = { lan: new RateMeter(), wan: new RateMeter() };
   status: PeerStatus;
   begun = false;
@@ -107,6 +107,10 @@ export class SwarmState {
   lastCellMs: number;
   lastWanCellMs: number;
   yieldUntilMs = 0;
+  /** What may still be accepted under the node's own limit. The last one may overdraw it, so that a chunk passes under any limit. */
+  acceptBytes = Number.POSITIVE_INFINITY;
+  /** When the earliest of what is paced may leave. */
+  wakeMs = Number.POSITIVE_INFINITY;
   effects: SwarmEffect[] = [];
 
   constructor(options: SwarmOptions) {

@@ -86,7 +86,8 @@ function apply(state: SwarmState, event: SwarmEvent, nowMs: number): void {
     case "tick":
       return onTick(state, nowMs);
     case "pump":
-      offerLan(state);
+      state.acceptBytes = event.inBytes;
+      offerLan(state, nowMs);
       offerWan(state, nowMs);
       return sendCells(state, { lan: event.lanBytes, wan: event.wanBytes }, nowMs);
     default:
@@ -172,9 +173,9 @@ function onTransferMessage(
   const arrival = state.arrivals.get(chunk);
   switch (message.type) {
     case "accept":
-      return onAccept(state, peer, chunk);
+      return onAccept(state, peer, chunk, nowMs);
     case "decline":
-      if (!refundOffer(state, peer, chunk)) return;
+      if (!takeAnswer(state, peer, chunk, nowMs)) return;
       if (message.reason === "have") state.change(peer, chunk, () => peer.claims.add(chunk));
       else if (message.reason === "site") softCover(state, peer, chunk, nowMs);
       else peer.full = true;
@@ -189,8 +190,16 @@ function onTransferMessage(
   }
 }
 
-function onAccept(state: SwarmState, peer: Peer, chunk: number): void {
-  if (!refundOffer(state, peer, chunk)) return state.say(peer, { type: "abort", chunk });
+/** An answer to an offer of mine; false when I made none. Both are small, so they show how long the way itself takes. */
+function takeAnswer(state: SwarmState, peer: Peer, chunk: number, nowMs: number): boolean {
+  const offeredMs = peer.offered.get(chunk);
+  if (offeredMs === undefined) return false;
+  peer.flow.noteRtt(nowMs - offeredMs, nowMs);
+  return refundOffer(state, peer, chunk);
+}
+
+function onAccept(state: SwarmState, peer: Peer, chunk: number, nowMs: number): void {
+  if (!takeAnswer(state, peer, chunk, nowMs)) return state.say(peer, { type: "abort", chunk });
   if (!state.have.has(chunk) && !state.arrivals.has(chunk)) return state.say(peer, { type: "abort", chunk });
   state.change(peer, chunk, () => peer.claims.add(chunk));
   if (peer.outgoing.size === 0 && !state.senders.includes(peer)) state.senders.push(peer);
@@ -214,7 +223,7 @@ function onWant(state: SwarmState, peer: Peer, chunk: number, nowMs: number): vo
   }
   if (peer.offered.has(chunk) || peer.outgoing.has(chunk) || peer.offered.size >= MAX_WANTED) return;
   if (!state.have.has(chunk) && !state.arrivals.has(chunk)) return state.say(peer, { type: "abort", chunk });
-  offer(state, peer, chunk);
+  offer(state, peer, chunk, nowMs);
 }
 
 /** The store lost a chunk: nobody gets it from me any more, and I want it again if I want the blob. */

@@ -1,0 +1,73 @@
+import assert from "node:assert/strict";
+import { Flow, type Mark } from "../../src/artifacts/swarm/flow.ts";
+
+const CELL = 64 * 1024;
+/** 20 Mbit/s in bytes per millisecond. */
+const LINK = 2_500;
+
+/** Sends `cells` at once, and has them acknowledged one after the other as a link of that rate delivers them. */
+function burst(flow: Flow, cells: number, startMs: number, rttMs: number): number {
+  const marks = Array.from({ length: cells }, () => flow.sent(CELL, startMs));
+  let nowMs = startMs + rttMs;
+  for (const mark of marks) {
+    nowMs += CELL / LINK;
+    flow.acked(CELL, mark, nowMs);
+  }
+  return nowMs;
+}
+
+function near(value: number, expected: number, ratio: number): void {
+  assert.ok(Math.abs(value - expected) <= ratio * expected, `${value} is not within ${ratio} of ${expected}`);
+}
+
+describe("the flow of a swarm", () => {
+  it("allows the least window until a rate is known", () => {
+    assert.equal(new Flow(0.1).windowBytes(CELL), CELL);
+  });
+
+  it("comes to the link's rate, and to a window of rate × (round trip + what may be ahead)", () => {
+    const flow = new Flow(0.1);
+    flow.noteRtt(60, 0);
+    let nowMs = 0;
+    for (let i = 0; i < 20; i++) nowMs = burst(flow, 16, nowMs, 60);
+    near(flow.bytesPerSecond(), LINK * 1_000, 0.2);
+    near(flow.windowBytes(CELL), flow.bytesPerSecond() * 0.16, 0.01);
+  });
+
+  it("does not take acknowledgements that come all at once for a fast link", () => {
+    const flow = new Flow(0.1);
+    let nowMs = 0;
+    for (let round = 0; round < 10; round++) {
+      const marks: Mark[] = [];
+      for (let i = 0; i < 4; i++) marks.push(flow.sent(CELL, nowMs + i * 26));
+      nowMs += 400; // they waited behind what goes the other way
+      for (const mark of marks) flow.acked(CELL, mark, nowMs);
+    }
+    assert.ok(flow.bytesPerSecond() <= (4 * CELL) / 0.4, `${flow.bytesPerSecond()} bytes/s`);
+  });
+
+  it("does not take a standing queue for the path's delay", () => {
+    const flow = new Flow(0);
+    flow.noteRtt(60, 0);
+    let nowMs = 0;
+    for (let i = 0; i < 10; i++) nowMs = burst(flow, 8, nowMs, 500);
+    near(flow.windowBytes(1), flow.bytesPerSecond() * 0.06, 0.01);
+  });
+
+  it("spaces what leaves a quarter faster than the rate it has shown", () => {
+    const flow = new Flow(0.1);
+    let nowMs = 0;
+    for (let i = 0; i < 20; i++) nowMs = burst(flow, 16, nowMs, 60);
+    nowMs += 1_000;
+    for (let i = 0; i < 50; i++) {
+      flow.sent(CELL, nowMs);
+      nowMs = Math.max(nowMs, flow.paceMs);
+    }
+    const from = nowMs;
+    for (let i = 0; i < 50; i++) {
+      flow.sent(CELL, nowMs);
+      nowMs = Math.max(nowMs, flow.paceMs);
+    }
+    near((50 * CELL) / (nowMs - from), (1.25 * flow.bytesPerSecond()) / 1_000, 0.02);
+  });
+});
