@@ -25,6 +25,7 @@ const COMMANDS = {
   coverage: ["node_modules/c8/bin/c8.js", "--include", "src/**", MOCHA],
   check: ["scripts/check.mjs"],
   bench: ["bench/main.ts"],
+  sim: ["test/sim/main.ts"],
 };
 
 const [name = "", ...rest] = process.argv.slice(2);
