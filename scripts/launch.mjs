@@ -26,6 +26,7 @@ const COMMANDS = {
   check: ["scripts/check.mjs"],
   bench: ["bench/main.ts"],
   sim: ["test/sim/main.ts"],
+  fuzz: ["test/fuzz/main.ts"],
 };
 
 const [name = "", ...rest] = process.argv.slice(2);
