@@ -27,6 +27,7 @@ const COMMANDS = {
   bench: ["bench/main.ts"],
   sim: ["test/sim/main.ts"],
   fuzz: ["test/fuzz/main.ts"],
+  soak: ["test/soak/main.ts"],
 };
 
 const [name = "", ...rest] = process.argv.slice(2);
