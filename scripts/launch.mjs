@@ -25,6 +25,9 @@ const COMMANDS = {
   coverage: ["node_modules/c8/bin/c8.js", "--include", "src/**", MOCHA],
   check: ["scripts/check.mjs"],
   bench: ["bench/main.ts"],
+  sim: ["test/sim/main.ts"],
+  fuzz: ["test/fuzz/main.ts"],
+  soak: ["test/soak/main.ts"],
 };
 
 const [name = "", ...rest] = process.argv.slice(2);

@@ -22,11 +22,19 @@ export class EventParser {
 
   /** The events that these bytes complete. */
   push(bytes: Uint8Array): ServerEvent[] {
-    this.#rest += this.#decoder.decode(bytes, { stream: true });
+    this.#rest += this.#decode(bytes);
     const blocks = this.#rest.split("\n\n");
     this.#rest = blocks.pop() ?? "";
     if (this.#rest.length > MAX_EVENT_BYTES) throw refuse(`is over ${MAX_EVENT_BYTES} bytes`);
     return blocks.map((block) => parseBlock(block)).filter((event) => event !== undefined);
+  }
+
+  #decode(bytes: Uint8Array): string {
+    try {
+      return this.#decoder.decode(bytes, { stream: true });
+    } catch (cause) {
+      throw refuse("is not valid UTF-8", cause);
+    }
   }
 }
 

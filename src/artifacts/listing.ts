@@ -22,25 +22,35 @@ const entry = z.union([
   z.strictObject({ path, empty: z.literal(true) }),
 ]);
 
-const listing = z
-  .strictObject({ blobs: z.array(blob).max(MAX_ENTRIES), entries: z.array(entry).max(MAX_ENTRIES) })
-  .superRefine((value, context) => {
-    const problem = findProblem(value);
-    if (problem !== undefined) context.addIssue(problem);
-  });
+const listing = z.strictObject({
+  blobs: z.array(z.unknown()).max(MAX_ENTRIES),
+  entries: z.array(z.unknown()).max(MAX_ENTRIES),
+});
 
 export type Entry = z.infer<typeof entry>;
 /** What a directory holds: blobs with the bytes, and entries that say which file is where in them, sorted by path. */
-export type Listing = z.infer<typeof listing>;
+export type Listing = { blobs: z.infer<typeof blob>[]; entries: Entry[] };
 
 /** Checks what somebody else wrote. Throws Fault `artifacts.listing` (exit `invalid`), its message saying where. */
 export function parseListing(value: unknown): Listing {
-  const result = listing.safeParse(value);
+  const whole = check(listing, value, "");
+  // One by one, so that it ends at the first that is wrong: a schema of the whole looks at all 200,000 and describes each.
+  const blobs = whole.blobs.map((one, at) => check(blob, one, `blobs.${at}.`));
+  const entries = whole.entries.map((one, at) => check(entry, one, `entries.${at}.`));
+  const problem = findProblem({ blobs, entries });
+  if (problem !== undefined) throw refuse(problem);
+  return { blobs, entries };
+}
+
+function check<S extends z.ZodType>(schema: S, value: unknown, where: string): z.infer<S> {
+  const result = schema.safeParse(value);
   if (result.success) return result.data;
   const issue = result.error.issues[0];
-  throw new Fault("artifacts.listing", `not a listing: ${issue?.path.join(".") ?? ""} ${issue?.message ?? ""}`, {
-    exit: "invalid",
-  });
+  throw refuse(`${where}${issue?.path.join(".") ?? ""} ${issue?.message ?? ""}`);
+}
+
+function refuse(why: string): Fault {
+  return new Fault("artifacts.listing", `not a listing: ${why}`, { exit: "invalid" });
 }
 
 /** The one form in which a listing is stored, sent and hashed: JSON without spaces, members in this order. */
@@ -60,7 +70,7 @@ export function encodeListing({ blobs, entries }: Listing): Uint8Array {
 export function decodeListing(bytes: Uint8Array): Listing {
   const value = parseListing(parseJson(bytes, MAX_LISTING_BYTES));
   if (Buffer.compare(encodeListing(value), bytes) === 0) return value;
-  throw new Fault("artifacts.listing", "not a listing in the one form that it may have", { exit: "invalid" });
+  throw refuse("not in the one form that it may have");
 }
 
 /** Name, size and chunk size of a blob with these bytes. */

@@ -1,6 +1,6 @@
 import { isAlias, isMap, parseAllDocuments } from "yaml";
 import type { ControlClient } from "#api";
-import { Fault } from "#core";
+import { errorMessage, Fault } from "#core";
 import type { Io } from "./io.ts";
 import { type CommonOptions, readText, type Session } from "./session.ts";
 
@@ -54,7 +54,7 @@ function readPlan(document: Record<string, unknown>) {
 }
 
 function parseDocuments(text: string, source: string): Record<string, unknown>[] {
-  const parsed = parseAllDocuments(text);
+  const parsed = parseAllDocuments(text, { logLevel: "error" }); // what is only odd is refused later, with a better reason
   const documents = Array.isArray(parsed) ? parsed : [];
   if (documents.length > MAX_DOCUMENTS) throw refuse(`${source} has over ${MAX_DOCUMENTS} documents`);
   const found = documents.flatMap((document) => {
@@ -63,7 +63,11 @@ function parseDocuments(text: string, source: string): Record<string, unknown>[]
     if (document.contents === null) return [];
     if (!isMap(document.contents) || isAlias(document.contents))
       throw refuse(`${source} holds something that is no document`);
-    return [document.toJS({ maxAliasCount: 100 }) as Record<string, unknown>];
+    try {
+      return [document.toJS({ maxAliasCount: 100 }) as Record<string, unknown>];
+    } catch (error) {
+      throw refuse(`${source}: ${errorMessage(error)}`); // an alias of nothing, or of too much
+    }
   });
   if (found.length === 0) throw refuse(`${source} holds no document`);
   return found;

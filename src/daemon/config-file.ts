@@ -16,7 +16,7 @@ export type ConfigFile = {
  */
 export function readConfigFile(text: string, file: string, known: readonly string[]): ConfigFile {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, logLevel: "error" });
   const at = (offset: number): string => `${file}:${lines.linePos(offset).line}`;
   const [error] = document.errors;
   if (error !== undefined) throw refuse(`${at(error.pos[0])}: ${error.message}`);

@@ -45,7 +45,8 @@ function parseNodeId(text: string): Uint8Array | undefined {
   if (bytes.length !== PEER_ID_HEAD.length + ED25519_PUBLIC_BYTES) return undefined;
   if (Buffer.compare(bytes.subarray(0, PEER_ID_HEAD.length), PEER_ID_HEAD) !== 0) return undefined;
   const key = bytes.subarray(PEER_ID_HEAD.length);
-  return isEd25519PublicKey(key) ? key : undefined;
+  // The decoder reads a character beyond ASCII as a zero: without this, one key would have many ids.
+  return isEd25519PublicKey(key) && nodeIdOf(key) === text ? key : undefined;
 }
 
 /** Hex SHA-256 of a raw public key: the `key` column of claims, the keyid of signatures. */

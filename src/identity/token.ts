@@ -63,7 +63,7 @@ export function encodeToken(token: BootstrapToken): string {
  * character is wrong, `identity.token` it says something impossible, `identity.token-expired`, `identity.token-fleet`.
  */
 export function decodeToken(text: string, { nowMs, fleet }: { nowMs: number; fleet?: string }): BootstrapToken {
-  const token = parseToken(tokenBytes(text.trim()));
+  const token = parseToken(text.trim());
   if (token.expiresMs !== undefined && token.expiresMs <= nowMs) {
     throw refuse("identity.token-expired", `the token expired at ${new Date(token.expiresMs).toISOString()}`, {
       fix: `Print a new one with \`portolan token\`. If that time is not past, set this machine's clock: it says ${new Date(nowMs).toISOString()}.`,
@@ -127,10 +127,11 @@ function tokenBytes(text: string): Uint8Array {
   return body;
 }
 
-function parseToken(body: Uint8Array): BootstrapToken {
+function parseToken(text: string): BootstrapToken {
+  const body = tokenBytes(text);
   try {
     const { f, o, r, c, v, e } = wireToken.parse(decodeCbor(body, MAX_TOKEN_BYTES));
-    return {
+    const token = {
       fleet: toHex(f),
       owners: o.map(toHex),
       rendezvous: r.map((bytes) => multiaddr(bytes).toString()),
@@ -138,6 +139,9 @@ function parseToken(body: Uint8Array): BootstrapToken {
       minRevocation: v,
       ...(e === undefined ? {} : { expiresMs: e * 1_000 }),
     };
+    // The bytes of a multiaddr can say one address in several ways.
+    if (encodeToken(token) !== text) throw new TypeError("an address is not in its one form");
+    return token;
   } catch (cause) {
     throw refuse("identity.token", "the token does not say what a token of this version says", {
       fix: "Was it printed by a newer version? Upgrade this node.",

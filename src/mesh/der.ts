@@ -16,6 +16,9 @@ export const DER = {
 /** One value: its tag, and the bytes inside it. */
 export type DerValue = { tag: number; content: Uint8Array };
 
+/** Values in a row; a libp2p certificate has at most 8, those of other makers not many more. */
+const MAX_VALUES = 256;
+
 /** Encodes one value with a definite, minimal length. */
 export function encodeDer(tag: number, ...content: readonly Uint8Array[]): Uint8Array {
   const body = Buffer.concat(content);
@@ -30,7 +33,7 @@ export function encodeDer(tag: number, ...content: readonly Uint8Array[]): Uint8
 
 /**
  * The values that follow each other in `bytes`, not looking inside them. Strict: definite and minimal lengths below 64 KiB,
- * nothing left over.
+ * at most 256 values, nothing left over.
  *
  * Throws Fault `mesh.certificate`.
  */
@@ -41,6 +44,7 @@ export function decodeDer(bytes: Uint8Array): DerValue[] {
     const tag = bytes[at] ?? 0;
     const { length, next } = readLength(bytes, at + 1);
     if (next + length > bytes.length) throw badDer("a value runs past its end");
+    if (values.length === MAX_VALUES) throw badDer("it holds too many values");
     values.push({ tag, content: bytes.subarray(next, next + length) });
     at = next + length;
   }

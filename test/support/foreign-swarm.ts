@@ -15,7 +15,7 @@ const HASH_BYTES = 32;
 const MAP_PART = 8_192;
 /** Message codes: docs/spec/swarm.md. */
 const [JOIN, LEAVE, STATUS, OFFER, ACCEPT, DECLINE, CELLS, ACK, MAP_WANT, MAP] = [
-  0, 1, 2, 6, 7, 9, 13, 14, 15, 16,
+  0, 1, 2, 6, 7, 8, 13, 14, 15, 16,
 ] as const;
 const [WANTS_NOTHING, WANTS] = [0, 1] as const;
 /** Reason to decline: I have it. */

@@ -1,0 +1,123 @@
+// npm run fuzz -- PARSER SECONDS: mutated input for every decoder that eats bytes of a peer, a person or a file.
+import { readFileSync } from "node:fs";
+import { relative, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { errorMessage, SystemClock, SystemRandom } from "#core";
+import type { Campaign } from "./campaign.ts";
+import { leaveFinding, saveTelling } from "./corpus.ts";
+import { judge } from "./judge.ts";
+import type { FuzzTarget } from "./target.ts";
+import { TARGETS } from "./targets.ts";
+import { runWatched } from "./watched.ts";
+
+const EXIT = { ok: 0, failed: 1, usage: 2, found: 6, interrupted: 130 } as const;
+const MAX_SEED = 2 ** 31;
+const USAGE = `npm run fuzz -- PARSER|all SECONDS [--seed N] [--inputs N] [--save]
+npm run fuzz -- PARSER --input FILE
+  SECONDS       for each parser
+  --seed N      the same inputs again; without it a fresh one, which is printed
+  --inputs N    stop after so many
+  --save        keep short inputs that reach far in test/corpus, for the next time
+  --input FILE  feed this one
+A parser may refuse with the Faults that it documents and do nothing else: 50 ms and little memory for an input, nothing kept
+of a refused one, the same bytes when what was read is written again. Exit 6 when one did something else.
+
+`;
+
+type Request = { targets: readonly FuzzTarget[]; ms: number; seed: number; inputs?: number; save: boolean };
+
+async function main(argv: readonly string[]): Promise<number> {
+  let request: Request | { target: FuzzTarget; file: string } | undefined;
+  try {
+    request = readRequest(argv);
+  } catch (error) {
+    console.error(`error: ${errorMessage(error)}\ntry: npm run fuzz, which lists the parsers and flags`);
+    return EXIT.usage;
+  }
+  if (request === undefined) {
+    console.log(USAGE + TARGETS.map(({ name, grammar }) => `  ${name.padEnd(24)} ${grammar}`).join("\n"));
+    return EXIT.ok;
+  }
+  return "file" in request ? feedOne(request.target, request.file) : feedMany(request);
+}
+
+/** Throws with what is wrong with the command line. */
+function readRequest(argv: readonly string[]): Request | { target: FuzzTarget; file: string } | undefined {
+  const { values, positionals } = parseArgs({
+    args: [...argv],
+    allowPositionals: true,
+    options: {
+      seed: { type: "string" },
+      inputs: { type: "string" },
+      input: { type: "string" },
+      save: { type: "boolean", default: false },
+    },
+  });
+  const [name, seconds = "10", ...more] = positionals;
+  if (name === undefined) return undefined;
+  if (more.length > 0) throw new Error(`there is nothing to do with "${more.join(" ")}"`);
+  const targets = name === "all" ? TARGETS : TARGETS.filter((target) => target.name === name);
+  const [target] = targets;
+  if (target === undefined) throw new Error(`there is no parser "${name}"`);
+  if (values.input !== undefined) {
+    return { target, file: resolve(process.env["INIT_CWD"] ?? process.cwd(), values.input) };
+  }
+  const seed = values.seed === undefined ? new SystemRandom().below(MAX_SEED) : positive(values.seed);
+  const inputs = values.inputs === undefined ? {} : { inputs: positive(values.inputs) };
+  return { targets, ms: positive(seconds) * 1_000, seed, save: values.save, ...inputs };
+}
+
+function positive(text: string): number {
+  const value = Number(text);
+  if (!/^\d+(?:\.\d+)?$/u.test(text) || value > MAX_SEED)
+    throw new Error(`"${text}" is not a number up to ${MAX_SEED}`);
+  return value;
+}
+
+async function feedOne(target: FuzzTarget, file: string): Promise<number> {
+  const { sort, failure } = await judge(await target.prepare(), target.refuses, readFileSync(file));
+  console.log(`${target.name}: ${failure ?? sort}`);
+  return failure === undefined ? EXIT.ok : EXIT.found;
+}
+
+async function feedMany({ targets, ms, seed, inputs, save }: Request): Promise<number> {
+  const clock = new SystemClock();
+  console.log(`seed ${seed}`);
+  let found = 0;
+  for (const target of targets) {
+    const limit = inputs === undefined ? {} : { maxInputs: inputs };
+    const campaign = await runWatched(clock, { target: target.name, seed, ms, ...limit });
+    console.log(lineOf(target.name, campaign));
+    if (save && campaign.failure === undefined) saveTelling(target.name, campaign.telling);
+    if (campaign.failure === undefined) continue;
+    found += 1;
+    for (const line of findingOf(target.name, campaign, seed)) console.error(line);
+  }
+  console.log(`${targets.length} parsers, ${found} misbehaved`);
+  return found === 0 ? EXIT.ok : EXIT.found;
+}
+
+function lineOf(name: string, { inputs, sorts, keptBytes, slowestMs }: Campaign): string {
+  const kept = `${(keptBytes / 2 ** 20).toFixed(1)} MiB kept`;
+  return `${name.padEnd(24)} ${inputs} inputs, ${sorts} kinds of answer, slowest ${slowestMs.toFixed(1)} ms, ${kept}`;
+}
+
+function findingOf(name: string, { inputs, failure }: Campaign, seed: number): string[] {
+  if (failure === undefined) return [];
+  const path = relative(process.cwd(), leaveFinding(name, failure.minimal));
+  return [
+    `  FOUND ${failure.what}`,
+    `  input: ${path} (${failure.minimal.length} bytes; ${failure.input.length} when it was found)`,
+    `  feed it: npm run fuzz -- ${name} --input ${path}`,
+    `  replay: npm run fuzz -- ${name} 3600 --seed ${seed} --inputs ${inputs}`,
+    `  keep it: cp ${path} test/corpus/${name}/`,
+  ];
+}
+
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(EXIT.interrupted));
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  console.error(error);
+  process.exitCode = EXIT.failed;
+}

@@ -1,0 +1,202 @@
+import { decodeCbor, encodeCbor, encodeFrame, SeededRandom, SILENT_LOG, VirtualClock } from "#core";
+import { createGate } from "../../../src/daemon/admission.ts";
+import type { NodeState } from "../../../src/daemon/node-state.ts";
+import { Membership } from "../../../src/identity/membership.ts";
+import { nodeIdOf } from "../../../src/identity/node-id.ts";
+import { Gossip } from "../../../src/mesh/gossip.ts";
+import { type Greeting, MAX_MESSAGE_BYTES, startHello } from "../../../src/mesh/hello-exchange.ts";
+import { startRendezvous } from "../../../src/mesh/rendezvous.ts";
+import { DOCUMENTS_PROTOCOL, startReplica } from "../../../src/mesh/replica.ts";
+import { type Link, LiveSession } from "../../../src/mesh/session.ts";
+import { NOW_MS, TestFleet, testKey } from "../../support/fleet.ts";
+import { MemoryHost } from "../../support/memory-mesh.ts";
+import { FedStream } from "../fed-stream.ts";
+import { type FuzzTarget, mustHold } from "../target.ts";
+
+const fleet = new TestFleet();
+const [self, peer] = [testKey(50), testKey(51)];
+const [SELF, PEER] = [nodeIdOf(self.publicKey), nodeIdOf(peer.publicKey)];
+const turn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
+
+/** The harness encodes and decodes each input several times, which must not count as the decoder's time. */
+const MAX_BYTES = 16 * 1024;
+
+/** A list of messages; anything else is a list of one. */
+function messagesIn(input: Uint8Array): unknown[] {
+  const value = decodeCbor(input, MAX_MESSAGE_BYTES);
+  return Array.isArray(value) ? (value as unknown[]) : [value];
+}
+
+const hello: FuzzTarget = {
+  name: "hello",
+  covers: ["src/mesh/hello-exchange.ts", "src/mesh/session.ts"],
+  grammar: "cbor",
+  maxBytes: MAX_BYTES,
+  seeds: () => {
+    const said = {
+      t: "hello",
+      v: 1,
+      boot: new Uint8Array(16),
+      addrs: ["/ip4/192.0.2.7/tcp/1/tls"],
+      offer: { ok: true },
+    };
+    const after = [{ k: "ping", b: { n: 1, r: 7 } }, { k: "pong", b: { n: 1 } }, { k: "peers", b: [] }, { k: "x" }];
+    return [[said, { t: "ready" }, ...after], [{ t: "refuse", code: "mesh.x", reason: "r" }]].map(encodeCbor);
+  },
+  refuses: ["core.cbor"],
+  prepare: () => (input) => {
+    const messages = messagesIn(input);
+    const outcomes = (["acceptor", "dialler"] as const).map((role) => {
+      const stream = new FedStream();
+      const seen = { state: "waits", judged: false };
+      const session = new LiveSession(new VirtualClock(), PEER, { stream } as unknown as Link);
+      startHello(stream, role, {
+        self: () => ({ boot: new Uint8Array(16), addresses: [], offer: {} }),
+        judge: (offer) => {
+          seen.judged = typeof offer === "object" && offer !== null && "ok" in offer;
+          if (seen.judged) return { accepted: true, site: "berlin", name: "peer" };
+          return { accepted: false, code: "mesh.no", reason: "no" };
+        },
+        accepted: (greeting: Greeting) => {
+          mustHold(seen.judged && greeting.boot.length === 32, "accepted what the gate did not");
+          seen.state = "session";
+          return { message: (kind, body) => void session.receive(kind, body), ended: () => (seen.state = "ended") };
+        },
+        failed: (fault) => (seen.state = fault.code),
+      });
+      for (const message of messages) for (const piece of encodeFrame(message)) stream.feed(piece);
+      stream.end();
+      mustHold(stream.sentBytes < 100_000, "a hello is answered with too much");
+      return seen.state;
+    });
+    return outcomes.join();
+  },
+};
+
+/** Gossip, document summaries and lists of peers, as `[kind, body]`. A statement without `sig` is signed by the peer. */
+const sessionMessages: FuzzTarget = {
+  name: "session-messages",
+  covers: ["src/mesh/gossip.ts", "src/mesh/rendezvous.ts", "src/mesh/replica.ts"],
+  grammar: "cbor",
+  maxBytes: MAX_BYTES,
+  seeds: () => {
+    const statement = { topic: "copies", origin: PEER, boot: 1, seq: 1, value: encodeCbor({ a: [1, "x"] }) };
+    return [
+      ["gossip", statement],
+      ["gossip", { ...statement, sig: new Uint8Array(64) }],
+      ["docs", { digest: new Uint8Array(32) }],
+      ["peers", [{ a: [`/ip4/192.0.2.7/tcp/1/tls/p2p/${nodeIdOf(testKey(52).publicKey)}`], s: "berlin" }]],
+    ].map(encodeCbor);
+  },
+  refuses: ["core.cbor"],
+  prepare: async () => {
+    const clock = new VirtualClock(NOW_MS);
+    const honest = new MemoryHost(SELF);
+    const hostile = new MemoryHost(PEER);
+    const members = new Set([SELF, PEER]);
+    const store = fleet.seededStore();
+    const deps = { host: honest, clock, random: new SeededRandom(1), log: SILENT_LOG, fleet: () => fleet.id };
+    const isMember = (node: string): boolean => members.has(node);
+    const gossip = new Gossip({ ...deps, key: self, isMember, sparse: new Set(["rare"]) });
+    startReplica({ ...deps, store, trustedMs: () => NOW_MS });
+    const memory = { load: () => [], save: () => undefined };
+    await startRendezvous({ ...deps, memory, membership: () => undefined, seeds: () => [] }, { mdns: false });
+    return async (input) => {
+      const [named, body] = messagesIn(input);
+      const kind = typeof named === "string" ? named : "";
+      if (honest.session(PEER) === undefined) MemoryHost.link(honest, hostile);
+      honest.disconnected.clear();
+      honest.receive(PEER, kind, encodeCbor(signed(body) ?? null));
+      await turn();
+      for (const { origin } of gossip.latest("copies")) mustHold(members.has(origin), "a stranger's word is kept");
+      return `${kind.slice(0, 8)} ${honest.disconnected.get(PEER) ?? "goes on"}`;
+    };
+  },
+};
+
+function signed(body: unknown): unknown {
+  if (typeof body !== "object" || body === null || !("topic" in body) || "sig" in body) return body;
+  const { topic, origin, boot, seq, value } = body as Record<string, unknown>;
+  const bytes = encodeCbor(["portolan-gossip-v1", fleet.id, topic ?? 0, origin ?? 0, boot ?? 0, seq ?? 0, value ?? 0]);
+  return { ...body, sig: peer.sign(bytes) };
+}
+
+/** Both ends of the documents' protocol: the peer asks, and it answers, with these messages. */
+const documentMessages: FuzzTarget = {
+  name: "document-messages",
+  covers: ["src/mesh/replica.ts"],
+  grammar: "cbor",
+  maxBytes: MAX_BYTES,
+  seeds: () =>
+    [
+      [
+        { op: "compare", buckets: new Uint8Array(2_048) },
+        { op: "get", ids: ["Charter/default/plant", "Operator/x/y"] },
+      ],
+      [{ entries: [["Artifact/default/model:v1", 1]] }, { id: "Artifact/default/model:v1" }, { end: true }],
+    ].map(encodeCbor),
+  refuses: ["core.cbor"],
+  prepare: () => {
+    const clock = new VirtualClock(NOW_MS);
+    const honest = new MemoryHost(SELF);
+    const hostile = new MemoryHost(PEER);
+    const store = fleet.seededStore();
+    startReplica({ host: honest, store, clock, random: new SeededRandom(1), log: SILENT_LOG, trustedMs: () => NOW_MS });
+    let messages: unknown[] = [];
+    const say = (stream: { send: (...pieces: Uint8Array[]) => boolean; close: () => void }): void => {
+      for (const message of messages) stream.send(...encodeFrame(message, payloadOf(message)));
+      stream.close();
+    };
+    hostile.handle(DOCUMENTS_PROTOCOL, (stream) => {
+      stream.listen({ data: () => undefined, end: () => undefined });
+      say(stream);
+    });
+    return async (input) => {
+      messages = messagesIn(input);
+      if (honest.session(PEER) === undefined) MemoryHost.link(honest, hostile);
+      const before = Buffer.from(store.digest()).toString("hex");
+      const stream = await hostile.open(SELF, DOCUMENTS_PROTOCOL);
+      let heardBytes = 0;
+      stream.listen({ data: (bytes) => (heardBytes += bytes.length), end: () => undefined });
+      say(stream);
+      honest.receive(PEER, "docs", encodeCbor({ digest: new Uint8Array(32).fill(1) }));
+      await clock.advanceMs(200);
+      for (let at = 0; at < 6; at++) await turn();
+      mustHold(Buffer.from(store.digest()).toString("hex") === before, "a document came from nowhere");
+      return `${Math.ceil(Math.log2(heardBytes + 1))}`;
+    };
+  },
+};
+
+/** What stands after an item on the wire. */
+function payloadOf(message: unknown): Uint8Array[] {
+  return typeof message === "object" && message !== null && "id" in message ? [fleet.charter.subarray(0, 100)] : [];
+}
+
+/** What a stranger shows in its hello, judged by the daemon. */
+const helloOffer: FuzzTarget = {
+  name: "hello-offer",
+  covers: ["src/daemon/admission.ts"],
+  grammar: "cbor",
+  maxBytes: 48 * 1024,
+  seeds: () => {
+    const offer = { fleet: fleet.id, charter: 1, revocation: 0, documents: fleet.foundation() };
+    return [offer, { ...offer, documents: [new Uint8Array(9)] }].map(encodeCbor);
+  },
+  refuses: ["core.cbor"],
+  prepare: () => {
+    const store = fleet.seededStore();
+    const before = Buffer.from(store.digest()).toString("hex");
+    const peerEvents = { record: () => true };
+    const state = { store, members: new Membership(store), trustedMs: () => NOW_MS, peerEvents };
+    const gate = createGate(state as unknown as NodeState, SELF);
+    return (input) => {
+      const verdict = gate.judge(PEER, decodeCbor(input, MAX_MESSAGE_BYTES));
+      mustHold(!verdict.accepted, "a stranger was let in");
+      mustHold(Buffer.from(store.digest()).toString("hex") === before, "a stranger left something");
+      return verdict.accepted ? "" : verdict.code;
+    };
+  },
+};
+
+export const SESSION_TARGETS: readonly FuzzTarget[] = [hello, helloOffer, sessionMessages, documentMessages];

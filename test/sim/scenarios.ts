@@ -1,0 +1,5 @@
+import type { Scenario } from "./scenario.ts";
+import { SWARM_SCENARIOS } from "./swarm-scenarios.ts";
+
+/** Everything that `npm run sim` knows. A new world adds its list here. */
+export const SCENARIOS: readonly Scenario[] = [...SWARM_SCENARIOS];
