@@ -12,7 +12,7 @@ export {
 export { type Libp2pBackedHost, startHost } from "./libp2p-host.ts";
 export { Gossip, type Heard } from "./gossip.ts";
 export { DOCUMENTS_PROTOCOL, type Replica, type ReplicaOptions, startReplica } from "./replica.ts";
-export type { RememberedPeer } from "./neighbours.ts";
+export type { RememberedPeer } from "./address-book.ts";
 export {
   type PeerMemory,
   type Rendezvous,

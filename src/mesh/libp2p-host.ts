@@ -183,6 +183,15 @@ class Libp2pHost implements Libp2pBackedHost {
     this.#keeper.disconnect(peer, reason);
   }
 
+  part(peer: NodeId, reason: string): void {
+    this.#keeper.part(peer, reason);
+  }
+
+  isBusy(peer: NodeId): boolean {
+    const streams = this.connectionTo(peer)?.streams.length ?? 0;
+    return streams > 1; // one is the session's
+  }
+
   onMessage(kind: string, handler: MessageHandler): void {
     this.#messages.set(kind, handler);
   }

@@ -172,11 +172,10 @@ export class LiveSession implements Session {
 }
 
 /**
- * Which of two links of one peer carries the session; both ends decide alike. A peer that restarted is where its new link
- * is; of two dials by the same side the newer stays; of a simultaneous dial the one dialled by the lower node id.
+ * Which of two links of one peer carries the session; both ends decide alike: of two dials by the same side the newer
+ * stays; of a simultaneous dial the one dialled by the lower node id.
  */
 export function preferredLink(self: NodeId, peer: NodeId, current: Link, newer: Link): Link {
-  if (current.greeting.boot !== newer.greeting.boot) return newer;
   if (current.connection.direction === newer.connection.direction) return newer;
   const lowerDialled = self < peer ? "outbound" : "inbound";
   return newer.connection.direction === lowerDialled ? newer : current;
