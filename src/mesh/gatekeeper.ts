@@ -1,9 +1,10 @@
 import type { Connection, Stream } from "@libp2p/interface";
-import { type Clock, Fault, type Log, withDeadline } from "#core";
+import { type Clock, Fault, type Log, type Random, withDeadline } from "#core";
 import { isNodeId, type NodeId } from "#identity";
 import { type GateVerdict, HELLO_PROTOCOL, type HelloHooks, type SessionLine, startHello } from "./hello-exchange.ts";
 import { Libp2pByteStream } from "./libp2p-byte-stream.ts";
 import type { MuxGuard, MuxGuards, StrangerLimits } from "./mux-guard.ts";
+import { drawProbeKey } from "./probe-sockets.ts";
 import { type Link, LiveSession, preferredLink } from "./session.ts";
 
 /** From a connection to an accepted hello, or to a join stream. */
@@ -32,6 +33,7 @@ export interface Gate {
 
 export type GatekeeperDeps = {
   clock: Clock;
+  random: Random;
   log: Log;
   self: NodeId;
   boot: Uint8Array;
@@ -194,14 +196,15 @@ export class Gatekeeper {
     const { gate, boot, addresses, log } = this.#deps;
     const peer = connection.remotePeer.toString();
     const bytes = new Libp2pByteStream(stream);
+    const probe = drawProbeKey(this.#deps.random);
     const hooks: HelloHooks = {
-      self: () => ({ boot, addresses: addresses(), offer: gate.offer() }),
+      self: () => ({ boot, addresses: addresses(), offer: gate.offer(), probe }),
       judge: (offer) => (this.#isFull(peer) ? FULL : gate.judge(peer, offer)),
       accepted: (greeting) => {
         if (!this.#guests.has(connection)) return NOBODY;
         guest.guard.limit(undefined);
         guest.deadline.abort();
-        guest.link = { connection, stream: bytes, guard: guest.guard, greeting };
+        guest.link = { connection, stream: bytes, guard: guest.guard, greeting, probe };
         this.#deps.releaseStranger(connection);
         const session = this.#adopt(peer, guest.link);
         done(session);

@@ -16,6 +16,7 @@ import type {
 } from "./host.ts";
 import { Libp2pByteStream } from "./libp2p-byte-stream.ts";
 import { createNode, type Libp2pNode, type Libp2pParts } from "./libp2p-node.ts";
+import { ProbeSockets } from "./probe-sockets.ts";
 import type { LiveSession, Session } from "./session.ts";
 import { watchSessions } from "./session-watch.ts";
 import { parseProxy } from "./socket-dial.ts";
@@ -53,6 +54,7 @@ class Libp2pHost implements Libp2pBackedHost {
   readonly #log: Log;
   readonly #node: Libp2pNode;
   readonly #keeper: Gatekeeper;
+  readonly #sockets: ProbeSockets;
   readonly #listeners = new Set<SessionListener>();
   readonly #messages = new Map<string, MessageHandler>();
   readonly #connecting = new Map<NodeId, Promise<Session>>();
@@ -63,11 +65,13 @@ class Libp2pHost implements Libp2pBackedHost {
     this.#log = deps.log;
     this.#node = node;
     this.nodeId = node.libp2p.peerId.toString();
+    this.#sockets = new ProbeSockets({ clock: deps.clock, log: deps.log, listening: node.listening });
     this.#keeper = new Gatekeeper({
       clock: deps.clock,
       log: deps.log,
       self: this.nodeId,
       stop: this.#stop.signal,
+      random: deps.random,
       boot: deps.random.bytes(16),
       gate: deps.gate,
       guards: node.guards,
@@ -84,11 +88,14 @@ class Libp2pHost implements Libp2pBackedHost {
     libp2p.addEventListener("connection:close", ({ detail }) => this.#closed(detail));
     this.#serve(HELLO_PROTOCOL, (stream, connection) => this.#keeper.acceptHello(stream, connection));
     await start();
-    watchSessions(this.#clock, this.#keeper, this.#stop.signal);
+    this.#sockets.open();
+    const { isDirect } = this.#node;
+    watchSessions({ clock: this.#clock, keeper: this.#keeper, sockets: this.#sockets, isDirect }, this.#stop.signal);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort(new Fault("mesh.stopped", "the host is stopped"));
+    this.#sockets[Symbol.dispose]();
     await this.#node.libp2p.stop();
   }
 

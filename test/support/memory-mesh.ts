@@ -122,6 +122,15 @@ class MemorySession implements Session {
   rttMs(): number | undefined {
     return undefined;
   }
+  lossRatio(): number | undefined {
+    return undefined;
+  }
+  measuredBy(): undefined {
+    return undefined;
+  }
+  carry(): () => void {
+    return () => undefined;
+  }
   suspect(): boolean {
     return false;
   }

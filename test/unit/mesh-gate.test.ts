@@ -12,8 +12,8 @@ import {
 } from "#core";
 import { type GateVerdict, type Greeting, type HelloHooks, startHello } from "../../src/mesh/hello-exchange.ts";
 import { MAX_WINDOW_BYTES, MuxGuard } from "../../src/mesh/mux-guard.ts";
+import { drawProbeKey } from "../../src/mesh/probe-sockets.ts";
 import { type Link, preferredLink } from "../../src/mesh/session.ts";
-import { judgeLiveness } from "../../src/mesh/session-watch.ts";
 import { MAX_STRANGERS, MAX_STRANGERS_PER_NETWORK, networkOf, StrangerBudget } from "../../src/mesh/stranger-budget.ts";
 
 const random = new SystemRandom();
@@ -27,7 +27,12 @@ type Side = { greeting?: Greeting; fault?: Fault; messages: [string, unknown][];
 function side(stream: ByteStream, role: "dialler" | "acceptor", verdict: GateVerdict): Side {
   const outcome: Side = { messages: [], ended: false };
   const hooks: HelloHooks = {
-    self: () => ({ boot: random.bytes(16), addresses: ["/ip4/192.0.2.1/tcp/1/tls"], offer: { role } }),
+    self: () => ({
+      boot: random.bytes(16),
+      addresses: ["/ip4/192.0.2.1/tcp/1/tls"],
+      offer: { role },
+      probe: drawProbeKey(random),
+    }),
     judge: () => verdict,
     accepted: (greeting) => {
       outcome.greeting = greeting;
@@ -139,25 +144,6 @@ describe("mesh: which link carries the session", () => {
   for (const [name, self, peer, current, newer, kept] of cases) {
     it(`keeps ${name}`, () => {
       assert.equal(preferredLink(self, peer, current, newer), kept === "newer" ? newer : current);
-    });
-  }
-});
-
-describe("mesh: liveness", () => {
-  const cases: [number, number, number | undefined, string][] = [
-    [0, 2_000, undefined, "alive"],
-    [2_900, 2_000, undefined, "alive"],
-    [3_000, 2_000, undefined, "suspect"],
-    [1_500, 500, 10, "suspect"],
-    [4_999, 500, 10, "suspect"],
-    [5_000, 2_000, undefined, "dead"],
-    [5_000, 500, 1_000, "dead"],
-    [5_000, 2_000, 2_000, "alive"],
-    [10_000, 2_000, 2_000, "dead"],
-  ];
-  for (const [silentMs, intervalMs, rttMs, expected] of cases) {
-    it(`is ${expected} after ${silentMs} ms of silence, probed every ${intervalMs} ms, round trip ${rttMs ?? "unknown"}`, () => {
-      assert.equal(judgeLiveness(silentMs, intervalMs, rttMs), expected);
     });
   }
 });
