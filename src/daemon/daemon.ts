@@ -33,6 +33,7 @@ import { createMetrics, startMetricsServer } from "./metrics.ts";
 import { type OpenNode, openNode } from "./node.ts";
 import { registerNodeMetrics } from "./node-metrics.ts";
 import { nodeName } from "./node-state.ts";
+import { OtherFleets } from "./other-fleets.ts";
 import { startControlServer } from "./server.ts";
 import { BEACONS, startTimeKeeper } from "./time-keeper.ts";
 import { VERSION } from "./version.ts";
@@ -85,6 +86,7 @@ export async function startOffline(dataDir: string): Promise<AsyncDisposable> {
   const handlers = createHandlers(node.state, {
     host: undefined,
     join: () => standing(node.state) ?? { state: "joining" },
+    otherFleets: () => [],
     usage: () => keeper.usage(),
     artifacts: { ...artifactHandlers(node, keeper), ...torrentHandlers(node, keeper, {}) },
     shutdown: () => undefined,
@@ -104,6 +106,7 @@ class Daemon {
   readonly #config: DaemonConfig;
   readonly #stack: AsyncDisposableStack;
   readonly #stop = new AbortController();
+  readonly #otherFleets: OtherFleets;
   /** What each device was answered last, so that one that polls is on record once. */
   readonly #lastAnswer = new Map<NodeId, string>();
   readonly #stopped = Promise.withResolvers<void>();
@@ -112,6 +115,7 @@ class Daemon {
     this.#node = node;
     this.#config = config;
     this.#stack = stack;
+    this.#otherFleets = new OtherFleets(node.state.peerEvents);
   }
 
   get stopped(): Promise<void> {
@@ -160,6 +164,7 @@ class Daemon {
     const handlers = createHandlers(state, {
       host,
       join: () => joining.status(),
+      otherFleets: () => this.#otherFleets.all,
       usage: () => keeper.usage(),
       artifacts: {
         ...artifactHandlers(this.#node, keeper),
@@ -207,6 +212,7 @@ class Daemon {
         fleet: () => store.fleet ?? tokenFleet,
         membership: () => members.of(data.key.nodeId),
         seeds: () => [...seeds, ...(store.charter?.body.spec.rendezvous ?? [])],
+        otherFleet: (seen) => this.#otherFleets.saw(seen),
       },
       { mdns: this.#config.mdns },
     );

@@ -20,5 +20,6 @@ export {
   type RendezvousOptions,
   startRendezvous,
 } from "./rendezvous.ts";
+export type { OtherFleet } from "./mdns.ts";
 export { type Dht, type DhtDeps, type Provider, startDht } from "./dht.ts";
 export { createTlsContext } from "./tls-handshake.ts";

@@ -48,6 +48,36 @@ export async function startHost(deps: HostDeps, options: Readonly<HostOptions>):
   return host;
 }
 
+/** One dial for all who want the same peer. It ends when the last of them has given up. */
+class SharedDial {
+  readonly #session: Promise<Session>;
+  readonly #over = new AbortController();
+  #waiting = 0;
+
+  constructor(dial: (signal: AbortSignal) => Promise<Session>) {
+    this.#session = dial(this.#over.signal);
+    this.#session.catch(() => undefined); // also when nobody waits any more
+  }
+
+  join(signal: AbortSignal): Promise<Session> {
+    this.#waiting += 1;
+    return new Promise((resolve, reject) => {
+      const leave = (): void => {
+        signal.removeEventListener("abort", onAbort);
+        this.#waiting -= 1;
+        if (this.#waiting === 0)
+          this.#over.abort(new Fault("mesh.superfluous", "nobody wants this connection any more"));
+      };
+      const onAbort = (): void => {
+        leave();
+        reject(signal.reason);
+      };
+      signal.addEventListener("abort", onAbort, { once: true });
+      this.#session.then(resolve, reject).finally(() => signal.aborted || leave());
+    });
+  }
+}
+
 class Libp2pHost implements Libp2pBackedHost {
   readonly nodeId: NodeId;
   readonly #clock: Clock;
@@ -57,7 +87,7 @@ class Libp2pHost implements Libp2pBackedHost {
   readonly #sockets: ProbeSockets;
   readonly #listeners = new Set<SessionListener>();
   readonly #messages = new Map<string, MessageHandler>();
-  readonly #connecting = new Map<NodeId, Promise<Session>>();
+  readonly #connecting = new Map<NodeId, SharedDial>();
   readonly #stop = new AbortController();
 
   constructor(deps: HostDeps, node: Libp2pNode) {
@@ -107,11 +137,15 @@ class Libp2pHost implements Libp2pBackedHost {
     const [first] = addresses;
     const peer = first === undefined ? undefined : parseAddress(first).nodeId;
     if (peer === undefined) return this.#connect(addresses, signal);
-    const live = this.#keeper.sessions.get(peer) ?? this.#connecting.get(peer);
+    const live = this.#keeper.sessions.get(peer);
     if (live !== undefined) return live;
-    const connecting = this.#connect(addresses, signal).finally(() => this.#connecting.delete(peer));
-    this.#connecting.set(peer, connecting);
-    return connecting;
+    signal.throwIfAborted();
+    let dial = this.#connecting.get(peer);
+    if (dial === undefined) {
+      dial = new SharedDial((inner) => this.#connect(addresses, inner).finally(() => this.#connecting.delete(peer)));
+      this.#connecting.set(peer, dial);
+    }
+    return dial.join(signal);
   }
 
   session(peer: NodeId): Session | undefined {

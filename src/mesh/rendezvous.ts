@@ -4,7 +4,7 @@ import type { NodeId } from "#identity";
 import { MAX_ADDRESS_CHARS } from "./address.ts";
 import { MAX_HELLO_ADDRESSES } from "./hello-exchange.ts";
 import type { Host, Session } from "./host.ts";
-import { startMdns } from "./mdns.ts";
+import { type OtherFleet, startMdns } from "./mdns.ts";
 import type { DialFailure, RememberedPeer } from "./address-book.ts";
 import { type Hint, MAX_PEERS_TOLD, type NeighbourEffect, type NeighbourEvent, Neighbours } from "./neighbours.ts";
 
@@ -50,6 +50,8 @@ export type RendezvousDeps = {
   membership: () => { site: string } | undefined;
   /** Addresses from the token and the charter. */
   seeds: () => readonly string[];
+  /** A node of another fleet answered on the local network. It is not dialled. */
+  otherFleet: (seen: OtherFleet) => void;
 };
 
 export type RendezvousOptions = {
@@ -73,7 +75,7 @@ export async function startRendezvous(deps: RendezvousDeps, options: RendezvousO
   const neighbours = new NeighbourKeeper(deps);
   const mdns = options.mdns
     ? startMdns(
-        { clock, log, found: (addresses) => neighbours.hint(addresses) },
+        { clock, log, found: (addresses) => neighbours.hint(addresses), otherFleet: deps.otherFleet },
         { fleet, addresses: () => (deps.membership() === undefined ? [] : host.addresses()), self: host.nodeId },
       )
     : undefined;

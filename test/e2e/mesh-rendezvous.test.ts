@@ -42,6 +42,7 @@ async function node(seeds: readonly string[], shelf = new Shelf(), seed = random
       fleet: () => "f1",
       membership: () => ({ site: "berlin" }),
       seeds: () => seeds,
+      otherFleet: () => undefined,
     },
     { mdns: false },
   );
