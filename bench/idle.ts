@@ -87,7 +87,7 @@ async function untilReady(clock: Clock, client: ControlClient, daemon: Child): P
   await withDeadline(clock, READY_MS, "the daemon to be ready", async (signal) => {
     const answered = async (): Promise<boolean> => {
       try {
-        return (await client.call("status", {})).offline === false;
+        return !(await client.call("status", {})).offline;
       } catch (error) {
         if (error instanceof Fault && error.exit === "offline") return false;
         throw error;
