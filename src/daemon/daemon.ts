@@ -27,6 +27,7 @@ import { artifactHandlers } from "./control/artifacts.ts";
 import { torrentHandlers } from "./control/torrents.ts";
 import { Joining, standing } from "./joining.ts";
 import { listen } from "./listen.ts";
+import { startMemoryKeeper } from "./memory.ts";
 import { plugMesh } from "./mesh.ts";
 import type { Settings } from "./data-directory.ts";
 import { createMetrics, startMetricsServer } from "./metrics.ts";
@@ -181,6 +182,7 @@ class Daemon {
       ),
     );
     if (this.#config.metrics !== undefined) stack.use(await startMetricsServer(metrics, this.#config.metrics));
+    stack.use(startMemoryKeeper(clock));
     log.info("ready", {
       name: nodeName(state),
       node: data.key.nodeId,

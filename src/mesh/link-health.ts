@@ -15,7 +15,7 @@ const LOST_MS = 1_000;
 /** Silence after which a link is dead, unless four round trips and a probe interval are longer. */
 export const DEAD_MS = 5_000;
 /** Datagrams lost in a row after which they do not pass any more, and those after which they never did. */
-const BLOCKED_LOSSES = 16;
+const BLOCKED_LOSSES = 8;
 const NEVER_PASSED_LOSSES = 5;
 /** Then they are tried again, one at a time, this often. */
 const BLOCKED_RETRY_MS = 30_000;

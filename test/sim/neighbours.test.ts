@@ -14,7 +14,7 @@ type Life = { wholeMs: Record<string, number>; maxDegree: number; meanDegree: nu
 
 /**
  * Power comes back to all at once; a quiet minute; a third and the first node of every site die; all are restarted, a few
- * at a time; a cut through the middle for five minutes, and its end.
+ * at a time; a cut through the middle for two minutes, and its end.
  */
 function live({ seed, sites = SITES, options = {} }: Fleet): Life {
   const random = new SeededRandom(seed);
@@ -46,7 +46,7 @@ function live({ seed, sites = SITES, options = {} }: Fleet): Life {
   const north = new Set(sites.map((_, site) => `site${site}`).filter((_, i) => i % 3 === 0));
   world.cut((site) => (north.has(site) ? 1 : 2));
   notice("halves", 2);
-  world.advanceMs(300_000);
+  world.advanceMs(120_000);
   world.heal();
   notice("healed");
   const degrees = world.live.map((id) => world.degreeOf(id));
