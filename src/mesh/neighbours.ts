@@ -141,7 +141,8 @@ export class Neighbours {
       const here = candidates.filter(([, { hint }]) => this.#isHere(hint.site));
       const elsewhere = candidates.filter(([, { hint }]) => !this.#isHere(hint.site));
       const { wantedHere, wantedElsewhere } = this.#options;
-      const from = here.length * wantedElsewhere > elsewhere.length * wantedHere ? here : elsewhere;
+      const moreHere = elsewhere.length === 0 || here.length * wantedElsewhere > elsewhere.length * wantedHere;
+      const from = moreHere ? here : elsewhere;
       const victim = from[this.#deps.random.below(from.length)]?.[0];
       if (victim === undefined) break; // all are in use: the next look tries again
       effects.push(this.#part(victim));

@@ -6,7 +6,14 @@ import { MAX_HELLO_ADDRESSES } from "./hello-exchange.ts";
 import type { Host, Session } from "./host.ts";
 import { type OtherFleet, startMdns } from "./mdns.ts";
 import type { DialFailure, RememberedPeer } from "./address-book.ts";
-import { type Hint, MAX_PEERS_TOLD, type NeighbourEffect, type NeighbourEvent, Neighbours } from "./neighbours.ts";
+import {
+  type Hint,
+  MAX_PEERS_TOLD,
+  type NeighbourEffect,
+  type NeighbourEvent,
+  type NeighbourOptions,
+  Neighbours,
+} from "./neighbours.ts";
 
 /** Session message: neighbours of mine, and where they say they listen. */
 const PEERS_MESSAGE = "peers";
@@ -57,6 +64,8 @@ export type RendezvousDeps = {
 export type RendezvousOptions = {
   /** Look for peers on the local network, and be found there. */
   mdns: boolean;
+  /** How many neighbours to keep. */
+  neighbours?: Partial<NeighbourOptions>;
 };
 
 /** Finds neighbours and keeps enough of them. */
@@ -72,7 +81,7 @@ export interface Rendezvous extends AsyncDisposable {
 /** Starts looking for neighbours. Before this node is a member it only listens for where the fleet might be. */
 export async function startRendezvous(deps: RendezvousDeps, options: RendezvousOptions): Promise<Rendezvous> {
   const { host, clock, log, fleet } = deps;
-  const neighbours = new NeighbourKeeper(deps);
+  const neighbours = new NeighbourKeeper(deps, options.neighbours);
   const mdns = options.mdns
     ? startMdns(
         { clock, log, found: (addresses) => neighbours.hint(addresses), otherFleet: deps.otherFleet },
@@ -102,12 +111,12 @@ class NeighbourKeeper {
   #savedAtMs = 0;
   #saved = "";
 
-  constructor(deps: RendezvousDeps) {
+  constructor(deps: RendezvousDeps, options: Partial<NeighbourOptions> | undefined) {
     const { host, clock, random, membership, seeds, memory } = deps;
     this.#deps = deps;
     const ownSite = (): string | undefined => membership()?.site;
     const isBusy = (peer: NodeId): boolean => host.isBusy(peer);
-    this.#core = new Neighbours({ self: host.nodeId, clock, random, ownSite, seeds, isBusy });
+    this.#core = new Neighbours({ self: host.nodeId, clock, random, ownSite, seeds, isBusy }, options);
     this.#core.book.recall(memory.load());
     this.#saved = JSON.stringify(this.#core.book.remembered());
     this.#savedAtMs = clock.nowMs();
