@@ -47,6 +47,10 @@ export const LinkView = z.object({
   direction: z.enum(["in", "out"]),
   state: z.enum(["up", "suspect"]),
   rttMs: z.number().optional(),
+  /** Share of probes that were lost, 0 to 1; absent where it cannot be measured. */
+  lossRatio: z.number().optional(),
+  /** How round trip and loss were measured: by UDP probes, or on the connection itself, which hides loss. */
+  measuredBy: z.enum(["udp", "stream"]).optional(),
   /** What a byte over this link costs against other links; absent while its probes go unanswered. Smaller is better. */
   cost: z.number().optional(),
 });

@@ -30,6 +30,8 @@ export const COLUMNS: ColumnsOf = {
     { head: "STATE", text: (l) => l.state },
     { head: "RTT", text: (l) => (l.rttMs === undefined ? "" : `${l.rttMs.toFixed(1)} ms`) },
     { head: "COST", text: (l) => (l.cost === undefined ? "" : String(l.cost)) },
+    { head: "LOSS", text: (l) => lossText(l), wide: true },
+    { head: "PROBED BY", text: (l) => l.measuredBy ?? "", wide: true },
     { head: "DIRECTION", text: (l) => l.direction, wide: true },
     { head: "ADDRESS", text: (l) => l.address, wide: true },
   ],
@@ -81,6 +83,17 @@ export const COLUMNS: ColumnsOf = {
     { head: "DIGEST", text: (p) => p.digest, wide: true },
   ],
 };
+
+function lossText({
+  lossRatio,
+  measuredBy,
+}: {
+  lossRatio?: number | undefined;
+  measuredBy?: string | undefined;
+}): string {
+  if (lossRatio !== undefined) return `${(lossRatio * 100).toFixed(1)} %`;
+  return measuredBy === undefined ? "" : "unknown";
+}
 
 function copyText(copy: { state: string; bytes: number }, sizeBytes: number): string {
   if (copy.state !== "transferring" || sizeBytes === 0) return copy.state;

@@ -4,8 +4,9 @@ import type { Dht } from "#mesh";
 
 /** Provider records live 48 h in kad-dht; telling again well before keeps them. */
 const REPEAT_MS = 12 * 3_600_000;
-/** An announcement that reached nobody, as at the very start, is tried again. */
-const RETRY_MS = 30_000;
+/** An announcement that reached nobody, as at the very start, is tried again: soon at first, then less often. */
+const FIRST_RETRY_MS = 1_000;
+const LAST_RETRY_MS = 60_000;
 /** Blobs announced at once; the rest wait their turn. */
 const MAX_QUEUED = 4_096;
 
@@ -23,7 +24,7 @@ type Deps = {
  */
 export class BlobIndex implements AsyncDisposable {
   readonly #deps: Deps;
-  readonly #queue = new Map<string, number>(); // root → due, monotonic ms
+  readonly #queue = new Map<string, { dueMs: number; retryMs: number }>(); // by root; monotonic
   readonly #stop = new AbortController();
   #dht: Promise<Dht> | undefined;
   #working: Promise<void> | undefined;
@@ -35,7 +36,7 @@ export class BlobIndex implements AsyncDisposable {
   /** Says that this node has, or is getting, a blob; again every 12 h while it runs. */
   announce(root: string): void {
     if (this.#stop.signal.aborted || (this.#queue.size >= MAX_QUEUED && !this.#queue.has(root))) return;
-    this.#queue.set(root, this.#deps.clock.nowMs());
+    this.#queue.set(root, { dueMs: this.#deps.clock.nowMs(), retryMs: FIRST_RETRY_MS });
     this.#working ??= this.#work();
   }
 
@@ -64,13 +65,19 @@ export class BlobIndex implements AsyncDisposable {
     await clock.sleep(announceAfterMs, signal).catch(() => undefined);
     while (!signal.aborted) {
       const nowMs = clock.nowMs();
-      for (const [root, dueMs] of this.#queue) {
+      for (const [root, { dueMs, retryMs }] of this.#queue) {
         if (dueMs > nowMs || signal.aborted) continue;
         const told = await this.#provide(root, signal).catch((error: unknown) => {
           log.debug("a blob was not announced", { root, reason: errorMessage(error) });
           return 0;
         });
-        if (this.#queue.has(root)) this.#queue.set(root, clock.nowMs() + (told > 0 ? REPEAT_MS : RETRY_MS));
+        if (!this.#queue.has(root)) continue;
+        this.#queue.set(
+          root,
+          told > 0
+            ? { dueMs: clock.nowMs() + REPEAT_MS, retryMs: FIRST_RETRY_MS }
+            : { dueMs: clock.nowMs() + retryMs, retryMs: Math.min(2 * retryMs, LAST_RETRY_MS) },
+        );
       }
       await clock.sleep(1_000, signal).catch(() => undefined);
     }

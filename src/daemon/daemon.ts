@@ -27,12 +27,14 @@ import { artifactHandlers } from "./control/artifacts.ts";
 import { torrentHandlers } from "./control/torrents.ts";
 import { Joining, standing } from "./joining.ts";
 import { listen } from "./listen.ts";
+import { startMemoryKeeper } from "./memory.ts";
 import { plugMesh } from "./mesh.ts";
 import type { Settings } from "./data-directory.ts";
 import { createMetrics, startMetricsServer } from "./metrics.ts";
 import { type OpenNode, openNode } from "./node.ts";
 import { registerNodeMetrics } from "./node-metrics.ts";
 import { nodeName } from "./node-state.ts";
+import { OtherFleets } from "./other-fleets.ts";
 import { startControlServer } from "./server.ts";
 import { BEACONS, startTimeKeeper } from "./time-keeper.ts";
 import { VERSION } from "./version.ts";
@@ -85,6 +87,7 @@ export async function startOffline(dataDir: string): Promise<AsyncDisposable> {
   const handlers = createHandlers(node.state, {
     host: undefined,
     join: () => standing(node.state) ?? { state: "joining" },
+    otherFleets: () => [],
     usage: () => keeper.usage(),
     artifacts: { ...artifactHandlers(node, keeper), ...torrentHandlers(node, keeper, {}) },
     shutdown: () => undefined,
@@ -104,6 +107,7 @@ class Daemon {
   readonly #config: DaemonConfig;
   readonly #stack: AsyncDisposableStack;
   readonly #stop = new AbortController();
+  readonly #otherFleets: OtherFleets;
   /** What each device was answered last, so that one that polls is on record once. */
   readonly #lastAnswer = new Map<NodeId, string>();
   readonly #stopped = Promise.withResolvers<void>();
@@ -112,6 +116,7 @@ class Daemon {
     this.#node = node;
     this.#config = config;
     this.#stack = stack;
+    this.#otherFleets = new OtherFleets(node.state.peerEvents);
   }
 
   get stopped(): Promise<void> {
@@ -160,6 +165,7 @@ class Daemon {
     const handlers = createHandlers(state, {
       host,
       join: () => joining.status(),
+      otherFleets: () => this.#otherFleets.all,
       usage: () => keeper.usage(),
       artifacts: {
         ...artifactHandlers(this.#node, keeper),
@@ -176,6 +182,7 @@ class Daemon {
       ),
     );
     if (this.#config.metrics !== undefined) stack.use(await startMetricsServer(metrics, this.#config.metrics));
+    stack.use(startMemoryKeeper(clock));
     log.info("ready", {
       name: nodeName(state),
       node: data.key.nodeId,
@@ -207,6 +214,7 @@ class Daemon {
         fleet: () => store.fleet ?? tokenFleet,
         membership: () => members.of(data.key.nodeId),
         seeds: () => [...seeds, ...(store.charter?.body.spec.rendezvous ?? [])],
+        otherFleet: (seen) => this.#otherFleets.saw(seen),
       },
       { mdns: this.#config.mdns },
     );

@@ -54,7 +54,12 @@ export function plugMesh(state: NodeState, { host, addressesOf, index }: MeshDep
 /** What the link to a neighbour costs just now. */
 export function costOf({ members, data }: NodeState, session: Session): LinkCost {
   const ownSite = members.of(data.key.nodeId)?.site;
-  return linkCost({ rttMs: session.rttMs(), suspect: session.suspect(), sameSite: session.site === ownSite });
+  return linkCost({
+    rttMs: session.rttMs(),
+    lossRatio: session.lossRatio(),
+    suspect: session.suspect(),
+    sameSite: session.site === ownSite,
+  });
 }
 
 async function openTo(

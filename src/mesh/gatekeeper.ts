@@ -1,9 +1,10 @@
 import type { Connection, Stream } from "@libp2p/interface";
-import { type Clock, Fault, type Log, withDeadline } from "#core";
+import { type Clock, Fault, type Log, type Random, withDeadline } from "#core";
 import { isNodeId, type NodeId } from "#identity";
 import { type GateVerdict, HELLO_PROTOCOL, type HelloHooks, type SessionLine, startHello } from "./hello-exchange.ts";
 import { Libp2pByteStream } from "./libp2p-byte-stream.ts";
 import type { MuxGuard, MuxGuards, StrangerLimits } from "./mux-guard.ts";
+import { drawProbeKey } from "./probe-sockets.ts";
 import { type Link, LiveSession, preferredLink } from "./session.ts";
 
 /** From a connection to an accepted hello, or to a join stream. */
@@ -18,6 +19,10 @@ const CLOSE_TIMEOUT_MS = 1_000;
 const RETIRE_TIMEOUT_MS = 60_000;
 const RETIRE_LOOK_MS = 1_000;
 
+/** Sessions at most, whoever wants them. Far above the neighbours that a node keeps: a gateway may be all that a few hundred have. */
+const MAX_SESSIONS = 512;
+const FULL: GateVerdict = { accepted: false, code: "mesh.full", reason: "this node has no room for more neighbours" };
+
 /** The policy of who may be a neighbour; the daemon plugs it in. */
 export interface Gate {
   /** What we say in the hello: member document, versions, digest. */
@@ -28,6 +33,7 @@ export interface Gate {
 
 export type GatekeeperDeps = {
   clock: Clock;
+  random: Random;
   log: Log;
   self: NodeId;
   boot: Uint8Array;
@@ -146,6 +152,15 @@ export class Gatekeeper {
     }
   }
 
+  /** Closes the peer's accepted connections in good order. */
+  part(peer: NodeId, reason: string): void {
+    for (const [connection, guest] of this.#guests) {
+      if (guest.link === undefined || connection.remotePeer.toString() !== peer) continue;
+      guest.why ??= reason;
+      this.close(connection);
+    }
+  }
+
   /** Ends a connection now, whatever state it is in. */
   end(connection: Connection, fault: Error): void {
     const guest = this.#guests.get(connection);
@@ -181,14 +196,15 @@ export class Gatekeeper {
     const { gate, boot, addresses, log } = this.#deps;
     const peer = connection.remotePeer.toString();
     const bytes = new Libp2pByteStream(stream);
+    const probe = drawProbeKey(this.#deps.random);
     const hooks: HelloHooks = {
-      self: () => ({ boot, addresses: addresses(), offer: gate.offer() }),
-      judge: (offer) => gate.judge(peer, offer),
+      self: () => ({ boot, addresses: addresses(), offer: gate.offer(), probe }),
+      judge: (offer) => (this.#isFull(peer) ? FULL : gate.judge(peer, offer)),
       accepted: (greeting) => {
         if (!this.#guests.has(connection)) return NOBODY;
         guest.guard.limit(undefined);
         guest.deadline.abort();
-        guest.link = { connection, stream: bytes, guard: guest.guard, greeting };
+        guest.link = { connection, stream: bytes, guard: guest.guard, greeting, probe };
         this.#deps.releaseStranger(connection);
         const session = this.#adopt(peer, guest.link);
         done(session);
@@ -201,6 +217,10 @@ export class Gatekeeper {
       },
     };
     startHello(bytes, role, hooks);
+  }
+
+  #isFull(peer: NodeId): boolean {
+    return this.#sessions.size >= MAX_SESSIONS && !this.#sessions.has(peer);
   }
 
   #line(session: LiveSession, connection: Connection): SessionLine {
@@ -221,6 +241,11 @@ export class Gatekeeper {
       return session;
     }
     const old = current.link;
+    if (old.greeting.boot !== link.greeting.boot) {
+      this.#end(current, "the peer restarted");
+      this.end(old.connection, new Fault("mesh.restarted", "the peer restarted"));
+      return this.#adopt(peer, link);
+    }
     const kept = preferredLink(this.#deps.self, peer, old, link);
     if (kept === link) current.move(link);
     this.#retire(kept === link ? old : link).catch(() => undefined);
@@ -245,7 +270,11 @@ export class Gatekeeper {
       (guest) => guest.link !== undefined && guest.link.connection.remotePeer.toString() === peer,
     )?.link;
     if (other !== undefined) return session.move(other);
-    this.#sessions.delete(peer);
+    this.#end(session, why);
+  }
+
+  #end(session: LiveSession, why: string): void {
+    this.#sessions.delete(session.nodeId);
     session.end();
     this.#deps.changed(session, "down", why);
   }

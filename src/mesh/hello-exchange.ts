@@ -1,6 +1,8 @@
 import { z } from "zod";
 import { asError, type ByteStream, encodeFrame, Fault, FrameReader } from "#core";
 import { MAX_ADDRESS_CHARS } from "./address.ts";
+import { PROBE_KEY_BYTES, PROBE_LINK_BYTES } from "./probe-datagram.ts";
+import type { ProbeKey } from "./probe-sockets.ts";
 
 /** The first stream of every connection; afterwards the session's. docs/spec/hello.md. */
 export const HELLO_PROTOCOL = "/portolan/hello/1";
@@ -11,12 +13,14 @@ export const MAX_MESSAGE_BYTES = 512 * 1024;
 export const MAX_HELLO_ADDRESSES = 8;
 const BOOT_BYTES = 16;
 
+const bytesOf = (length: number) => z.instanceof(Uint8Array).refine((bytes) => bytes.length === length);
 const Hello = z.strictObject({
   t: z.literal("hello"),
   v: z.literal(HELLO_VERSION),
-  boot: z.instanceof(Uint8Array).refine((bytes) => bytes.length === BOOT_BYTES),
+  boot: bytesOf(BOOT_BYTES),
   addrs: z.array(z.string().max(MAX_ADDRESS_CHARS)).max(MAX_HELLO_ADDRESSES),
   offer: z.unknown(),
+  probe: z.strictObject({ link: bytesOf(PROBE_LINK_BYTES), key: bytesOf(PROBE_KEY_BYTES) }).optional(),
 });
 const Ready = z.strictObject({ t: z.literal("ready") });
 const Refuse = z.strictObject({ t: z.literal("refuse"), code: z.string().max(64), reason: z.string().max(400) });
@@ -33,14 +37,21 @@ export type GateVerdict =
     };
 
 /** A hello that was accepted, on both sides. */
-export type Greeting = { boot: string; addresses: string[]; site: string; name: string };
+export type Greeting = {
+  boot: string;
+  addresses: string[];
+  site: string;
+  name: string;
+  /** How the peer wants to be probed; without it, on the stream only. */
+  probe: ProbeKey | undefined;
+};
 
 /** Who hears what comes over the stream once it is a session. */
 export type SessionLine = { message(kind: string, body: unknown): void; ended(error?: Error): void };
 
 export type HelloHooks = {
   /** What we say of ourselves. `boot` is drawn at start, so that a restart is seen for what it is. */
-  self: () => { boot: Uint8Array; addresses: readonly string[]; offer: Record<string, unknown> };
+  self: () => { boot: Uint8Array; addresses: readonly string[]; offer: Record<string, unknown>; probe: ProbeKey };
   judge: (offer: unknown) => GateVerdict;
   /** Called at once when both sides have accepted, so that no byte of the session is missed. */
   accepted: (greeting: Greeting) => SessionLine;
@@ -106,7 +117,8 @@ class HelloExchange {
     const verdict = this.#hooks.judge(hello.offer);
     if (!verdict.accepted) return this.#refuse(verdict.code, verdict.reason);
     const boot = Buffer.from(hello.boot).toString("hex");
-    const greeting = { boot, addresses: hello.addrs, site: verdict.site, name: verdict.name };
+    const { site, name } = verdict;
+    const greeting = { boot, addresses: hello.addrs, site, name, probe: hello.probe };
     if (this.#role === "acceptor") {
       this.#greeting = greeting;
       this.#sendHello();
@@ -122,9 +134,9 @@ class HelloExchange {
   }
 
   #sendHello(): void {
-    const { boot, addresses, offer } = this.#hooks.self();
+    const { boot, addresses, offer, probe } = this.#hooks.self();
     const addrs = addresses.slice(0, MAX_HELLO_ADDRESSES);
-    this.#stream.send(...encodeFrame({ t: "hello", v: HELLO_VERSION, boot, addrs, offer }));
+    this.#stream.send(...encodeFrame({ t: "hello", v: HELLO_VERSION, boot, addrs, offer, probe }));
   }
 
   #refuse(code: string, reason: string): void {

@@ -76,6 +76,10 @@ export interface Host extends AsyncDisposable {
   connectStranger(addresses: readonly string[], signal: AbortSignal): Promise<StrangerConnection>;
   /** Ends all connections with the peer now. It may come back if the gate lets it. */
   disconnect(peer: NodeId, reason: string): void;
+  /** Closes the connections with a neighbour in good order: what was sent to it still goes out. */
+  part(peer: NodeId, reason: string): void;
+  /** Whether streams are open between this node and a neighbour, besides the session's own. */
+  isBusy(peer: NodeId): boolean;
   /** Hears messages of a kind that sessions send. One handler per kind. */
   onMessage(kind: string, handler: MessageHandler): void;
 }

@@ -12,7 +12,7 @@ export {
 export { type Libp2pBackedHost, startHost } from "./libp2p-host.ts";
 export { Gossip, type Heard } from "./gossip.ts";
 export { DOCUMENTS_PROTOCOL, type Replica, type ReplicaOptions, startReplica } from "./replica.ts";
-export type { RememberedPeer } from "./neighbours.ts";
+export type { RememberedPeer } from "./address-book.ts";
 export {
   type PeerMemory,
   type Rendezvous,
@@ -20,5 +20,6 @@ export {
   type RendezvousOptions,
   startRendezvous,
 } from "./rendezvous.ts";
+export type { OtherFleet } from "./mdns.ts";
 export { type Dht, type DhtDeps, type Provider, startDht } from "./dht.ts";
 export { createTlsContext } from "./tls-handshake.ts";

@@ -16,6 +16,7 @@ import type {
 } from "./host.ts";
 import { Libp2pByteStream } from "./libp2p-byte-stream.ts";
 import { createNode, type Libp2pNode, type Libp2pParts } from "./libp2p-node.ts";
+import { ProbeSockets } from "./probe-sockets.ts";
 import type { LiveSession, Session } from "./session.ts";
 import { watchSessions } from "./session-watch.ts";
 import { parseProxy } from "./socket-dial.ts";
@@ -47,15 +48,46 @@ export async function startHost(deps: HostDeps, options: Readonly<HostOptions>):
   return host;
 }
 
+/** One dial for all who want the same peer. It ends when the last of them has given up. */
+class SharedDial {
+  readonly #session: Promise<Session>;
+  readonly #over = new AbortController();
+  #waiting = 0;
+
+  constructor(dial: (signal: AbortSignal) => Promise<Session>) {
+    this.#session = dial(this.#over.signal);
+    this.#session.catch(() => undefined); // also when nobody waits any more
+  }
+
+  join(signal: AbortSignal): Promise<Session> {
+    this.#waiting += 1;
+    return new Promise((resolve, reject) => {
+      const leave = (): void => {
+        signal.removeEventListener("abort", onAbort);
+        this.#waiting -= 1;
+        if (this.#waiting === 0)
+          this.#over.abort(new Fault("mesh.superfluous", "nobody wants this connection any more"));
+      };
+      const onAbort = (): void => {
+        leave();
+        reject(signal.reason);
+      };
+      signal.addEventListener("abort", onAbort, { once: true });
+      this.#session.then(resolve, reject).finally(() => signal.aborted || leave());
+    });
+  }
+}
+
 class Libp2pHost implements Libp2pBackedHost {
   readonly nodeId: NodeId;
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #node: Libp2pNode;
   readonly #keeper: Gatekeeper;
+  readonly #sockets: ProbeSockets;
   readonly #listeners = new Set<SessionListener>();
   readonly #messages = new Map<string, MessageHandler>();
-  readonly #connecting = new Map<NodeId, Promise<Session>>();
+  readonly #connecting = new Map<NodeId, SharedDial>();
   readonly #stop = new AbortController();
 
   constructor(deps: HostDeps, node: Libp2pNode) {
@@ -63,11 +95,13 @@ class Libp2pHost implements Libp2pBackedHost {
     this.#log = deps.log;
     this.#node = node;
     this.nodeId = node.libp2p.peerId.toString();
+    this.#sockets = new ProbeSockets({ clock: deps.clock, log: deps.log, listening: node.listening });
     this.#keeper = new Gatekeeper({
       clock: deps.clock,
       log: deps.log,
       self: this.nodeId,
       stop: this.#stop.signal,
+      random: deps.random,
       boot: deps.random.bytes(16),
       gate: deps.gate,
       guards: node.guards,
@@ -84,11 +118,14 @@ class Libp2pHost implements Libp2pBackedHost {
     libp2p.addEventListener("connection:close", ({ detail }) => this.#closed(detail));
     this.#serve(HELLO_PROTOCOL, (stream, connection) => this.#keeper.acceptHello(stream, connection));
     await start();
-    watchSessions(this.#clock, this.#keeper, this.#stop.signal);
+    this.#sockets.open();
+    const { isDirect } = this.#node;
+    watchSessions({ clock: this.#clock, keeper: this.#keeper, sockets: this.#sockets, isDirect }, this.#stop.signal);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort(new Fault("mesh.stopped", "the host is stopped"));
+    this.#sockets[Symbol.dispose]();
     await this.#node.libp2p.stop();
   }
 
@@ -100,11 +137,15 @@ class Libp2pHost implements Libp2pBackedHost {
     const [first] = addresses;
     const peer = first === undefined ? undefined : parseAddress(first).nodeId;
     if (peer === undefined) return this.#connect(addresses, signal);
-    const live = this.#keeper.sessions.get(peer) ?? this.#connecting.get(peer);
+    const live = this.#keeper.sessions.get(peer);
     if (live !== undefined) return live;
-    const connecting = this.#connect(addresses, signal).finally(() => this.#connecting.delete(peer));
-    this.#connecting.set(peer, connecting);
-    return connecting;
+    signal.throwIfAborted();
+    let dial = this.#connecting.get(peer);
+    if (dial === undefined) {
+      dial = new SharedDial((inner) => this.#connect(addresses, inner).finally(() => this.#connecting.delete(peer)));
+      this.#connecting.set(peer, dial);
+    }
+    return dial.join(signal);
   }
 
   session(peer: NodeId): Session | undefined {
@@ -181,6 +222,15 @@ class Libp2pHost implements Libp2pBackedHost {
 
   disconnect(peer: NodeId, reason: string): void {
     this.#keeper.disconnect(peer, reason);
+  }
+
+  part(peer: NodeId, reason: string): void {
+    this.#keeper.part(peer, reason);
+  }
+
+  isBusy(peer: NodeId): boolean {
+    const streams = this.connectionTo(peer)?.streams.length ?? 0;
+    return streams > 1; // one is the session's
   }
 
   onMessage(kind: string, handler: MessageHandler): void {

@@ -10,7 +10,7 @@ import { GuardedYamux, MuxGuards, NATIVE_WINDOW_BYTES, STANDARD_WINDOW_BYTES } f
 import type { DialRoute } from "./socket-dial.ts";
 import { StrangerBudget } from "./stranger-budget.ts";
 import { createTlsContext } from "./tls-handshake.ts";
-import { SECURE_TIMEOUT_MS } from "./tls-listener.ts";
+import { SECURE_TIMEOUT_MS, type TlsListener } from "./tls-listener.ts";
 import { TlsTransport } from "./tls-transport.ts";
 
 /** Connections in all. Our own budget for strangers and neighbours is far below; libp2p must not prune by its own rules. */
@@ -37,6 +37,10 @@ export type Libp2pNode = {
   guards: MuxGuards;
   /** Gives back the place that an inbound connection took among the strangers. */
   releaseStranger: (connection: Connection) => void;
+  /** Where connections are accepted, by socket. */
+  listening: () => { host: string; port: number }[];
+  /** Whether this host is dialled without a proxy. */
+  isDirect: (host: string) => boolean;
   /** Dials the addresses of one peer, staggered; the first that is secured wins. */
   dial: (addresses: readonly string[], signal: AbortSignal) => Promise<Connection>;
 };
@@ -52,6 +56,7 @@ export async function createNode(deps: NodeDeps, options: NodeOptions): Promise<
   const tls = createTlsContext(new Ed25519Key(deps.seed), clock, deps.random);
   let transport: TlsTransport | undefined;
   let parts: Libp2pParts | undefined;
+  const listeners = new Set<TlsListener>();
   let listenFault: Fault | undefined;
   const makeTransport = (components: Libp2pParts): TlsTransport => {
     parts = components;
@@ -62,6 +67,7 @@ export async function createNode(deps: NodeDeps, options: NodeOptions): Promise<
       muxerFactory: nativeMuxer,
       budget,
       route: options.route,
+      listeners,
       onListenFailed: (fault) => {
         listenFault ??= fault;
       },
@@ -99,6 +105,8 @@ export async function createNode(deps: NodeDeps, options: NodeOptions): Promise<
     },
     parts,
     guards,
+    listening: () => [...listeners].flatMap((listener) => listener.bound()),
+    isDirect: (host) => options.route.proxy === undefined || options.route.isLan(host),
     releaseStranger: ({ remoteAddr }) => {
       const [ip, tcp] = remoteAddr.getComponents();
       budget.release(ip?.value ?? "", Number(tcp?.value));

@@ -17,7 +17,16 @@ const MAX_RECORDS = 64;
 /** Answers one node gives in a second, however often it is asked (RFC 6762 §6). */
 const ANSWER_PAUSE_MS = 1_000;
 
-export type MdnsDeps = { clock: Clock; log: Log; found: (addresses: string[]) => void };
+/** A node of another fleet that answered on this network. */
+export type OtherFleet = { /** 16 hex digits that stand for the fleet. */ tag: string; address: string };
+
+export type MdnsDeps = {
+  clock: Clock;
+  log: Log;
+  found: (addresses: string[]) => void;
+  /** Another fleet answered; called for every such answer. */
+  otherFleet: (seen: OtherFleet) => void;
+};
 export type MdnsOptions = {
   self: NodeId;
   /** Nothing is asked or answered while the fleet is unknown. */
@@ -33,7 +42,7 @@ export type MdnsOptions = {
  * mix: answers carry a tag of the fleet. Where multicast does not work this does nothing, and says so once.
  */
 export function startMdns(deps: MdnsDeps, options: MdnsOptions): AsyncDisposable {
-  const { clock, log, found } = deps;
+  const { clock, log, found, otherFleet } = deps;
   const mdns = makeMdns(options.socket);
   const stop = new AbortController();
   let warned = false;
@@ -45,8 +54,10 @@ export function startMdns(deps: MdnsDeps, options: MdnsOptions): AsyncDisposable
   mdns.on("warning", () => undefined); // packets of others that cannot be read
   mdns.on("response", (response) => {
     const fleet = options.fleet();
-    const addresses = fleet === undefined ? [] : readAnswer(response, fleetTag(fleet), options.self);
-    if (addresses.length > 0) found(addresses);
+    if (fleet === undefined) return;
+    const { own, others } = readAnswer(response, fleetTag(fleet), options.self);
+    if (own.length > 0) found(own);
+    for (const seen of others) otherFleet(seen);
   });
   let answeredMs = Number.NEGATIVE_INFINITY;
   mdns.on("query", ({ questions = [] }) => {
@@ -108,22 +119,26 @@ export function answerRecords(self: NodeId, tag: string, addresses: readonly str
   ];
 }
 
-/** The addresses of other nodes with this tag in an answer. Anything else in it is passed over. */
+/** The addresses of other nodes with this tag in an answer, and one of each node with another. Anything else is passed over. */
 export function readAnswer(
   response: Partial<Pick<ResponsePacket, "answers" | "additionals">>,
   tag: string,
   self: NodeId,
-): string[] {
-  const found: string[] = [];
+): { own: string[]; others: OtherFleet[] } {
+  const own: string[] = [];
+  const others: OtherFleet[] = [];
   const { answers = [], additionals = [] } = response;
   for (const record of [...answers, ...additionals].slice(0, MAX_RECORDS)) {
     if (record.type !== "TXT" || !record.name.endsWith(MDNS_SERVICE)) continue;
     const texts = (Array.isArray(record.data) ? record.data : [record.data]).map(String);
-    if (!texts.includes(`f=${tag}`)) continue;
-    const addresses = texts.filter((text) => text.startsWith("a=")).map((text) => text.slice(2));
-    found.push(...addresses.slice(0, MAX_HELLO_ADDRESSES).filter((address) => isPeerAddress(address, self)));
+    const said = texts.filter((text) => text.startsWith("a=")).map((text) => text.slice(2));
+    const addresses = said.slice(0, MAX_HELLO_ADDRESSES).filter((address) => isPeerAddress(address, self));
+    const [address] = addresses;
+    const named = texts.find((text) => /^f=[0-9a-f]{16}$/u.test(text))?.slice(2);
+    if (named === tag) own.push(...addresses);
+    else if (named !== undefined && address !== undefined) others.push({ tag: named, address });
   }
-  return found;
+  return { own, others };
 }
 
 function isPeerAddress(address: string, self: NodeId): boolean {

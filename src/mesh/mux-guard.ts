@@ -133,7 +133,8 @@ export class GuardedYamux implements StreamMuxerFactory {
   constructor(init: GuardedYamuxInit) {
     this.#init = init;
     this.#inner = yamux({
-      enableKeepAlive: true, // its first ping tells yamux the round trip by which windows grow
+      enableKeepAlive: true, // its first ping tells yamux the round trip by which windows grow; who is alive, our probes say
+      keepAliveInterval: 3_600_000,
       maxInboundStreams: MAX_STREAMS,
       maxOutboundStreams: MAX_STREAMS,
       streamOptions: {

@@ -1,167 +1,292 @@
-import type { Random } from "#core";
+import type { Clock, Random } from "#core";
 import type { NodeId } from "#identity";
-import { parseAddress } from "./address.ts";
-import { MAX_HELLO_ADDRESSES } from "./hello-exchange.ts";
+import { AddressBook, type DialFailure, type KnownPeer, type nodeIdIn } from "./address-book.ts";
 
-/** Neighbours a node dials for; whoever dials it comes on top. A random graph of this degree survives half its nodes. */
-export const WANTED_NEIGHBOURS = 32;
-/** Of those, from other sites, if there are as many. */
-export const WANTED_ELSEWHERE = 8;
-/** Peers remembered; beyond it, who was never reached goes first, then who was reached longest ago. */
-export const MAX_KNOWN_PEERS = 1_024;
-/** A peer that was not heard of for so long is forgotten, as long as enough others are left. */
-export const FORGET_MS = 30 * 24 * 3_600_000;
-const KEEP_AT_LEAST = 8;
-/** Pause after a failed dial, doubled each time, ± 25 %. A refusal waits longer: something has to change first. */
-const FIRST_PAUSE_MS = 1_000;
-const FIRST_REFUSED_PAUSE_MS = 5_000;
-const LAST_PAUSE_MS = 300_000;
-
-/** What is kept of a peer across restarts. Times are Unix milliseconds by this machine's clock. */
-export type RememberedPeer = { nodeId: NodeId; addresses: string[]; site?: string; heardMs: number };
-
-type KnownPeer = RememberedPeer & { failures: number; notBeforeMs: number; reached: boolean };
-
-/** Peers and where they may be. Addresses are hints of others: only a dial proves one. */
-export class AddressBook {
-  readonly #self: NodeId;
-  readonly #peers = new Map<NodeId, KnownPeer>();
-
-  constructor(self: NodeId) {
-    this.#self = self;
-  }
-
-  get size(): number {
-    return this.#peers.size;
-  }
-
-  get(peer: NodeId): Readonly<KnownPeer> | undefined {
-    return this.#peers.get(peer);
-  }
-
-  /**
-   * Adds a hint; the newest addresses come first, after the one that worked: hints must not push it out. Addresses that
-   * cannot be read, have no node id, or are our own are left out.
-   */
-  hint(addresses: readonly string[], site: string | undefined, nowMs: number): void {
-    for (const text of addresses) {
-      const nodeId = nodeIdIn(text);
-      if (nodeId === undefined || nodeId === this.#self) continue;
-      const known = this.#peers.get(nodeId) ?? this.#insert(nodeId, nowMs);
-      const [first] = known.addresses;
-      const kept = known.reached && first !== undefined ? [first] : [];
-      known.addresses = [...new Set([...kept, text, ...known.addresses])].slice(0, MAX_HELLO_ADDRESSES);
-      if (site !== undefined) known.site = site;
-    }
-    this.#evict();
-  }
-
-  /** A session with the peer is up. What it says of itself replaces hints, but the address that worked stays. */
-  reached(peer: NodeId, site: string, addresses: readonly string[], dialled: string | undefined, nowMs: number): void {
-    if (peer === this.#self) return;
-    const known = this.#peers.get(peer) ?? this.#insert(peer, nowMs);
-    const own = [...(dialled === undefined ? [] : [dialled]), ...addresses].filter((text) => nodeIdIn(text) === peer);
-    if (own.length > 0) known.addresses = [...new Set(own)].slice(0, MAX_HELLO_ADDRESSES);
-    Object.assign(known, { site, heardMs: nowMs, failures: 0, notBeforeMs: 0, reached: true });
-    this.#evict();
-  }
-
-  /** A dial failed; the next one waits. */
-  failed(peer: NodeId, refused: boolean, nowMs: number, random: Random): void {
-    const known = this.#peers.get(peer);
-    if (known === undefined) return;
-    const first = refused ? FIRST_REFUSED_PAUSE_MS : FIRST_PAUSE_MS;
-    const pauseMs = Math.min(first * 2 ** Math.min(known.failures, 10), LAST_PAUSE_MS);
-    known.failures += 1;
-    known.notBeforeMs = nowMs + pauseMs * (0.75 + random.unit() / 2);
-  }
-
-  /** What to keep across a restart: who was reached, newest first. */
-  remembered(): RememberedPeer[] {
-    return [...this.#peers.values()]
-      .filter(({ reached }) => reached)
-      .toSorted((a, b) => b.heardMs - a.heardMs)
-      .map(({ nodeId, addresses, site, heardMs }) => ({
-        nodeId,
-        addresses,
-        heardMs,
-        ...(site === undefined ? {} : { site }),
-      }));
-  }
-
-  /** Takes up what an earlier run kept, and forgets what is too old. */
-  recall(peers: readonly RememberedPeer[], nowMs: number): void {
-    const newestFirst = peers.toSorted((a, b) => b.heardMs - a.heardMs);
-    const kept = newestFirst.filter(({ heardMs }, rank) => rank < KEEP_AT_LEAST || nowMs - heardMs < FORGET_MS);
-    for (const peer of kept.slice(0, MAX_KNOWN_PEERS)) {
-      if (peer.nodeId === this.#self) continue;
-      this.#peers.set(peer.nodeId, { ...peer, failures: 0, notBeforeMs: 0, reached: true });
-    }
-  }
-
-  peers(): Iterable<Readonly<KnownPeer>> {
-    return this.#peers.values();
-  }
-
-  #insert(nodeId: NodeId, nowMs: number): KnownPeer {
-    const known: KnownPeer = { nodeId, addresses: [], heardMs: nowMs, failures: 0, notBeforeMs: 0, reached: false };
-    this.#peers.set(nodeId, known);
-    return known;
-  }
-
-  #evict(): void {
-    if (this.#peers.size <= MAX_KNOWN_PEERS) return;
-    const worstFirst = [...this.#peers.values()].toSorted(
-      (a, b) => Number(a.reached) - Number(b.reached) || a.heardMs - b.heardMs,
-    );
-    for (const { nodeId } of worstFirst.slice(0, this.#peers.size - MAX_KNOWN_PEERS)) this.#peers.delete(nodeId);
-  }
-}
-
-export type Surroundings = {
-  /** Neighbours there are, with their sites. */
-  connected: ReadonlyMap<NodeId, string>;
-  /** Peers being dialled just now. */
-  dialling: ReadonlySet<NodeId>;
-  ownSite: string | undefined;
-  nowMs: number;
-  /** How many may be dialled at once. */
-  slots: number;
+export type NeighbourOptions = {
+  /** Neighbours of the own site that a node dials for; whoever dials it counts. */
+  wantedHere: number;
+  /** And of other sites, picked at random: they hold the fleet together. Where one share lacks peers, the other makes up for it. */
+  wantedElsewhere: number;
+  /** Neighbours at most. Beyond it one that can spare this node is let go; those that have nobody else come on top. */
+  most: number;
 };
 
-/**
- * Whom to dial now: peers of the own site and of others, whichever falls further short of its share; peers that failed least
- * first, in random order among equals, so that nodes with the same book spread over the fleet.
- */
-export function planDials(book: AddressBook, around: Surroundings, random: Random): NodeId[] {
-  const { connected, dialling, ownSite, nowMs } = around;
-  const isHere = (site: string | undefined): boolean => site !== undefined && site === ownSite;
-  let here = [...connected.values()].filter(isHere).length;
-  let elsewhere = connected.size - here;
-  const due = [...book.peers()]
-    .filter(({ nodeId, notBeforeMs }) => !connected.has(nodeId) && !dialling.has(nodeId) && notBeforeMs <= nowMs)
-    .map((peer) => ({ peer, chance: random.unit() }))
-    .toSorted((a, b) => a.peer.failures - b.peer.failures || a.chance - b.chance)
-    .map(({ peer }) => peer);
-  const queues = { here: due.filter((peer) => isHere(peer.site)), elsewhere: due.filter((peer) => !isHere(peer.site)) };
-  const plan: NodeId[] = [];
-  while (plan.length < around.slots - dialling.size && here + elsewhere + dialling.size < WANTED_NEIGHBOURS) {
-    const shortHere = here / (WANTED_NEIGHBOURS - WANTED_ELSEWHERE) <= elsewhere / WANTED_ELSEWHERE;
-    const [first, second] = shortHere ? [queues.here, queues.elsewhere] : [queues.elsewhere, queues.here];
-    const peer = first.shift() ?? second.shift();
-    if (peer === undefined) break;
-    plan.push(peer.nodeId);
-    if (isHere(peer.site)) here += 1;
-    else elsewhere += 1;
-  }
-  return plan;
-}
+/** A random graph of degree 16 stays in one piece when half its nodes die at once (test/sim/neighbours.test.ts). */
+export const DEFAULT_NEIGHBOURS: Readonly<NeighbourOptions> = { wantedHere: 12, wantedElsewhere: 4, most: 40 };
 
-/** The node id at the end of an address; `undefined` if there is none, or it is no address. */
-export function nodeIdIn(text: string): NodeId | undefined {
-  try {
-    return parseAddress(text).nodeId;
-  } catch {
-    return undefined;
+/** Peers told of in one message. */
+export const MAX_PEERS_TOLD = 32;
+/** Dials at a time: a node that comes up must not look like a port scan. */
+const MAX_DIALS = 8;
+/** A lost neighbour is looked for so often, even by who has enough: across a cut there is nobody else who would. ± 25 %. */
+const LOST_DIAL_MS = 60_000;
+/** Whoever has only us for so long, in spite of those it was told of, cannot reach them. */
+const STRANDED_MS = 30_000;
+/** How often others hear how many neighbours this node has, if that changed. */
+const DEGREE_MS = 10_000;
+/** Links that both ends can spare are given up one at a time, when they are older than this. */
+const SPARE_MS = 120_000;
+
+/** Where a peer may be, and in which site. */
+export type Hint = { addresses: readonly string[]; site: string };
+
+/** What happened. `look`: time passed. */
+export type NeighbourEvent =
+  | { type: "look" }
+  | ({ type: "up"; peer: NodeId; dialled?: string } & Hint)
+  | { type: "down"; peer: NodeId }
+  | { type: "dialled"; peer: NodeId; failure?: DialFailure }
+  | { type: "told"; peers: readonly Hint[] }
+  | { type: "degree"; from: NodeId; degree: number }
+  | { type: "parted"; from: NodeId };
+
+/** What to do about it. `part`: say so, then close in good order. */
+export type NeighbourEffect =
+  | { type: "dial"; peer: NodeId; addresses: readonly string[] }
+  | { type: "part"; peer: NodeId }
+  | { type: "tell"; to: NodeId; peers: Hint[] }
+  | { type: "degree"; to: NodeId; degree: number };
+
+export type NeighbourDeps = {
+  self: NodeId;
+  clock: Clock;
+  random: Random;
+  /** The own site once this node is a member, which is when it starts to dial. */
+  ownSite: () => string | undefined;
+  /** Addresses from the token and the charter. */
+  seeds: () => readonly string[];
+  /** Whether a link carries more than the session; then it is not given up. */
+  isBusy: (peer: NodeId) => boolean;
+  readAddress?: typeof nodeIdIn;
+};
+
+/** How many neighbours of the own site and of others. */
+type Census = { here: number; elsewhere: number };
+
+/** `degree`: what it said; `told`: what it was told of ours. */
+type Neighbour = { hint: Hint; upMs: number; degree: number | undefined; told: number };
+
+/**
+ * Whom to keep as neighbours: a few of the own site, a few at random from others, and a bounded number in all. Who has too few
+ * dials; who has too many lets one go that has enough others; whoever comes is taken and told of others first. Lost ones
+ * are looked for again and again, which is what heals a cut. No I/O: `step` says what to do.
+ */
+export class Neighbours {
+  readonly book: AddressBook;
+  readonly #deps: NeighbourDeps;
+  readonly #options: NeighbourOptions;
+  readonly #up = new Map<NodeId, Neighbour>();
+  readonly #dialling = new Set<NodeId>();
+  readonly #news = new Set<NodeId>(); // came up since the others were told
+  #nextLostMs = 0;
+  #nextSpareMs = 0;
+  #nextDegreeMs = 0;
+
+  constructor(deps: NeighbourDeps, options: Partial<NeighbourOptions> = {}) {
+    this.#deps = deps;
+    this.#options = { ...DEFAULT_NEIGHBOURS, ...options };
+    this.book = new AddressBook(deps.self, deps.clock, deps.readAddress);
+  }
+
+  step(event: NeighbourEvent): NeighbourEffect[] {
+    switch (event.type) {
+      case "look":
+        return this.#look();
+      case "up":
+        return this.#cameUp(event);
+      case "down":
+        if (this.#up.delete(event.peer)) this.book.lost(event.peer);
+        return [];
+      case "dialled":
+        this.#dialling.delete(event.peer);
+        if (event.failure !== undefined) this.book.failed(event.peer, event.failure, this.#deps.random);
+        return [];
+      case "told":
+        for (const { addresses, site } of event.peers) this.book.hint(addresses, site);
+        return [];
+      case "degree": {
+        const neighbour = this.#up.get(event.from);
+        if (neighbour !== undefined) neighbour.degree = event.degree;
+        return [];
+      }
+      case "parted":
+        this.#forget(event.from);
+        return [];
+    }
+  }
+
+  #cameUp({ peer, addresses, site, dialled }: Extract<NeighbourEvent, { type: "up" }>): NeighbourEffect[] {
+    this.book.reached(peer, site, addresses, dialled);
+    this.#dialling.delete(peer);
+    const others = this.#sample();
+    const degree = this.#up.size + 1;
+    this.#up.set(peer, { hint: { addresses, site }, upMs: this.#deps.clock.nowMs(), degree: undefined, told: degree });
+    this.#news.add(peer);
+    const hello: NeighbourEffect[] = others.length === 0 ? [] : [{ type: "tell", to: peer, peers: others }];
+    return [...hello, { type: "degree", to: peer, degree }, ...this.#keepBound(peer)];
+  }
+
+  #look(): NeighbourEffect[] {
+    if (this.#deps.ownSite() === undefined) return [];
+    return [...this.#keepBound(), ...this.#spare(), ...this.#tellNews(), ...this.#tellDegree(), ...this.#dialDue()];
+  }
+
+  /** Lets neighbours go until there are at most `most` besides those that have nobody else. */
+  #keepBound(newcomer?: NodeId): NeighbourEffect[] {
+    const effects: NeighbourEffect[] = [];
+    for (let over = this.#counted() - this.#options.most; over > 0; over--) {
+      const candidates = [...this.#up].filter(
+        ([peer, n]) => peer !== newcomer && !this.#isStranded(n) && !this.#deps.isBusy(peer),
+      );
+      const here = candidates.filter(([, { hint }]) => this.#isHere(hint.site));
+      const elsewhere = candidates.filter(([, { hint }]) => !this.#isHere(hint.site));
+      const { wantedHere, wantedElsewhere } = this.#options;
+      const moreHere = elsewhere.length === 0 || here.length * wantedElsewhere > elsewhere.length * wantedHere;
+      const from = moreHere ? here : elsewhere;
+      const victim = from[this.#deps.random.below(from.length)]?.[0];
+      if (victim === undefined) break; // all are in use: the next look tries again
+      effects.push(this.#part(victim));
+    }
+    return effects;
+  }
+
+  /** Gives up one link in a while that neither end needs, so that degrees do not drift upward as nodes come and go. */
+  #spare(): NeighbourEffect[] {
+    const nowMs = this.#deps.clock.nowMs();
+    const enough = 1.5 * (this.#options.wantedHere + this.#options.wantedElsewhere);
+    if (this.#up.size <= enough || nowMs < this.#nextSpareMs) return [];
+    this.#nextSpareMs = nowMs + this.#jittered(SPARE_MS);
+    const spare = [...this.#up].filter(
+      ([peer, { degree = 0, upMs }]) => degree > enough && nowMs - upMs > SPARE_MS && !this.#deps.isBusy(peer),
+    );
+    const victim = spare[this.#deps.random.below(spare.length)]?.[0];
+    return victim === undefined ? [] : [this.#part(victim)];
+  }
+
+  #part(peer: NodeId): NeighbourEffect {
+    this.#forget(peer);
+    return { type: "part", peer };
+  }
+
+  #forget(peer: NodeId): void {
+    this.#up.delete(peer);
+    this.book.parted(peer, this.#deps.random);
+  }
+
+  #tellNews(): NeighbourEffect[] {
+    const fresh = [...this.#news].filter((peer) => this.#up.has(peer)).slice(0, MAX_PEERS_TOLD);
+    this.#news.clear();
+    const effects: NeighbourEffect[] = [];
+    for (const to of this.#up.keys()) {
+      const peers = fresh.filter((peer) => peer !== to).flatMap((peer) => this.#hintOf(peer));
+      if (peers.length > 0) effects.push({ type: "tell", to, peers });
+    }
+    return effects;
+  }
+
+  /** Small changes are nobody's business. */
+  #tellDegree(): NeighbourEffect[] {
+    const nowMs = this.#deps.clock.nowMs();
+    if (nowMs < this.#nextDegreeMs) return [];
+    this.#nextDegreeMs = nowMs + DEGREE_MS;
+    const degree = this.#up.size;
+    const effects: NeighbourEffect[] = [];
+    for (const [to, neighbour] of this.#up) {
+      const { told } = neighbour;
+      if (Math.abs(degree - told) * 4 <= told && degree > 1 === told > 1) continue;
+      neighbour.told = degree;
+      effects.push({ type: "degree", to, degree });
+    }
+    return effects;
+  }
+
+  #dialDue(): NeighbourEffect[] {
+    const { random, clock, seeds } = this.#deps;
+    const lostIsDue = clock.nowMs() >= this.#nextLostMs;
+    const around = this.#census();
+    if (!lostIsDue && this.#isEnough(around)) return [];
+    this.book.hint(seeds().filter((seed) => this.book.get(seed.slice(seed.lastIndexOf("/") + 1)) === undefined));
+    const alone = this.#up.size === 0;
+    const due = [...this.book.peers()]
+      .filter((peer) => !this.#up.has(peer.nodeId) && !this.#dialling.has(peer.nodeId) && this.book.isDue(peer, alone))
+      .map((peer) => ({ peer, chance: random.unit() }))
+      .toSorted((a, b) => a.peer.failures - b.peer.failures || a.chance - b.chance)
+      .map(({ peer }) => peer);
+    const plan = this.#fillUp(
+      around,
+      due.filter(({ site }) => this.#isHere(site)),
+      due.filter(({ site }) => !this.#isHere(site)),
+    );
+    const lost = due.find((peer) => peer.lost && !plan.includes(peer));
+    if (lostIsDue && plan.length === 0) {
+      this.#nextLostMs = clock.nowMs() + this.#jittered(LOST_DIAL_MS);
+      if (lost !== undefined) plan.push(lost);
+    }
+    for (const { nodeId } of plan) this.#dialling.add(nodeId);
+    return plan.map(({ nodeId: peer, addresses }) => ({ type: "dial", peer, addresses }));
+  }
+
+  /** Neighbours that there are or will be, by share. */
+  #census(): Census {
+    let here = 0;
+    for (const { hint } of this.#up.values()) if (this.#isHere(hint.site)) here += 1;
+    for (const peer of this.#dialling) if (this.#isHere(this.book.get(peer)?.site)) here += 1;
+    return { here, elsewhere: this.#up.size + this.#dialling.size - here };
+  }
+
+  #isEnough({ here, elsewhere }: Census): boolean {
+    const { wantedHere, wantedElsewhere } = this.#options;
+    return here + elsewhere >= wantedHere + wantedElsewhere && elsewhere >= wantedElsewhere;
+  }
+
+  /** Fills the share that is further behind, from the other one where it lacks peers; other sites get theirs in any case. */
+  #fillUp({ here, elsewhere }: Census, atHome: KnownPeer[], abroad: KnownPeer[]): KnownPeer[] {
+    const { wantedHere, wantedElsewhere } = this.#options;
+    const plan: KnownPeer[] = [];
+    while (this.#dialling.size + plan.length < MAX_DIALS && !this.#isEnough({ here, elsewhere })) {
+      const isFull = here + elsewhere >= wantedHere + wantedElsewhere;
+      const abroadFirst = isFull || here * wantedElsewhere > elsewhere * wantedHere;
+      const peer =
+        (abroadFirst ? abroad : atHome).shift() ?? (isFull ? undefined : (abroadFirst ? atHome : abroad).shift());
+      if (peer === undefined) break;
+      plan.push(peer);
+      if (this.#isHere(peer.site)) here += 1;
+      else elsewhere += 1;
+    }
+    return plan;
+  }
+
+  #isHere(site: string | undefined): boolean {
+    return site !== undefined && site === this.#deps.ownSite();
+  }
+
+  /** It has nobody else, and those it was told of do not answer it. */
+  #isStranded({ degree, upMs }: Neighbour): boolean {
+    return degree !== undefined && degree <= 1 && this.#deps.clock.nowMs() - upMs >= STRANDED_MS;
+  }
+
+  /** Neighbours that count towards the bound. */
+  #counted(): number {
+    let count = 0;
+    for (const neighbour of this.#up.values()) if (!this.#isStranded(neighbour)) count += 1;
+    return count;
+  }
+
+  /** Random neighbours, to tell somebody of. Only neighbours of one's own: a hint is at most one hop from who vouches for it. */
+  #sample(): Hint[] {
+    const all = [...this.#up.keys()];
+    const chosen: NodeId[] = [];
+    while (all.length > 0 && chosen.length < MAX_PEERS_TOLD)
+      chosen.push(...all.splice(this.#deps.random.below(all.length), 1));
+    return chosen.flatMap((peer) => this.#hintOf(peer));
+  }
+
+  #hintOf(peer: NodeId): Hint[] {
+    const hint = this.#up.get(peer)?.hint;
+    return hint === undefined || hint.addresses.length === 0 ? [] : [hint];
+  }
+
+  #jittered(ms: number): number {
+    return ms * (0.75 + this.#deps.random.unit() / 2);
   }
 }

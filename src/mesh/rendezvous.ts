@@ -1,22 +1,30 @@
 import { z } from "zod";
-import { type Clock, errorMessage, faultCode, type Log, type Random } from "#core";
+import { type Clock, errorMessage, Fault, faultCode, type Log, type Random } from "#core";
 import type { NodeId } from "#identity";
 import { MAX_ADDRESS_CHARS } from "./address.ts";
 import { MAX_HELLO_ADDRESSES } from "./hello-exchange.ts";
 import type { Host, Session } from "./host.ts";
-import { startMdns } from "./mdns.ts";
-import { AddressBook, nodeIdIn, planDials, type RememberedPeer, WANTED_NEIGHBOURS } from "./neighbours.ts";
+import { type OtherFleet, startMdns } from "./mdns.ts";
+import type { DialFailure, RememberedPeer } from "./address-book.ts";
+import {
+  type Hint,
+  MAX_PEERS_TOLD,
+  type NeighbourEffect,
+  type NeighbourEvent,
+  type NeighbourOptions,
+  Neighbours,
+} from "./neighbours.ts";
 
 /** Session message: neighbours of mine, and where they say they listen. */
 const PEERS_MESSAGE = "peers";
-/** Peers told of in one message. */
-const MAX_PEERS_TOLD = WANTED_NEIGHBOURS;
+/** Session message: how many neighbours the sender has. */
+const DEGREE_MESSAGE = "degree";
+/** Session message: the sender has too many neighbours, and closes this link. */
+const PART_MESSAGE = "part";
 /** How often the decision is taken again when nothing happens. */
 const LOOK_MS = 1_000;
 /** News within this time are looked at together: one message tells of a burst of newcomers. */
 const GATHER_MS = 100;
-/** Dials at a time: a node that comes up must not look like a port scan. */
-const MAX_DIALS = 8;
 /** How often what was learnt is written down, if it changed; flash wears. */
 const SAVE_MS = 600_000;
 
@@ -28,6 +36,8 @@ const Peers = z
     }),
   )
   .max(MAX_PEERS_TOLD);
+
+const Degree = z.int().min(0);
 
 /** Where peers are kept across restarts. */
 export interface PeerMemory {
@@ -47,11 +57,15 @@ export type RendezvousDeps = {
   membership: () => { site: string } | undefined;
   /** Addresses from the token and the charter. */
   seeds: () => readonly string[];
+  /** A node of another fleet answered on the local network. It is not dialled. */
+  otherFleet: (seen: OtherFleet) => void;
 };
 
 export type RendezvousOptions = {
   /** Look for peers on the local network, and be found there. */
   mdns: boolean;
+  /** How many neighbours to keep. */
+  neighbours?: Partial<NeighbourOptions>;
 };
 
 /** Finds neighbours and keeps enough of them. */
@@ -67,10 +81,10 @@ export interface Rendezvous extends AsyncDisposable {
 /** Starts looking for neighbours. Before this node is a member it only listens for where the fleet might be. */
 export async function startRendezvous(deps: RendezvousDeps, options: RendezvousOptions): Promise<Rendezvous> {
   const { host, clock, log, fleet } = deps;
-  const neighbours = new NeighbourKeeper(deps);
+  const neighbours = new NeighbourKeeper(deps, options.neighbours);
   const mdns = options.mdns
     ? startMdns(
-        { clock, log, found: (addresses) => neighbours.hint(addresses) },
+        { clock, log, found: (addresses) => neighbours.hint(addresses), otherFleet: deps.otherFleet },
         { fleet, addresses: () => (deps.membership() === undefined ? [] : host.addresses()), self: host.nodeId },
       )
     : undefined;
@@ -88,9 +102,7 @@ export async function startRendezvous(deps: RendezvousDeps, options: RendezvousO
 
 class NeighbourKeeper {
   readonly #deps: RendezvousDeps;
-  readonly #book: AddressBook;
-  readonly #dialling = new Set<NodeId>();
-  readonly #news = new Set<NodeId>(); // came up since the others were told
+  readonly #core: Neighbours;
   readonly #stop = new AbortController();
   #nap = new AbortController();
   #stirred = false;
@@ -99,19 +111,29 @@ class NeighbourKeeper {
   #savedAtMs = 0;
   #saved = "";
 
-  constructor(deps: RendezvousDeps) {
+  constructor(deps: RendezvousDeps, options: Partial<NeighbourOptions> | undefined) {
+    const { host, clock, random, membership, seeds, memory } = deps;
     this.#deps = deps;
-    this.#book = new AddressBook(deps.host.nodeId);
-    this.#book.recall(deps.memory.load(), deps.clock.wallMs());
-    this.#saved = JSON.stringify(this.#book.remembered());
-    this.#savedAtMs = deps.clock.nowMs();
+    const ownSite = (): string | undefined => membership()?.site;
+    const isBusy = (peer: NodeId): boolean => host.isBusy(peer);
+    this.#core = new Neighbours({ self: host.nodeId, clock, random, ownSite, seeds, isBusy }, options);
+    this.#core.book.recall(memory.load());
+    this.#saved = JSON.stringify(this.#core.book.remembered());
+    this.#savedAtMs = clock.nowMs();
   }
 
   start(): void {
     const { host } = this.#deps;
     host.onMessage(PEERS_MESSAGE, (session, body) => this.#heard(session, body));
+    host.onMessage(DEGREE_MESSAGE, (session, body) => {
+      const degree = Degree.safeParse(body);
+      if (degree.success) this.#step({ type: "degree", from: session.nodeId, degree: degree.data });
+      else host.disconnect(session.nodeId, "sent a malformed number of neighbours");
+    });
+    host.onMessage(PART_MESSAGE, ({ nodeId }) => this.#step({ type: "parted", from: nodeId }));
     this.#unsubscribe = host.onSession((session, event) => {
       if (event === "up") this.#up(session);
+      else this.#step({ type: "down", peer: session.nodeId });
     });
     this.#running = this.#run();
   }
@@ -125,15 +147,15 @@ class NeighbourKeeper {
   }
 
   candidates(): string[] {
-    return [...this.#book.peers()].flatMap(({ addresses }) => addresses);
+    return [...this.#core.book.peers()].flatMap(({ addresses }) => addresses);
   }
 
   addressesOf(peer: NodeId): readonly string[] {
-    return this.#book.get(peer)?.addresses ?? [];
+    return this.#core.book.get(peer)?.addresses ?? [];
   }
 
   hint(addresses: readonly string[]): void {
-    this.#book.hint(addresses, undefined, this.#deps.clock.wallMs());
+    this.#core.book.hint(addresses);
     this.#stir();
   }
 
@@ -147,8 +169,7 @@ class NeighbourKeeper {
     const { clock, log } = this.#deps;
     while (!this.#stop.signal.aborted) {
       try {
-        this.#dialDue();
-        this.#tellNews();
+        this.#step({ type: "look" });
         if (clock.nowMs() - this.#savedAtMs >= SAVE_MS) this.#save();
       } catch (error) {
         log.error("looking for neighbours failed", { reason: errorMessage(error) });
@@ -160,63 +181,54 @@ class NeighbourKeeper {
     }
   }
 
-  #dialDue(): void {
-    const { host, clock, random, membership, seeds } = this.#deps;
-    const own = membership();
-    if (own === undefined) return;
-    const nowMs = clock.wallMs();
-    const connected = new Map(host.sessions().map(({ nodeId, site }) => [nodeId, site]));
-    const unknown = seeds().filter((seed) => this.#book.get(nodeIdIn(seed) ?? "") === undefined);
-    this.#book.hint(unknown, undefined, nowMs);
-    const around = { connected, dialling: this.#dialling, ownSite: own.site, nowMs, slots: MAX_DIALS };
-    for (const peer of planDials(this.#book, around, random)) void this.#dial(peer);
+  #step(event: NeighbourEvent): void {
+    for (const effect of this.#core.step(event)) this.#carryOut(effect);
   }
 
-  async #dial(peer: NodeId): Promise<void> {
-    const { host, clock, random, log } = this.#deps;
-    const addresses = this.#book.get(peer)?.addresses ?? [];
-    this.#dialling.add(peer);
+  #carryOut(effect: NeighbourEffect): void {
+    const { host } = this.#deps;
+    switch (effect.type) {
+      case "dial":
+        void this.#dial(effect.peer, effect.addresses);
+        return;
+      case "part":
+        host.session(effect.peer)?.send(PART_MESSAGE, undefined);
+        return host.part(effect.peer, "there are neighbours enough");
+      case "tell":
+        host.session(effect.to)?.send(PEERS_MESSAGE, effect.peers.map(describe));
+        return;
+      case "degree":
+        host.session(effect.to)?.send(DEGREE_MESSAGE, effect.degree);
+    }
+  }
+
+  async #dial(peer: NodeId, addresses: readonly string[]): Promise<void> {
+    const { host, log } = this.#deps;
     try {
       await host.connect(addresses, this.#stop.signal);
+      this.#step({ type: "dialled", peer });
     } catch (error) {
-      const code = faultCode(error);
-      this.#book.failed(peer, code === "mesh.refused" || code === "mesh.peer-refused", clock.wallMs(), random);
-      log.debug("neighbour not reached", { peer, code, reason: errorMessage(error) });
-    } finally {
-      this.#dialling.delete(peer);
+      this.#step({ type: "dialled", peer, failure: failureOf(error) });
+      log.debug("neighbour not reached", { peer, code: faultCode(error), reason: errorMessage(error) });
     }
   }
 
-  #up(session: Session): void {
-    const { host, clock } = this.#deps;
-    const dialled = session.direction === "outbound" ? session.address : undefined;
-    this.#book.reached(session.nodeId, session.site, session.addresses, dialled, clock.wallMs());
-    this.#news.add(session.nodeId);
+  #up({ nodeId: peer, site, addresses, direction, address }: Session): void {
+    const dialled = direction === "outbound" ? { dialled: address } : {};
+    this.#step({ type: "up", peer, site, addresses, ...dialled });
     this.#stir();
-    const others = host.sessions().filter(({ nodeId }) => nodeId !== session.nodeId);
-    if (others.length > 0) session.send(PEERS_MESSAGE, describe(others));
-  }
-
-  #tellNews(): void {
-    const { host } = this.#deps;
-    const fresh = host.sessions().filter(({ nodeId }) => this.#news.has(nodeId));
-    this.#news.clear();
-    for (const session of host.sessions()) {
-      const others = fresh.filter(({ nodeId }) => nodeId !== session.nodeId);
-      if (others.length > 0) session.send(PEERS_MESSAGE, describe(others));
-    }
   }
 
   #heard(session: Session, body: unknown): void {
     const peers = Peers.safeParse(body);
     if (!peers.success) return this.#deps.host.disconnect(session.nodeId, "sent a malformed list of peers");
-    for (const { a, s } of peers.data) this.#book.hint(a, s, this.#deps.clock.wallMs());
+    this.#step({ type: "told", peers: peers.data.map(({ a, s }) => ({ addresses: a, site: s })) });
     this.#stir();
   }
 
   #save(): void {
     this.#savedAtMs = this.#deps.clock.nowMs();
-    const peers = this.#book.remembered();
+    const peers = this.#core.book.remembered();
     const text = JSON.stringify(peers.map(({ nodeId, addresses, site }) => [nodeId, addresses, site]));
     if (text === this.#saved) return;
     this.#saved = text;
@@ -224,10 +236,13 @@ class NeighbourKeeper {
   }
 }
 
-/** Only neighbours of one's own are told of, so a hint is at most one hop from who vouches for it. */
-function describe(sessions: readonly Session[]): z.infer<typeof Peers> {
-  return sessions
-    .filter(({ addresses }) => addresses.length > 0)
-    .slice(0, MAX_PEERS_TOLD)
-    .map(({ addresses, site }) => ({ a: addresses.slice(0, MAX_HELLO_ADDRESSES), s: site }));
+function describe({ addresses, site }: Hint): z.infer<typeof Peers>[number] {
+  return { a: addresses.slice(0, MAX_HELLO_ADDRESSES), s: site };
+}
+
+function failureOf(error: unknown): DialFailure {
+  if (!(error instanceof Fault) || (error.code !== "mesh.refused" && error.code !== "mesh.peer-refused"))
+    return "unreachable";
+  if (error.details?.["code"] === "mesh.other-fleet") return "other-fleet";
+  return error.details?.["code"] === "mesh.full" ? "full" : "refused";
 }

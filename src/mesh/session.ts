@@ -3,13 +3,12 @@ import { z } from "zod";
 import { type ByteStream, type Clock, encodeFrame, Fault } from "#core";
 import type { NodeId } from "#identity";
 import { type Greeting, MAX_MESSAGE_BYTES } from "./hello-exchange.ts";
+import { LinkHealth } from "./link-health.ts";
 import type { MuxGuard } from "./mux-guard.ts";
+import type { ProbeKey } from "./probe-sockets.ts";
 
 /** Bytes of messages that wait for a slow peer; beyond them `send` says no, and anti-entropy makes up for it later. */
 export const MAX_QUEUED_BYTES = 4 * 1024 * 1024;
-/** Smoothing of round trips: the new one counts 0.164 (RFC 9616 §4.2 takes 0.836 for the old). */
-const RTT_SMOOTHING = 0.836;
-
 /** `n` numbers a probe; `r` is the asker's smoothed round trip, in whole milliseconds. */
 const Probe = z.strictObject({ n: z.int().min(0), r: z.int().min(0).max(3_600_000).optional() });
 
@@ -25,6 +24,12 @@ export interface Session {
   readonly direction: "inbound" | "outbound";
   /** Smoothed round trip in milliseconds; `undefined` until the first probe has come back. */
   rttMs(): number | undefined;
+  /** Share of probes that were lost, from 0 to 1; `undefined` where that cannot be measured, or not yet. */
+  lossRatio(): number | undefined;
+  /** How the figures above were measured. */
+  measuredBy(): "udp" | "stream" | undefined;
+  /** Says that a live circuit runs over this link, which is then probed most often. Returns how to say that it does not any more. */
+  carry(): () => void;
   /** Whether probes go unanswered; the session is dead, and ends, a few seconds later. */
   suspect(): boolean;
   /** Sends one message of at most 512 KiB. `false`: the queue is full or the session over, and it was not sent. */
@@ -32,7 +37,14 @@ export interface Session {
 }
 
 /** One accepted connection with its hello stream. */
-export type Link = { connection: Connection; stream: ByteStream; guard: MuxGuard; greeting: Greeting };
+export type Link = {
+  connection: Connection;
+  stream: ByteStream;
+  guard: MuxGuard;
+  greeting: Greeting;
+  /** Our own name and key for probes. */
+  probe: ProbeKey;
+};
 
 /** The session over whichever link of the peer is in use. */
 export class LiveSession implements Session {
@@ -43,17 +55,24 @@ export class LiveSession implements Session {
   #queuedBytes = 0;
   #blocked = false;
   #over = false;
-  #rttMs: number | undefined;
-  #probe: { number: number; sentMs: number } | undefined;
-  #probes = 0;
+  #health: LinkHealth;
+  #circuits = 0;
   isSuspect = false;
 
   constructor(clock: Clock, nodeId: NodeId, link: Link) {
     this.#clock = clock;
     this.nodeId = nodeId;
     this.#link = link;
+    this.#health = healthOf(link, clock);
   }
 
+  /** Of the link in use. */
+  get health(): LinkHealth {
+    return this.#health;
+  }
+  get circuits(): number {
+    return this.#circuits;
+  }
   get link(): Link {
     return this.#link;
   }
@@ -74,7 +93,22 @@ export class LiveSession implements Session {
   }
 
   rttMs(): number | undefined {
-    return this.#rttMs;
+    return this.#health.rttMs;
+  }
+  lossRatio(): number | undefined {
+    return this.#health.lossRatio;
+  }
+  measuredBy(): "udp" | "stream" | undefined {
+    return this.#health.measuredBy;
+  }
+
+  carry(): () => void {
+    this.#circuits += 1;
+    let carries = true;
+    return () => {
+      if (carries) this.#circuits -= 1;
+      carries = false;
+    };
   }
 
   suspect(): boolean {
@@ -97,7 +131,7 @@ export class LiveSession implements Session {
   /** Goes on over another link; what was queued goes there. */
   move(link: Link): void {
     this.#link = link;
-    this.#probe = undefined; // its answer may be lost with the old one
+    this.#health = healthOf(link, this.#clock);
     this.#unblock();
   }
 
@@ -108,13 +142,10 @@ export class LiveSession implements Session {
     this.#queuedBytes = 0;
   }
 
-  /** Sends a probe unless one is on its way. */
-  probe(): void {
-    if (this.#probe !== undefined) return;
-    this.#probes += 1;
-    this.#probe = { number: this.#probes, sentMs: this.#clock.nowMs() };
-    const rttMs = this.#rttMs === undefined ? {} : { r: Math.round(this.#rttMs) };
-    if (!this.send("ping", { n: this.#probes, ...rttMs })) this.#probe = undefined;
+  /** Sends a probe on the stream. */
+  probe(number: number): void {
+    const rttMs = this.#health.rttMs;
+    this.send("ping", { n: number, ...(rttMs === undefined ? {} : { r: Math.round(rttMs) }) });
   }
 
   /** Takes the session's own messages; `false` for all others. */
@@ -122,22 +153,14 @@ export class LiveSession implements Session {
     if (kind !== "ping" && kind !== "pong") return false;
     const probe = Probe.safeParse(body);
     if (!probe.success) throw new Fault("mesh.probe", `malformed ${kind}`, { exit: "invalid" });
-    if (kind === "pong") this.#pong(probe.data.n);
-    else this.#ping(probe.data);
+    const { n, r } = probe.data;
+    if (kind === "pong") {
+      this.#health.answeredOnStream(n, this.#clock.nowMs());
+    } else {
+      this.#health.askedOnStream(r);
+      this.send("pong", { n });
+    }
     return true;
-  }
-
-  /** Who only answers learns the round trip from who asks. */
-  #ping({ n, r }: z.infer<typeof Probe>): void {
-    if (r !== undefined && this.#probe === undefined) this.#rttMs = r;
-    this.send("pong", { n });
-  }
-
-  #pong(number: number): void {
-    if (this.#probe === undefined || number !== this.#probe.number) return;
-    const sampleMs = this.#clock.nowMs() - this.#probe.sentMs;
-    this.#probe = undefined;
-    this.#rttMs = this.#rttMs === undefined ? sampleMs : RTT_SMOOTHING * this.#rttMs + (1 - RTT_SMOOTHING) * sampleMs;
   }
 
   #flush(): void {
@@ -171,12 +194,15 @@ export class LiveSession implements Session {
   }
 }
 
+function healthOf({ connection }: Link, clock: Clock): LinkHealth {
+  return new LinkHealth(connection.direction === "outbound" ? "dialler" : "acceptor", clock.nowMs());
+}
+
 /**
- * Which of two links of one peer carries the session; both ends decide alike. A peer that restarted is where its new link
- * is; of two dials by the same side the newer stays; of a simultaneous dial the one dialled by the lower node id.
+ * Which of two links of one peer carries the session; both ends decide alike: of two dials by the same side the newer
+ * stays; of a simultaneous dial the one dialled by the lower node id.
  */
 export function preferredLink(self: NodeId, peer: NodeId, current: Link, newer: Link): Link {
-  if (current.greeting.boot !== newer.greeting.boot) return newer;
   if (current.connection.direction === newer.connection.direction) return newer;
   const lowerDialled = self < peer ? "outbound" : "inbound";
   return newer.connection.direction === lowerDialled ? newer : current;

@@ -76,9 +76,15 @@ export class TlsListener extends TypedEventEmitter<ListenerEvents> implements Li
   }
 
   getAddrs(): Multiaddr[] {
+    return this.bound().flatMap(({ host, port }) =>
+      announcedHosts(host).map((announced) => multiaddr(formatAddress(announced, port))),
+    );
+  }
+
+  /** The socket that it listens at. */
+  bound(): { host: string; port: number }[] {
     const bound = this.#server.address();
-    if (bound === null || typeof bound === "string") return [];
-    return announcedHosts(bound.address).map((host) => multiaddr(formatAddress(host, bound.port)));
+    return bound === null || typeof bound === "string" ? [] : [{ host: bound.address, port: bound.port }];
   }
 
   updateAnnounceAddrs(): void {

@@ -27,6 +27,8 @@ export type TlsTransportDeps = {
   muxerFactory: StreamMuxerFactory;
   budget: StrangerBudget;
   route: DialRoute;
+  /** Takes in each listener that is made. */
+  listeners: Set<TlsListener>;
   onListenFailed: (fault: Fault) => void;
 };
 
@@ -73,7 +75,9 @@ export class TlsTransport implements Transport {
   }
 
   createListener(options: CreateListenerOptions): Listener {
-    return new TlsListener({ ...this.#deps, upgrader: options.upgrader });
+    const listener = new TlsListener({ ...this.#deps, upgrader: options.upgrader });
+    this.#deps.listeners.add(listener);
+    return listener;
   }
 
   listenFilter(addresses: Multiaddr[]): Multiaddr[] {

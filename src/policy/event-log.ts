@@ -8,6 +8,7 @@ const EVENT_TYPES = [
   "node.revoked",
   "node.connected",
   "node.disconnected",
+  "node.other-fleet",
   "identity.accepted",
   "identity.refused",
   "identity.pending",

@@ -2,6 +2,8 @@
 export type LinkSample = {
   /** Smoothed round trip; `undefined` until it was measured. */
   rttMs: number | undefined;
+  /** Share of probes that were lost, 0 to 1; `undefined` where it cannot be measured: such a link counts as sound. */
+  lossRatio: number | undefined;
   /** Probes go unanswered. */
   suspect: boolean;
   /** Both ends stand in one site, so its bytes are free. */
@@ -13,7 +15,11 @@ export type LinkCostOptions = {
   lowRttMs: number;
   highRttMs: number;
   maxLatency: number;
-  /** Paid for leaving the site: more than any latency, so that a thin link is the last choice. */
+  /** Loss up to the first costs nothing, from the second on `maxLoss`. TCP's rate falls with its square root (RFC 5348 §3.1), and so does this. */
+  lowLossRatio: number;
+  highLossRatio: number;
+  maxLoss: number;
+  /** Paid for leaving the site: more than any latency and loss, so that a thin link is the last choice. */
   money: number;
   /** Until a link is measured it counts as a slow one (as OpenZiti does), so that nothing moves to it unseen. */
   unmeasured: number;
@@ -23,7 +29,10 @@ export const DEFAULT_LINK_COST: Readonly<LinkCostOptions> = {
   lowRttMs: 10,
   highRttMs: 120,
   maxLatency: 150, // RFC 9616 §4.2: max-rtt-penalty
-  money: 200,
+  lowLossRatio: 0.005, // one of two hundred probes: nobody's fault
+  highLossRatio: 0.1,
+  maxLoss: 150, // a link that loses a tenth is as dear as the slowest
+  money: 320,
   unmeasured: 150,
 };
 
@@ -39,6 +48,11 @@ export function linkCost(sample: LinkSample, options: Readonly<LinkCostOptions> 
   const share = sample.rttMs === undefined ? undefined : (sample.rttMs - lowRttMs) / (highRttMs - lowRttMs);
   const latency = share === undefined ? unmeasured : Math.round(maxLatency * Math.min(1, Math.max(0, share)));
   const money = sample.sameSite ? 0 : options.money;
-  const loss = sample.suspect ? Number.POSITIVE_INFINITY : 0;
+  const loss = sample.suspect ? Number.POSITIVE_INFINITY : lossCost(sample.lossRatio ?? 0, options);
   return { latency, money, loss, total: latency + money + loss };
+}
+
+function lossCost(lossRatio: number, { lowLossRatio, highLossRatio, maxLoss }: Readonly<LinkCostOptions>): number {
+  const [low, high, loss] = [lowLossRatio, highLossRatio, lossRatio].map(Math.sqrt) as [number, number, number];
+  return Math.round(maxLoss * Math.min(1, Math.max(0, (loss - low) / (high - low))));
 }

@@ -17,10 +17,11 @@ const fast = new FastClock(4);
 
 let running: AsyncDisposable[] = [];
 
-type Setting = { clock?: Clock; gate?: Gate; options?: Partial<HostOptions> };
+type Setting = { clock?: Clock; gate?: Gate; seed?: Uint8Array; options?: Partial<HostOptions> };
 
-async function host({ clock = new SystemClock(), gate = OPEN_GATE, options }: Setting = {}): Promise<Libp2pBackedHost> {
-  const deps = { clock, random, log: SILENT_LOG, seed: random.bytes(32), gate };
+async function host(setting: Setting = {}): Promise<Libp2pBackedHost> {
+  const { clock = new SystemClock(), gate = OPEN_GATE, seed = random.bytes(32), options } = setting;
+  const deps = { clock, random, log: SILENT_LOG, seed, gate };
   const started = await startHost(deps, { listen: ["/ip4/127.0.0.1/tcp/0/tls"], ...options });
   running.push(started);
   return started;
@@ -149,6 +150,25 @@ describe("mesh: faults", () => {
     assert.match((await gone) ?? "", /no sign of life/u);
     const tookMs = fast.nowMs() - startMs;
     assert.ok(tookMs > 2_500 && tookMs < 9_000, `dead after ${tookMs} ms`);
+  });
+
+  it("begins a new session with a peer that restarted before its silence was noticed", async () => {
+    const seed = random.bytes(32);
+    const [a, b] = [await host(), await host({ seed })];
+    const relay = await relayTo(a);
+    const relayed = a.addresses().map((address) => relay.address(address));
+    const events: string[] = [];
+    a.onSession((_, event) => events.push(event));
+    await b.connect(relayed, never);
+    await until(() => events.length === 1);
+    relay.freeze(); // as when power fails: nothing says goodbye
+    running = running.filter((each) => each !== b);
+    await b[Symbol.asyncDispose]();
+    const again = await host({ seed });
+    await again.connect(a.addresses(), never);
+    await until(() => events.length === 3);
+    assert.deepEqual(events, ["up", "down", "up"]);
+    assert.equal(a.sessions().length, 1);
   });
 
   it("closes connections that send nothing, and those that never say hello", async () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { connect as connectTcp } from "node:net";
 import { type ByteStream, Fault, faultCode, SILENT_LOG, SystemClock, SystemRandom } from "#core";
-import type { Gate, Host, Session } from "#mesh";
+import type { Gate, Host, Libp2pBackedHost, Session } from "#mesh";
 import { startHost } from "#mesh";
 
 const clock = new SystemClock();
@@ -12,7 +12,7 @@ const never = new AbortController().signal;
 /** Hosts that the running test started; stopped after it. */
 const running: Host[] = [];
 
-async function host(gate: Gate = OPEN_GATE, seed = random.bytes(32)): Promise<Host> {
+async function host(gate: Gate = OPEN_GATE, seed = random.bytes(32)): Promise<Libp2pBackedHost> {
   const listen = ["/ip4/127.0.0.1/tcp/0/tls"];
   const started = await startHost({ clock, random, log: SILENT_LOG, seed, gate }, { listen });
   running.push(started);
@@ -76,6 +76,17 @@ describe("mesh: host", () => {
     const [first, second] = await Promise.all([a.connect(b.addresses(), never), a.connect(b.addresses(), never)]);
     assert.equal(first, second);
     assert.equal(await a.connect(b.addresses(), never), first);
+  });
+
+  it("dials once for several callers, and one that gives up does not take it from the others", async () => {
+    const [a, b] = [await host(), await host()];
+    const first = new AbortController();
+    const givenUp = a.connect(b.addresses(), first.signal);
+    const kept = a.connect(b.addresses(), never);
+    first.abort(new Error("enough"));
+    await assert.rejects(givenUp, /enough/u);
+    assert.equal((await kept).nodeId, b.nodeId);
+    assert.equal(b.connections(), 1);
   });
 
   it("carries messages in order and measures the round trip", async () => {

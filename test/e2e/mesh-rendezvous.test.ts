@@ -6,6 +6,7 @@ import {
   type PeerMemory,
   type RememberedPeer,
   type Rendezvous,
+  type RendezvousOptions,
   startHost,
   startRendezvous,
 } from "#mesh";
@@ -27,7 +28,10 @@ class Shelf implements PeerMemory {
 type Node = { host: Host; rendezvous: Rendezvous; shelf: Shelf };
 let running: Node[] = [];
 
-async function node(seeds: readonly string[], shelf = new Shelf(), seed = random.bytes(32)): Promise<Node> {
+type Setting = { shelf?: Shelf; neighbours?: RendezvousOptions["neighbours"] };
+
+async function node(seeds: readonly string[], { shelf = new Shelf(), neighbours = {} }: Setting = {}): Promise<Node> {
+  const seed = random.bytes(32);
   const host = await startHost(
     { clock, random, log: SILENT_LOG, seed, gate: OPEN_GATE },
     { listen: ["/ip4/127.0.0.1/tcp/0/tls"] },
@@ -42,8 +46,9 @@ async function node(seeds: readonly string[], shelf = new Shelf(), seed = random
       fleet: () => "f1",
       membership: () => ({ site: "berlin" }),
       seeds: () => seeds,
+      otherFleet: () => undefined,
     },
-    { mdns: false },
+    { mdns: false, neighbours },
   );
   running.push({ host, rendezvous, shelf });
   return { host, rendezvous, shelf };
@@ -83,6 +88,26 @@ describe("mesh: rendezvous", () => {
     await Promise.all([first, ...rest].map(({ host }) => neighbours(host, 3)));
   });
 
+  it("parts from those who can spare it when it has too many, and nobody is left out", async () => {
+    const few = { neighbours: { wantedHere: 3, wantedElsewhere: 0, most: 4 } };
+    const hub = await node([], few);
+    const reasons: (string | undefined)[] = [];
+    hub.host.onSession((_, event, reason) => event === "down" && reasons.push(reason));
+    const rest = [];
+    for (let i = 0; i < 7; i++) rest.push(await node(hub.host.addresses(), few));
+    const all = [hub, ...rest].map(({ host }) => host);
+    const settled = (): boolean => {
+      const bounded = all.every((host) => host.sessions().length >= 1 && host.sessions().length <= 4);
+      const reached = new Set([hub.host.nodeId]);
+      for (const id of reached) {
+        for (const { nodeId } of all.find((host) => host.nodeId === id)?.sessions() ?? []) reached.add(nodeId);
+      }
+      return bounded && reached.size === all.length && reasons.length >= 3;
+    };
+    while (!settled()) await clock.sleep(20);
+    assert.deepEqual([...new Set(reasons)], ["there are neighbours enough"]);
+  });
+
   it("comes back without a token from what it remembered, also after the first node is gone", async () => {
     const first = await node([]);
     const second = await node(first.host.addresses());
@@ -91,7 +116,7 @@ describe("mesh: rendezvous", () => {
     await stop(first);
     await stop(third);
     assert.ok(third.shelf.peers.some(({ nodeId }) => nodeId === second.host.nodeId));
-    const again = await node([], third.shelf);
+    const again = await node([], { shelf: third.shelf });
     await neighbours(again.host, 1);
     assert.ok(again.host.session(second.host.nodeId));
   });

@@ -68,6 +68,14 @@ export class MemoryHost implements Host {
     session.peer.#tell(this.nodeId, "down", session);
   }
 
+  part(peer: NodeId, reason: string): void {
+    this.disconnect(peer, reason);
+  }
+
+  isBusy(): boolean {
+    return false;
+  }
+
   /** Delivers one message as it came over the wire. */
   receive(from: NodeId, kind: string, body: Uint8Array): void {
     const session = this.#sessions.get(from);
@@ -113,6 +121,15 @@ class MemorySession implements Session {
 
   rttMs(): number | undefined {
     return undefined;
+  }
+  lossRatio(): number | undefined {
+    return undefined;
+  }
+  measuredBy(): undefined {
+    return undefined;
+  }
+  carry(): () => void {
+    return () => undefined;
   }
   suspect(): boolean {
     return false;

@@ -1,11 +1,13 @@
+import { createSocket, type Socket as UdpSocket } from "node:dgram";
 import { once } from "node:events";
 import { createServer as createHttpServer } from "node:http";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 
-/** A link in the middle of a TCP connection that a test can cut or stop. */
+/** A link in the middle of a TCP connection, and of the datagrams beside it, that a test can cut or stop. */
 export class TcpRelay implements AsyncDisposable {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
+  readonly #datagrams = new Set<UdpSocket>();
   /** Bytes that went through, both ways. */
   bytes = 0;
 
@@ -20,6 +22,22 @@ export class TcpRelay implements AsyncDisposable {
     server.on("connection", (near) => relay.join(near, connect(port, "127.0.0.1")));
     await relay.#listen();
     return relay;
+  }
+
+  /** The same for UDP on the relay's port number. */
+  async carryDatagramsTo(port: number): Promise<void> {
+    const near = createSocket("udp4");
+    this.#datagrams.add(near);
+    const fars = new Map<number, UdpSocket>();
+    near.on("message", (bytes, { port: from }) => {
+      const far = fars.get(from) ?? createSocket("udp4");
+      if (!fars.has(from)) far.on("message", (answer) => near.send(answer, from, "127.0.0.1"));
+      fars.set(from, far);
+      this.#datagrams.add(far);
+      far.send(bytes, port, "127.0.0.1");
+    });
+    near.bind(this.port, "127.0.0.1");
+    await once(near, "listening");
   }
 
   /** An HTTP CONNECT proxy on loopback; `refuse`: it answers 403 to everything. */
@@ -77,10 +95,17 @@ export class TcpRelay implements AsyncDisposable {
       socket.removeAllListeners("drain");
       socket.pause();
     }
+    this.dropDatagrams();
+  }
+
+  /** Only TCP goes on. */
+  dropDatagrams(): void {
+    for (const socket of this.#datagrams) socket.removeAllListeners("message");
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.cut();
+    for (const socket of this.#datagrams) socket.close();
     this.#server.close();
     await once(this.#server, "close");
   }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { linkCost } from "#routing";
 
-const near = { rttMs: 1, suspect: false, sameSite: true };
+const near = { rttMs: 1, lossRatio: 0, suspect: false, sameSite: true };
 
 describe("link cost", () => {
   it("is nothing for a quick link in the own site", () => assert.equal(linkCost(near).total, 0));
@@ -16,12 +16,19 @@ describe("link cost", () => {
     assert.equal(linkCost({ ...near, rttMs: undefined }).latency, linkCost({ ...near, rttMs: 500 }).latency);
   });
 
-  it("takes the slowest link of the own site before the quickest of another", () => {
-    assert.ok(linkCost({ ...near, rttMs: 5_000 }).total < linkCost({ ...near, sameSite: false }).total);
+  it("takes the worst link of the own site before the quickest of another", () => {
+    assert.ok(linkCost({ ...near, rttMs: 5_000, lossRatio: 1 }).total < linkCost({ ...near, sameSite: false }).total);
   });
 
   it("rules out a link whose probes go unanswered", () => {
     assert.equal(linkCost({ ...near, suspect: true }).total, Number.POSITIVE_INFINITY);
+  });
+
+  it("counts loss, where it is known", () => {
+    assert.equal(linkCost({ ...near, lossRatio: undefined }).loss, 0);
+    assert.equal(linkCost({ ...near, lossRatio: 0.004 }).loss, 0);
+    const [some, more, most] = [0.01, 0.05, 0.5].map((lossRatio) => linkCost({ ...near, lossRatio }).loss);
+    assert.ok(0 < (some ?? 0) && (some ?? 0) < (more ?? 0) && (more ?? 0) < (most ?? 0));
   });
 
   it("never falls when the round trip grows", () => {

@@ -1,120 +1,176 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { Ed25519Key, SeededRandom } from "#core";
+import { Ed25519Key, SeededRandom, VirtualClock } from "#core";
 import { nodeIdOf } from "#identity";
-import {
-  AddressBook,
-  FORGET_MS,
-  MAX_KNOWN_PEERS,
-  planDials,
-  type Surroundings,
-  WANTED_ELSEWHERE,
-  WANTED_NEIGHBOURS,
-} from "../../src/mesh/neighbours.ts";
+import { AddressBook, FORGET_MS, MAX_KNOWN_PEERS } from "../../src/mesh/address-book.ts";
+import { DEFAULT_NEIGHBOURS, type NeighbourEffect, Neighbours } from "../../src/mesh/neighbours.ts";
 
 const ids = Array.from({ length: 80 }, (_, i) => nodeIdOf(new Ed25519Key(new Uint8Array(32).fill(i + 1)).publicKey));
 const [self = "", ...others] = ids;
+const [peer = "", second = ""] = others;
 const address = (id: string, port = 7433): string => `/ip4/192.0.2.7/tcp/${port}/tls/p2p/${id}`;
 
-function surroundings(more: Partial<Surroundings> = {}): Surroundings {
-  return { connected: new Map(), dialling: new Set(), ownSite: "berlin", nowMs: 0, slots: 100, ...more };
+function book(clock = new VirtualClock()): AddressBook {
+  return new AddressBook(self, clock);
 }
 
-describe("mesh: neighbours", () => {
+type Setting = { clock?: VirtualClock; busy?: readonly string[]; seed?: number };
+
+function neighbours({ clock = new VirtualClock(), busy = [], seed = 3 }: Setting = {}): Neighbours {
+  const random = new SeededRandom(seed);
+  const isBusy = (id: string): boolean => busy.includes(id);
+  return new Neighbours({ self, clock, random, ownSite: () => "berlin", seeds: () => [], isBusy });
+}
+
+function comeUp(core: Neighbours, id: string, site: string): NeighbourEffect[] {
+  return core.step({ type: "up", peer: id, site, addresses: [address(id)] });
+}
+
+const peersOf = (effects: readonly NeighbourEffect[], type: "dial" | "part"): string[] =>
+  effects.flatMap((effect) => (effect.type === type ? [effect.peer] : []));
+
+describe("mesh: address book", () => {
   it("takes hints of others, but not of itself, without a node id, or unreadable", () => {
-    const book = new AddressBook(self);
-    const [peer = ""] = others;
-    book.hint([address(peer), address(self), "/ip4/192.0.2.7/tcp/1/tls", "nonsense"], "berlin", 0);
+    const peers = book();
+    peers.hint([address(peer), address(self), "/ip4/192.0.2.7/tcp/1/tls", "nonsense"], "berlin");
     assert.deepEqual(
-      [...book.peers()].map(({ nodeId }) => nodeId),
+      [...peers.peers()].map(({ nodeId }) => nodeId),
       [peer],
     );
   });
 
   it("keeps the address that worked before those the peer names", () => {
-    const book = new AddressBook(self);
-    const [peer = ""] = others;
-    book.hint([address(peer, 1)], undefined, 0);
-    book.reached(peer, "berlin", [address(peer, 2), address(self, 3)], address(peer, 4), 0);
-    assert.deepEqual(book.get(peer)?.addresses, [address(peer, 4), address(peer, 2)]);
+    const peers = book();
+    peers.hint([address(peer, 1)]);
+    peers.reached(peer, "berlin", [address(peer, 2), address(self, 3)], address(peer, 4));
+    assert.deepEqual(peers.get(peer)?.addresses, [address(peer, 4), address(peer, 2)]);
+    peers.hint([address(peer, 5)]);
+    assert.deepEqual(peers.get(peer)?.addresses, [address(peer, 4), address(peer, 5), address(peer, 2)]);
   });
 
-  it("waits longer after each failure, and longest after a refusal", () => {
-    const [a = "", b = ""] = others;
-    const book = new AddressBook(self);
-    book.hint([address(a), address(b)], undefined, 0);
+  it("waits longer after each failure, up to a bound, and longer after a refusal", () => {
+    const peers = book();
+    peers.hint([address(peer), address(second)]);
     const random = new SeededRandom(1);
-    const waits = [1, 2, 3].map(() => {
-      book.failed(a, false, 0, random);
-      return book.get(a)?.notBeforeMs ?? 0;
-    });
-    for (const [i, ms] of waits.entries()) assert.ok(ms >= 750 * 2 ** i && ms <= 1_250 * 2 ** i, String(ms));
-    book.failed(b, true, 0, random);
-    assert.ok((book.get(b)?.notBeforeMs ?? 0) >= 3_750);
-    assert.deepEqual(planDials(book, surroundings({ nowMs: 100 }), random), []);
-    for (let i = 0; i < 40; i++) book.failed(a, false, 0, random);
-    assert.ok((book.get(a)?.notBeforeMs ?? 0) <= 375_000);
+    const rest = (id: string): number => peers.get(id)?.restsUntilMs ?? 0;
+    for (let failures = 0; failures < 3; failures++) {
+      peers.failed(peer, "unreachable", random);
+      assert.ok(rest(peer) >= 750 * 2 ** failures && rest(peer) <= 1_250 * 2 ** failures, String(rest(peer)));
+    }
+    peers.failed(second, "refused", random);
+    assert.ok(rest(second) >= 3_750);
+    for (let i = 0; i < 40; i++) peers.failed(peer, "unreachable", random);
+    assert.ok(rest(peer) <= 375_000);
+    assert.ok((peers.get(peer)?.notBeforeMs ?? 0) <= 15_000, "a node without neighbours tries again sooner");
+    peers.failed(second, "other-fleet", random);
+    assert.ok((peers.get(second)?.notBeforeMs ?? 0) > 2_000_000, "but not at those of another fleet");
   });
 
-  it("shares the neighbours it wants between its own site and the others", () => {
-    const book = new AddressBook(self);
-    for (const [i, peer] of others.entries()) book.hint([address(peer)], i < 60 ? "berlin" : "porto", 0);
-    const plan = planDials(book, surroundings(), new SeededRandom(3));
-    assert.equal(plan.length, WANTED_NEIGHBOURS);
-    assert.equal(plan.filter((peer) => book.get(peer)?.site === "porto").length, WANTED_ELSEWHERE);
-  });
-
-  it("dials nobody when it has enough, and fills up from other sites when its own is small", () => {
-    const book = new AddressBook(self);
-    for (const [i, peer] of others.entries()) book.hint([address(peer)], i < 3 ? "berlin" : "porto", 0);
-    assert.equal(planDials(book, surroundings(), new SeededRandom(3)).length, WANTED_NEIGHBOURS);
-    const connected = new Map(others.slice(0, WANTED_NEIGHBOURS).map((peer) => [peer, "porto"]));
-    assert.deepEqual(planDials(book, surroundings({ connected }), new SeededRandom(3)), []);
-  });
-
-  it("never plans a connected peer, one being dialled, one that waits, or more than there are slots", () => {
-    const peers = fc.subarray(others);
-    fc.assert(
-      fc.property(peers, peers, peers, fc.nat(20), fc.integer(), (up, busy, waiting, slots, seed) => {
-        const book = new AddressBook(self);
-        book.hint(
-          others.map((peer) => address(peer)),
-          undefined,
-          0,
-        );
-        const random = new SeededRandom(seed);
-        for (const peer of waiting) book.failed(peer, false, 0, random);
-        const connected = new Map(up.map((peer) => [peer, "porto"]));
-        const plan = planDials(book, surroundings({ connected, dialling: new Set(busy), slots }), random);
-        assert.ok(plan.length <= Math.max(0, slots - busy.length));
-        assert.equal(new Set(plan).size, plan.length);
-        for (const peer of plan) assert.ok(!connected.has(peer) && !busy.includes(peer) && !waiting.includes(peer));
-      }),
-    );
+  it("tries the lost ones again when one of them that could not be reached is back", () => {
+    const peers = book();
+    for (const id of [peer, second]) {
+      peers.reached(id, "porto", [address(id)], undefined);
+      peers.lost(id);
+      for (let i = 0; i < 9; i++) peers.failed(id, "unreachable", new SeededRandom(1));
+    }
+    peers.reached(peer, "porto", [address(peer)], undefined);
+    assert.equal(peers.get(second)?.restsUntilMs, 0);
   });
 
   it("remembers whom it reached, forgets who is long gone, and keeps the last few all the same", () => {
-    const book = new AddressBook(self);
-    for (const [i, peer] of others.slice(0, 12).entries()) book.reached(peer, "berlin", [address(peer)], undefined, i);
-    book.hint([address(others[20] ?? "")], undefined, 0); // never reached
-    const remembered = book.remembered();
+    const clock = new VirtualClock(0);
+    const peers = book(clock);
+    for (const [i, id] of others.slice(0, 12).entries()) {
+      clock.jumpWallMs(i === 0 ? 0 : 1);
+      peers.reached(id, "berlin", [address(id)], undefined);
+    }
+    peers.hint([address(others[20] ?? "")]); // never reached
+    const remembered = peers.remembered();
     assert.equal(remembered.length, 12);
-    const later = new AddressBook(self);
-    later.recall(remembered, FORGET_MS + 11);
+    clock.jumpWallMs(FORGET_MS + 11);
+    const later = book(clock);
+    later.recall(remembered);
     assert.equal(later.size, 8);
     assert.ok(later.get(others[11] ?? ""));
   });
 
   it("holds a bounded number of peers and drops those it never reached first", () => {
-    const book = new AddressBook(self);
-    const [friend = ""] = others;
-    book.reached(friend, "berlin", [address(friend)], undefined, 0);
+    const peers = book();
+    peers.reached(peer, "berlin", [address(peer)], undefined);
     const key = new Uint8Array(32);
     for (let i = 0; i < MAX_KNOWN_PEERS + 50; i++) {
       key.set([i & 0xff, i >> 8, 5]);
-      book.hint([address(nodeIdOf(key))], undefined, i);
+      peers.hint([address(nodeIdOf(key))]);
     }
-    assert.equal(book.size, MAX_KNOWN_PEERS);
-    assert.ok(book.get(friend));
+    assert.equal(peers.size, MAX_KNOWN_PEERS);
+    assert.ok(peers.get(peer));
+  });
+});
+
+describe("mesh: neighbours", () => {
+  const { wantedHere, wantedElsewhere, most } = DEFAULT_NEIGHBOURS;
+
+  it("shares the neighbours it wants between its own site and the others, a few dials at a time", () => {
+    const core = neighbours();
+    for (const [i, id] of others.entries()) core.book.hint([address(id)], i < 60 ? "berlin" : "porto");
+    const dialled: string[] = [];
+    for (let dials = peersOf(core.step({ type: "look" }), "dial"); dials.length > 0; ) {
+      assert.ok(dials.length <= 8);
+      dialled.push(...dials);
+      for (const id of dials) comeUp(core, id, core.book.get(id)?.site ?? "");
+      dials = peersOf(core.step({ type: "look" }), "dial");
+    }
+    assert.equal(dialled.length, wantedHere + wantedElsewhere);
+    assert.equal(dialled.filter((id) => core.book.get(id)?.site === "porto").length, wantedElsewhere);
+  });
+
+  it("dials for its share of other sites although its own site has dialled it full", () => {
+    const core = neighbours();
+    for (const id of others.slice(0, 20)) comeUp(core, id, "berlin");
+    core.book.hint([address(others[20] ?? "")], "berlin");
+    core.book.hint([address(others[21] ?? "")], "porto");
+    assert.deepEqual(peersOf(core.step({ type: "look" }), "dial"), [others[21]]);
+  });
+
+  it("never dials a neighbour, one being dialled, or one that waits", () => {
+    const some = fc.subarray(others);
+    fc.assert(
+      fc.property(some, some, fc.integer(), (up, waiting, seed) => {
+        const core = neighbours({ seed });
+        core.book.hint(others.map((id) => address(id)));
+        for (const id of waiting) core.book.failed(id, "unreachable", new SeededRandom(seed));
+        for (const id of up) comeUp(core, id, "porto");
+        const dials = [...core.step({ type: "look" }), ...core.step({ type: "look" })];
+        const dialled = peersOf(dials, "dial");
+        assert.ok(dialled.length <= 8);
+        assert.equal(new Set(dialled).size, dialled.length);
+        for (const id of dialled) assert.ok(!up.includes(id) && !waiting.includes(id));
+      }),
+    );
+  });
+
+  it("takes whoever comes when it is full, tells it of others, and parts from one that is not in use", () => {
+    const busy = others.slice(0, most - 1);
+    const core = neighbours({ busy });
+    for (const id of others.slice(0, most)) assert.deepEqual(peersOf(comeUp(core, id, "berlin"), "part"), []);
+    const effects = comeUp(core, others[most] ?? "", "berlin");
+    assert.deepEqual(peersOf(effects, "part"), [others[most - 1]]);
+    assert.ok(effects.some((effect) => effect.type === "tell" && effect.to === others[most]));
+    assert.deepEqual(peersOf(core.step({ type: "look" }), "dial"), [], "it is not dialled again at once");
+  });
+
+  it("looks for a lost neighbour once a minute even when it has enough", async () => {
+    const clock = new VirtualClock();
+    const core = neighbours({ clock });
+    for (const id of others.slice(0, 30)) comeUp(core, id, "porto");
+    for (const id of others.slice(0, 2)) core.step({ type: "down", peer: id });
+    const dialled: string[] = [];
+    for (let second = 0; second < 200; second++) {
+      const dials = peersOf(core.step({ type: "look" }), "dial");
+      for (const id of dials) core.step({ type: "dialled", peer: id, failure: "unreachable" });
+      dialled.push(...dials);
+      await clock.advanceMs(1_000);
+    }
+    assert.ok(dialled.length >= 2 && dialled.length <= 5, String(dialled.length));
   });
 });

@@ -11,6 +11,7 @@ import { type StatusDeps, statusHandlers } from "./status.ts";
 export type ControlDeps = {
   host: Host | undefined;
   join: () => JoinStatus;
+  otherFleets: StatusDeps["otherFleets"];
   usage: StatusDeps["usage"];
   artifacts: Pick<Handlers, "publish" | "publishTorrent" | "exportTorrent" | "fetch"> & {
     artifacts: Handlers["resources"]["artifacts"];

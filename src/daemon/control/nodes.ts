@@ -118,6 +118,8 @@ function wordsOf(state: NodeState, node: NodeId): string[] {
 
 function linkView(state: NodeState, session: Session): LinkView {
   const rttMs = session.rttMs();
+  const lossRatio = session.lossRatio();
+  const measuredBy = session.measuredBy();
   const { total } = costOf(state, session);
   return {
     name: session.name,
@@ -128,6 +130,8 @@ function linkView(state: NodeState, session: Session): LinkView {
     direction: session.direction === "inbound" ? "in" : "out",
     state: session.suspect() ? "suspect" : "up",
     ...(Number.isFinite(total) ? { cost: total } : {}),
+    ...(lossRatio === undefined ? {} : { lossRatio }),
+    ...(measuredBy === undefined ? {} : { measuredBy }),
     ...(rttMs === undefined ? {} : { rttMs: Math.round(rttMs * 100) / 100 }),
   };
 }

@@ -1,7 +1,7 @@
 import { statfs } from "node:fs/promises";
 import type { Finding, Handlers, Status } from "#api";
 import { decodeToken, keyHash, sixWords } from "#identity";
-import type { Host } from "#mesh";
+import type { Host, OtherFleet } from "#mesh";
 import { type JoinStatus, type NodeState, nodeName } from "../node-state.ts";
 
 /** Free space below which `doctor` speaks up, as a share of the disk. */
@@ -12,6 +12,8 @@ const RENEWAL_LATE_RATIO = 0.8;
 export type StatusDeps = {
   host: Host | undefined;
   join: () => JoinStatus;
+  /** Heard on the local network. */
+  otherFleets: () => OtherFleet[];
   /** Bytes in the artifact store and artifacts that are whole in it. */
   usage: () => Promise<{ usedBytes: number; artifacts: number }>;
 };
@@ -148,7 +150,7 @@ function examineMembership(state: NodeState, { join }: StatusDeps): Finding[] {
   return [{ level: "ok", subject: "membership", cause: `Admitted as ${own.name} in site ${own.site}.` }];
 }
 
-function examineNetwork({ host, join }: StatusDeps): Finding[] {
+function examineNetwork({ host, join, otherFleets }: StatusDeps): Finding[] {
   if (host === undefined) {
     return [
       { level: "error", subject: "daemon", cause: "No daemon runs on this data directory.", next: "portolan up" },
@@ -176,6 +178,10 @@ function examineNetwork({ host, join }: StatusDeps): Finding[] {
   } else {
     const cause = `${links.length} neighbours, ${suspects} of them silent just now.`;
     findings.push({ level: suspects > links.length / 2 ? "warn" : "ok", subject: "links", cause });
+  }
+  for (const { tag, address } of otherFleets()) {
+    const cause = `Another fleet (${tag}) is on this network, at ${address}. The two do not mix.`;
+    findings.push({ level: "ok", subject: "other fleet", cause });
   }
   return findings;
 }
