@@ -3,7 +3,7 @@ import { type ArtifactContent, type ContentPlan, planContent } from "./artifact-
 import type { BlobRef } from "./chunk-map.ts";
 import { decodeListing, type Listing, MAX_LISTING_BYTES, refOf } from "./listing.ts";
 import type { Progress } from "./participation.ts";
-import { requireSpace } from "./store/disk-fault.ts";
+
 import type { Store } from "./store/store.ts";
 import type { SwarmService } from "./swarm-service.ts";
 
@@ -20,7 +20,7 @@ export type BringOptions = {
  * Brings everything that an artifact consists of into the store. What is there already is not fetched.
  *
  * Rejects with the signal's reason, Fault `artifacts.content` or `artifacts.listing` (what was signed cannot be read),
- * `artifacts.disk-full` before anything is fetched if it does not fit, and as `SwarmService.fetch` does.
+ * `artifacts.no-room` before anything is fetched if it does not fit, and as `SwarmService.fetch` does.
  */
 export async function bringContent(
   swarm: SwarmService,
@@ -35,7 +35,7 @@ export async function bringContent(
     await swarm.fetch(plan.listing, { signal });
   }
   const blobs = await blobsOf(store, plan);
-  await requireRoom(store, blobs);
+  using _room = await store.promise(blobs, "the artifact");
   const running = new Map<string, Progress>();
   const report = (): void => onProgress?.(sum(total, running.values()));
   await inParallel(blobs, BLOBS_AT_ONCE, signal, async (blob, stop) => {
@@ -84,12 +84,6 @@ export async function listingOf(store: Store, plan: Exclude<ContentPlan, { type:
 
 async function blobsOf(store: Store, plan: ContentPlan): Promise<BlobRef[]> {
   return plan.type === "file" ? [plan.blob] : (await listingOf(store, plan)).blobs.map(refOf);
-}
-
-async function requireRoom(store: Store, blobs: readonly BlobRef[]): Promise<void> {
-  const missing = blobs.filter(({ root }) => store.stateOf(root) === undefined);
-  const neededBytes = missing.reduce((all, { sizeBytes }) => all + sizeBytes, 0);
-  if (neededBytes > 0) await requireSpace(store.dir, neededBytes, "the artifact");
 }
 
 /** The first failure stops the others. */

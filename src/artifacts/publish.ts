@@ -30,7 +30,7 @@ type Tree = { files: Found[]; others: Entry[] };
  * Reads a file or a directory into the store, or into its index only, and returns the spec of its Artifact document.
  *
  * Throws Fault `artifacts.not-found`, `artifacts.unreadable`, `artifacts.not-a-file` (sockets, devices, pipes), `artifacts.link-outside`,
- * `artifacts.bad-name`, `artifacts.too-many`, `artifacts.source-changed`, `artifacts.disk-full`.
+ * `artifacts.bad-name`, `artifacts.too-many`, `artifacts.source-changed`, `artifacts.no-room`, `artifacts.disk-full`.
  */
 export async function publishPath(store: Store, path: string, options: PublishOptions): Promise<ArtifactContent> {
   const { inPlace, mediaType = DEFAULT_MEDIA_TYPE, signal } = options;
@@ -141,10 +141,10 @@ async function pack(
   signal: AbortSignal,
   onBytes: (bytes: number) => void,
 ): Promise<{ root: string; sizeBytes: number }> {
-  const aside = await store.aside();
   const neededBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
+  using aside = await store.aside(neededBytes, "the small files of the directory");
   try {
-    await using target = await open(aside, "wx", 0o600);
+    await using target = await open(aside.path, "wx", 0o600);
     for (const { full, sizeBytes } of files) {
       signal.throwIfAborted();
       await using source = await openRegular(full);
@@ -154,18 +154,19 @@ async function pack(
       onBytes(bytes.length);
     }
   } catch (error) {
-    await rm(aside, { force: true });
+    await rm(aside.path, { force: true });
     throw await diskFault(error, store.dir, neededBytes, "the small files of the directory");
   }
-  return store.importAside(aside, signal);
+  return await store.importAside(aside.path, signal);
 }
 
 /** Puts a listing that is too large for its document into the store, as a blob. */
 export async function storeListing(store: Store, listing: Listing, signal: AbortSignal): Promise<void> {
-  const aside = await store.aside();
-  await using target = await open(aside, "wx", 0o600);
-  await target.writeFile(encodeListing(listing));
-  await store.importAside(aside, signal);
+  const bytes = encodeListing(listing);
+  using aside = await store.aside(bytes.length, "the listing of the directory");
+  await using target = await open(aside.path, "wx", 0o600);
+  await target.writeFile(bytes);
+  await store.importAside(aside.path, signal);
 }
 
 function byPath(a: { path: string }, b: { path: string }): number {

@@ -106,7 +106,7 @@ export class ArtifactKeeper implements AsyncDisposable {
   }
 
   async usage(): Promise<{ usedBytes: number; artifacts: number }> {
-    const { usedBytes } = await this.store.usage();
+    const { usedBytes } = await this.store.room();
     const artifacts = this.#node.copies.allOwn().filter(({ state }) => state === "complete").length;
     return { usedBytes, artifacts };
   }

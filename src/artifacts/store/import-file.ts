@@ -1,10 +1,10 @@
 import { constants, type Stats } from "node:fs";
 import { copyFile, type FileHandle, open, rm } from "node:fs/promises";
+import { dirname } from "node:path";
 import { Fault } from "#core";
 import { type BlobRef, ChunkMap, chunkBytesFor, chunkHash } from "../chunk-map.ts";
-import { sameStamp, stampOf } from "./blob-file.ts";
-import type { FileStamp } from "./blob-table.ts";
-import { diskFault, errnoOf, requireSpace } from "./disk-fault.ts";
+import { diskFault, errnoOf } from "./disk-fault.ts";
+import { type FileStamp, sameStamp, stampOf } from "./file-stamp.ts";
 
 /** One read; large enough that the system's cost per call does not count, small enough to hash without a pause for others. */
 const READ_BYTES = 1024 * 1024;
@@ -23,6 +23,12 @@ export async function openRegular(path: string): Promise<FileHandle> {
   if (stats.isFile()) return handle;
   await handle.close();
   throw notAFile(path, stats);
+}
+
+/** Size of a regular file. Throws as `openRegular` does. */
+export async function regularBytes(path: string): Promise<number> {
+  await using handle = await openRegular(path);
+  return (await handle.stat()).size;
 }
 
 function openFault(path: string, error: unknown): unknown {
@@ -70,44 +76,33 @@ export async function hashFile(path: string, signal: AbortSignal, onBytes: (byte
   }
 }
 
-/** Puts the content of a file into `target` and hashes what it puts there: shared blocks where the file system can, else one copying read. */
-export async function copyAndHash(
-  source: string,
-  target: string,
-  folder: string,
-  signal: AbortSignal,
-  onBytes: (bytes: number) => void,
-): Promise<Hashed> {
-  const handle = await openRegular(source);
-  try {
-    if (await reflink(source, target)) return await hashFile(target, signal, onBytes);
-    const { sizeBytes } = await stampOf(handle);
-    await requireSpace(folder, sizeBytes, `a copy of ${source}`);
-    const copy = await open(target, "w", 0o600);
-    try {
-      const hashed = await hashHandle(handle, source, copy, signal, onBytes);
-      await copy.datasync();
-      return { ...hashed, stamp: await stampOf(copy) };
-    } catch (error) {
-      throw await diskFault(error, folder, sizeBytes, `a copy of ${source}`);
-    } finally {
-      await copy.close();
-    }
-  } catch (error) {
-    await rm(target, { force: true });
-    throw error;
-  } finally {
-    await handle.close();
-  }
-}
-
-async function reflink(source: string, target: string): Promise<boolean> {
+/** Makes `target` a file that shares the blocks of `source`; false where the file system cannot, or across two. */
+export async function shareBlocks(source: string, target: string): Promise<boolean> {
   try {
     await copyFile(source, target, constants.COPYFILE_FICLONE_FORCE);
     return true;
   } catch {
     await rm(target, { force: true });
-    return false; // not on this file system, or across two: copy
+    return false;
+  }
+}
+
+/** Copies a file to `target` and hashes what it puts there, in one pass; it is durable then. */
+export async function copyAndHash(
+  source: string,
+  target: string,
+  signal: AbortSignal,
+  onBytes: (bytes: number) => void,
+): Promise<Hashed> {
+  await using handle = await openRegular(source);
+  try {
+    await using copy = await open(target, "wx", 0o600);
+    const hashed = await hashHandle(handle, source, copy, signal, onBytes);
+    await copy.datasync();
+    return { ...hashed, stamp: await stampOf(copy) };
+  } catch (error) {
+    await rm(target, { force: true });
+    throw await diskFault(error, dirname(target), (await handle.stat()).size, `a copy of ${source}`);
   }
 }
 
