@@ -250,14 +250,14 @@ describe("artifacts: store", () => {
     const others = [1, 2, 3].map((n) => ({ ...ref, root: String(n).repeat(64) }));
     const [first, second, third] = others as [BlobRef, BlobRef, BlobRef];
     {
-      using _two = await store.promise([first, second], "two");
-      using _again = await store.promise([second], "one of them");
+      using two = await store.promise([first, second], "two");
+      using again = await store.promise([second], "one of them");
       assert.equal((await store.room()).roomBytes, 0);
       const refused = await store.promise([third], "a third").catch((error: unknown) => error);
       assert.ok(refused instanceof Fault);
       assert.equal(refused.code, "artifacts.no-room");
       assert.deepEqual(asked, [content.length]);
-      using _third = await store.promise([third], "a third");
+      using third3 = await store.promise([third], "a third");
       await store.create(third);
       assert.equal((await store.room()).roomBytes, 0, "a blob that is begun has its room");
     }

@@ -70,7 +70,7 @@ export class BlobTable {
     }
     const check = this.#db.prepare("PRAGMA quick_check(1)").get()?.["quick_check"];
     if (check !== "ok")
-      throw Object.assign(new Error(`the store's database is damaged: ${check}`), { code: "EBADMSG" });
+      throw Object.assign(new Error(`the store's database is damaged: ${String(check)}`), { code: "EBADMSG" });
     if (version < SCHEMA_VERSION || !this.#hasTables())
       this.#db.exec(`${SCHEMA} PRAGMA user_version = ${SCHEMA_VERSION};`);
   }

@@ -110,7 +110,7 @@ export class Store implements AsyncDisposable {
       if (known.ref.sizeBytes !== ref.sizeBytes) throw sizeMismatch(ref, known.ref);
       return known;
     }
-    using _promise = await this.promise([ref], `blob ${ref.root.slice(0, 12)}`);
+    using promised = await this.promise([ref], `blob ${ref.root.slice(0, 12)}`);
     const opened = this.#open.get(ref.root); // somebody else was faster
     return (opened ?? this.#keep(ref.root, { opening: this.#createFile(ref) })).opening;
   }
