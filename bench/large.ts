@@ -28,7 +28,8 @@ export const large = defineBench({
   name: "large",
   claim: "a directory of 8 shards: ≤ 250 MiB of memory, published at ≥ 0.8 × sha256, resumed in ≤ 3 s, stored once",
   options,
-  missing: async () => (process.platform === "linux" ? undefined : "memory and writes are read from /proc, which needs Linux"),
+  missing: async () =>
+    process.platform === "linux" ? undefined : "memory and writes are read from /proc, which needs Linux",
   run: async (context, { gib, copy }) => {
     const { clock, directory } = context;
     const source = join(directory, "source");
@@ -109,7 +110,12 @@ async function publishing(context: BenchContext, subject: Subject, inPlace: bool
 }
 
 /** Reads the directory into a node, between two passes of sha256 over the same files: the faster one counts. */
-async function publishInto(context: BenchContext, { client, process }: Node, { source, sizeBytes }: Subject, inPlace: boolean) {
+async function publishInto(
+  context: BenchContext,
+  { client, process }: Node,
+  { source, sizeBytes }: Subject,
+  inPlace: boolean,
+) {
   const { clock, progress } = context;
   await run(clock, STEP_MS, ["sync"]);
   const first = await timed(clock, () => sha256Pass(source));
@@ -121,7 +127,9 @@ async function publishInto(context: BenchContext, { client, process }: Node, { s
   const second = await timed(clock, () => sha256Pass(source));
   const sha256Seconds = Math.min(first.seconds, second.seconds);
   const speedRatio = sha256Seconds / seconds;
-  progress(`published ${inPlace ? "in place" : "by copying"} in ${seconds.toFixed(1)} s, ${speedRatio.toFixed(2)} × sha256`);
+  progress(
+    `published ${inPlace ? "in place" : "by copying"} in ${seconds.toFixed(1)} s, ${speedRatio.toFixed(2)} × sha256`,
+  );
   return { publishSeconds: seconds, sha256Seconds, speedRatio, publishWriteRatio: writeRatio };
 }
 
@@ -163,12 +171,16 @@ async function receive({ clock, progress }: BenchContext, { receiver, restart }:
       if (bytesFromSite > 0) resumed.resolve((clock.nowMs() - killedMs) / 1_000);
     }),
   );
-  const resumeSeconds = await withDeadline(clock, STEP_MS, "transferring again", () => Promise.race([resumed.promise, transfer.then(() => Number.NaN)]));
+  const resumeSeconds = await withDeadline(clock, STEP_MS, "transferring again", () =>
+    Promise.race([resumed.promise, transfer.then(() => Number.NaN)]),
+  );
   const { result } = await transfer;
   const wroteBytes = firstWritten + (await writtenBytes(again.process.pid));
   progress(`transferring again after ${resumeSeconds.toFixed(1)} s`);
   const output = `${again.data}.copy`;
-  const write = await timed(clock, () => again.client.job("fetch", { name: ARTIFACT, output }, () => undefined));
+  const write = await timed(clock, () =>
+    again.client.job("fetch", { name: ARTIFACT, output, link: true }, () => undefined),
+  );
   await run(clock, STEP_MS, ["diff", "-r", source, output]);
   const figures = {
     resumeSeconds,

@@ -87,9 +87,9 @@ export class Participation {
     return this.#wants;
   }
 
-  /** Whether all of it is here. */
+  /** Whether all of it is here, on the disk. */
   get whole(): boolean {
-    return this.#swarm.have.full;
+    return this.#blob.state !== "partial";
   }
 
   get status(): PeerStatus {

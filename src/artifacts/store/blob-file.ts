@@ -23,9 +23,14 @@ export type BlobFileDeps = {
   table: BlobTable;
   files: FilePool;
   clock: Clock;
-  /** A chunk, or with `gone` the whole file, is no longer what was hashed. */
-  damaged: (root: string, gone: boolean) => void;
+  damaged: (root: string, what: Damage) => void;
 };
+
+/**
+ * What became of a blob that was whole: a `chunk` of it is missing now, its `file` is gone, or its `source`, which it was published from
+ * in place, was changed.
+ */
+export type Damage = "chunk" | "file" | "source";
 
 export type KnownBlob = {
   ref: BlobRef;
@@ -168,8 +173,7 @@ export class BlobFile {
     this.#durable.delete(chunk);
     const { root } = this.ref;
     if (this.#state === "linked") {
-      this.#deps.table.delete(root);
-      this.#deps.damaged(root, true);
+      this.#deps.damaged(root, "source");
       return sourceChanged(this.path, root);
     }
     // The other name of a shared file is somebody's, who may have changed it on purpose: it must not be mended under his hands.
@@ -177,9 +181,8 @@ export class BlobFile {
       await rm(this.path, { force: true });
       return this.#loseFile(cause);
     }
-    if (this.#state === "whole") this.#becomePartial();
-    else this.#deps.table.setDurable(root, this.#durable.toBytes());
-    this.#deps.damaged(root, false);
+    if (this.#state === "partial") this.#deps.table.setDurable(root, this.#durable.toBytes());
+    else this.#becomePartial();
     return new Fault("artifacts.damaged", `chunk ${chunk} of ${root} is damaged on disk`, {
       fix: "It is fetched again from peers; check the disk.",
       details: { root, chunk },
@@ -192,14 +195,14 @@ export class BlobFile {
     this.#stamp = undefined;
     for (const chunk of this.have.values()) this.#durable.add(chunk);
     this.#deps.table.setPartial(this.ref.root, this.#durable.toBytes());
+    this.#deps.damaged(this.ref.root, "chunk");
   }
 
   #loseFile(cause: unknown): Fault {
     const { root } = this.ref;
     this.have.clear();
     this.#durable.clear();
-    this.#deps.table.delete(root);
-    this.#deps.damaged(root, true);
+    this.#deps.damaged(root, "file");
     return new Fault("artifacts.damaged", `${this.path}, the file of ${root}, is gone`, {
       fix: "It is fetched again from peers; look for what removes files from the store.",
       details: { root },

@@ -110,6 +110,16 @@ export class BlobTable {
     return Number(this.#db.prepare(sum).get()?.["bytes"] ?? 0);
   }
 
+  /** Files outside the store that were published in place. */
+  linked(): { root: string; sizeBytes: number; path: string }[] {
+    const rows = this.#db.prepare("SELECT root, size_bytes, path FROM blobs WHERE state = 'linked'").all();
+    return rows.map((row) => ({
+      root: text(row["root"]) ?? "",
+      sizeBytes: Number(row["size_bytes"]),
+      path: text(row["path"]) ?? "",
+    }));
+  }
+
   /** Blobs that are on their way. */
   partial(): { root: string; sizeBytes: number }[] {
     const rows = this.#db.prepare("SELECT root, size_bytes FROM blobs WHERE state = 'partial'").all();

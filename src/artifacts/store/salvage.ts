@@ -1,4 +1,4 @@
-import { readdir, rename, rm } from "node:fs/promises";
+import { readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { errorMessage, type Log } from "#core";
 import { BlobTable } from "./blob-table.ts";
@@ -61,12 +61,21 @@ async function salvage(table: BlobTable, dir: string, log: Log, nowMs: number): 
   log.warn("blobs were found again", { whole });
 }
 
-/** Forgets blobs whose files are gone. */
+/** Forgets blobs whose files are gone, and those published in place whose files have another size. */
 export async function dropLost(table: BlobTable, dir: string, log: Log): Promise<void> {
+  const drop = (root: string, path: string): void => {
+    log.warn("the file of a blob is gone or was changed", { root, path });
+    table.delete(root);
+  };
   const files = await filesIn(dir);
   for (const { ref, state } of table.list()) {
-    if (state === "linked" || files.has(ref.root)) continue;
-    log.warn("the file of a blob is gone", { root: ref.root, path: blobPath(dir, ref.root) });
-    table.delete(ref.root);
+    if (state !== "linked" && !files.has(ref.root)) drop(ref.root, blobPath(dir, ref.root));
+  }
+  for (const { root, sizeBytes, path } of table.linked()) {
+    const size = await stat(path).then(
+      (found) => found.size,
+      () => undefined,
+    );
+    if (size !== sizeBytes) drop(root, path);
   }
 }

@@ -1,10 +1,10 @@
 import { constants } from "node:fs";
-import { mkdir, open, rename, rm, stat } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { mkdir, open, rename, rm, stat, writeFile } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { type Clock, Fault, type Log } from "#core";
 import { Bitset } from "../bitset.ts";
 import { type BlobRef, ChunkMap, chunkBytesFor, Geometry, isBlobRef } from "../chunk-map.ts";
-import { BlobFile, sourceChanged } from "./blob-file.ts";
+import { BlobFile, type Damage, sourceChanged } from "./blob-file.ts";
 import { type BlobEntry, type BlobRow, type BlobState, BlobTable } from "./blob-table.ts";
 import { diskFault, errnoOf } from "./disk-fault.ts";
 import { syncFolder } from "./file-io.ts";
@@ -18,6 +18,9 @@ import { blobPath, dropLost, filesIn, openTable } from "./salvage.ts";
 /** Blobs known in memory at once, beside those on their way: a map has 32 bytes a chunk. */
 const MAX_KNOWN_BLOBS = 256;
 
+/** A file system may keep smaller files without a block of their own. */
+const PROBE_BYTES = 64 * 1024;
+
 export type StoreDeps = { clock: Clock; log: Log };
 
 export type StoreOptions = {
@@ -25,7 +28,7 @@ export type StoreOptions = {
   /** Asked when this many bytes are missing for something; it may remove what can be spared. */
   makeRoom?: (missingBytes: number) => Promise<void>;
   /** What the store says that it has turned out not to be what was hashed. */
-  onDamaged?: (root: string) => void;
+  onDamaged?: (root: string, what: Damage) => void;
 };
 
 export type ImportOptions = {
@@ -149,7 +152,7 @@ export class Store implements AsyncDisposable {
     const { size } = await stat(path);
     if (size !== ref.sizeBytes) {
       if (row.state === "linked") {
-        this.#onDamaged(ref.root, true);
+        this.#onDamaged(ref.root, "source");
         throw sourceChanged(path, ref.root);
       }
       await this.#mendSize(row, path, size);
@@ -174,7 +177,7 @@ export class Store implements AsyncDisposable {
     row.state = "partial";
     row.durable = left.toBytes();
     this.#table.setPartial(root, row.durable);
-    this.#options.onDamaged?.(root);
+    this.#onDamaged(root, "chunk");
   }
 
   #blobFile(row: BlobRow, path: string, map: ChunkMap | undefined, leftovers: boolean): BlobFile {
@@ -186,18 +189,18 @@ export class Store implements AsyncDisposable {
         table: this.#table,
         files: this.#files,
         clock: this.#deps.clock,
-        damaged: (root, gone) => this.#onDamaged(root, gone),
+        damaged: (root, what) => this.#onDamaged(root, what),
       },
     );
   }
 
-  #onDamaged(root: string, gone: boolean): void {
-    if (gone) {
+  #onDamaged(root: string, what: Damage): void {
+    if (what !== "chunk") {
       this.#open.delete(root);
       this.#table.delete(root);
     }
-    this.#deps.log.warn("a blob is damaged", { root, gone });
-    this.#options.onDamaged?.(root);
+    this.#deps.log.warn("a blob is damaged", { root, what });
+    this.#options.onDamaged?.(root, what);
   }
 
   #keep(root: string, entry: { opening: Promise<BlobFile>; blob?: BlobFile }): { opening: Promise<BlobFile> } {
@@ -239,6 +242,18 @@ export class Store implements AsyncDisposable {
     if (neededBytes > room.roomBytes) throw noRoom(what, this.#dir, neededBytes, room);
   }
 
+  /** Whether everything that was promised room still has it; what can be spared may go for that. */
+  async holdsPromises(): Promise<boolean> {
+    const lack = async (): Promise<number> => {
+      const { usedBytes, dueBytes, limitBytes } = await this.room();
+      return usedBytes + dueBytes - limitBytes;
+    };
+    const lackBytes = await lack();
+    if (lackBytes <= 0) return true;
+    await this.#options.makeRoom?.(lackBytes);
+    return (await lack()) <= 0;
+  }
+
   /** What the store holds and may hold. */
   async room(): Promise<StoreRoom> {
     let usedBytes = this.#table.wholeBytes();
@@ -264,6 +279,18 @@ export class Store implements AsyncDisposable {
     if (await shareBlocks(path, shared)) return this.#adopt(shared, await hashFile(shared, signal, onBytes));
     using aside = await this.aside(sizeBytes, `a copy of ${path}`);
     return await this.#adopt(aside.path, await copyAndHash(path, aside.path, signal, onBytes));
+  }
+
+  /** Whether files in `folder` can share blocks with those of the store. */
+  async sharesBlocksWith(folder: string): Promise<boolean> {
+    const probe = await this.#asidePath();
+    const twin = join(folder, `.portolan-probe-${basename(probe)}-${process.pid}`);
+    try {
+      await writeFile(probe, Buffer.alloc(PROBE_BYTES, 1));
+      return await shareBlocks(probe, twin);
+    } finally {
+      for (const path of [probe, twin]) await rm(path, { force: true });
+    }
   }
 
   /**

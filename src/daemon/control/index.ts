@@ -12,7 +12,7 @@ export type ControlDeps = {
   host: Host | undefined;
   join: () => JoinStatus;
   usage: StatusDeps["usage"];
-  artifacts: Pick<Handlers, "publish" | "publishTorrent" | "exportTorrent" | "fetch"> & {
+  artifacts: Pick<Handlers, "publish" | "publishTorrent" | "exportTorrent" | "fetch" | "pin" | "prune"> & {
     artifacts: Handlers["resources"]["artifacts"];
   };
   /** Stops the daemon, once the answer is out. */

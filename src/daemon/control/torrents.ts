@@ -28,6 +28,7 @@ export function torrentHandlers(
       return { draft, root: spec.root, sizeBytes: spec.sizeBytes, files: spec.files };
     },
     exportTorrent: async ({ name, output, force, trackers, seed }, { signal, progress }) => {
+      using held = keeper.use(name);
       const torrent = await make(node, keeper, { name, trackers, signal, progress });
       await writeTorrent(output, torrent.metainfo.bytes, force);
       const how = seed === undefined ? "" : `, served to BitTorrent clients at ${seed.host} port ${seed.port}`;
