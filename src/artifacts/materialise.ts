@@ -156,8 +156,10 @@ class PieceReader {
   async blob(root: string): Promise<BlobFile> {
     if (this.#blob?.ref.root === root) return this.#blob;
     this.#chunk = -1;
-    this.#blob = await blobAt(this.#store, root);
-    return this.#blob;
+    const blob = await blobAt(this.#store, root);
+    await blob.look();
+    this.#blob = blob;
+    return blob;
   }
 
   /** The bytes as pieces of chunks. */

@@ -1,5 +1,5 @@
 /** Why something stays, the strongest reason first. */
-export type KeepReason = "pinned" | "in use" | "wanted here" | "new" | "awaits signatures" | "last known copy";
+export type KeepReason = "pinned" | "in use" | "wanted here" | "new" | "last known copy" | "kept for the fleet";
 
 /** Something that the store holds: a copy of an artifact, or blobs that belong to none. */
 export type Holding = {

@@ -10,8 +10,6 @@ const HIGH_WATERMARK = 0.9;
 const LOW_WATERMARK = 0.8;
 /** Besides after each transfer the watermark is looked at this often, because other programs fill the disk, too. */
 const LOOK_MS = 10 * 60_000;
-/** What was asked for or placed here within this time stays: other nodes may not know yet that it is here, or that it no longer must be. */
-const NEW_MS = 10 * 60_000;
 /** Blobs of a publication that was not signed yet stay so long: the keys may be elsewhere. */
 const UNSIGNED_MS = 24 * 3_600_000;
 /** What blobs that belong to no artifact are called in a plan. */
@@ -33,8 +31,6 @@ export class Pruner implements AsyncDisposable {
   readonly #deps: PrunerDeps;
   readonly #stop = new AbortController();
   readonly #looking: Promise<void>;
-  /** When a copy was last seen to be wanted here, monotonic milliseconds. */
-  readonly #wantedAtMs = new Map<string, number>();
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(deps: PrunerDeps) {
@@ -77,7 +73,6 @@ export class Pruner implements AsyncDisposable {
 
   /** At the high watermark, makes room down to the low one. */
   async look(): Promise<void> {
-    this.#noteWanted();
     const { usedBytes, dueBytes, limitBytes } = await this.#deps.store.room();
     const tooMuch = usedBytes + dueBytes - limitBytes * LOW_WATERMARK;
     if (usedBytes + dueBytes < limitBytes * HIGH_WATERMARK) return;
@@ -109,7 +104,6 @@ export class Pruner implements AsyncDisposable {
 
   async #holdings(): Promise<Holding[]> {
     const { node, store } = this.#deps;
-    this.#noteWanted();
     const unclaimed = new Map(store.list().map((blob) => [blob.ref.root, blob]));
     const used = new Map(store.list().map(({ ref, usedMs }) => [ref.root, usedMs]));
     const holdings: Holding[] = [];
@@ -158,11 +152,7 @@ export class Pruner implements AsyncDisposable {
     if (inUse(name) || this.#isServed(roots)) return "in use";
     if (this.#isGone(copy)) return undefined;
     if (mayBePlacedHere(node, name)) return "wanted here";
-    const nowMs = node.state.clock.nowMs();
-    const wantedMs = this.#wantedAtMs.get(name);
-    const bornMs = copy.finishedMs ?? copy.startedMs ?? 0;
-    if ((wantedMs !== undefined && nowMs - wantedMs < NEW_MS) || node.state.trustedMs() - bornMs < NEW_MS) return "new";
-    return copy.state === "complete" && !this.#isSparedElsewhere(copy) ? "last known copy" : undefined;
+    return copy.state === "complete" ? this.#keptForFleet(copy) : undefined;
   }
 
   /** Somebody gets it from this node just now. */
@@ -171,24 +161,18 @@ export class Pruner implements AsyncDisposable {
   }
 
   /**
-   * Whether a member is known to have all of it that outranks this node for it. Of those who have it, the highest random weight never
-   * prunes it, so that two nodes which see each other's copy do not both rely on it.
+   * Of the members that are known to have all of it, the one with the highest random weight never prunes it, so that two which see each
+   * other's copy do not both rely on it, whatever they know of placements.
    */
-  #isSparedElsewhere({ name, version, content }: OwnCopy): boolean {
+  #keptForFleet({ name, version, content }: OwnCopy): KeepReason | undefined {
     const { state, copies } = this.#deps.node;
     const self = state.data.key.nodeId;
+    const holders = state.members
+      .all()
+      .filter(({ node }) => node !== self && copies.of(node, name, version)?.state === "complete");
+    if (holders.length === 0) return "last known copy";
     const own = leaderWeight(content.root, self);
-    return state.members.all().some(({ node }) => {
-      const told = node === self ? undefined : copies.of(node, name, version);
-      return told?.state === "complete" && leaderWeight(content.root, node) > own;
-    });
-  }
-
-  #noteWanted(): void {
-    const { node } = this.#deps;
-    const nowMs = node.state.clock.nowMs();
-    for (const { name } of node.copies.allOwn()) if (mayBePlacedHere(node, name)) this.#wantedAtMs.set(name, nowMs);
-    for (const name of this.#wantedAtMs.keys()) if (node.copies.own(name) === undefined) this.#wantedAtMs.delete(name);
+    return holders.some(({ node }) => leaderWeight(content.root, node) > own) ? undefined : "kept for the fleet";
   }
 }
 

@@ -7,6 +7,7 @@ import { DatabaseSync } from "node:sqlite";
 import { faultCode, Fault, SeededRandom, SILENT_LOG, SystemClock } from "#core";
 import { type BlobRef, chunkBytesFor, Store } from "#artifacts";
 import { ChunkMap } from "../../src/artifacts/chunk-map.ts";
+import { FilePool } from "../../src/artifacts/store/file-pool.ts";
 import type { BlobFile } from "../../src/artifacts/store/blob-file.ts";
 
 const KIB = 1024;
@@ -227,16 +228,43 @@ describe("artifacts: store", () => {
     assert.equal(await codeOf(blob.read(0)), "artifacts.source-changed");
   });
 
-  it("forgets a file that is gone, and says when one in place was cut", async () => {
-    const linked = await Store.open(join(dir, "linked"), deps);
-    await linked.import(join(dir, "file"), { inPlace: true, signal });
-    await linked[Symbol.asyncDispose]();
+  it("refuses a file in place that is cut while it is open, and forgets one that was cut or removed meanwhile", async () => {
+    const damaged: string[] = [];
+    {
+      await using linked = await Store.open(join(dir, "linked"), deps, { onDamaged: (_, what) => damaged.push(what) });
+      await linked.import(join(dir, "file"), { inPlace: true, signal });
+      const blob = await linked.get(ref.root);
+      assert.ok(blob);
+      await truncate(join(dir, "file"), 10);
+      assert.equal(await codeOf(blob.read(0)), "artifacts.source-changed");
+      assert.equal(linked.stateOf(ref.root), undefined);
+      assert.deepEqual(damaged, ["source"]);
+      await writeFile(join(dir, "file"), content);
+      await linked.import(join(dir, "file"), { inPlace: true, signal });
+    }
     await truncate(join(dir, "file"), 10);
     await using again = await Store.open(join(dir, "linked"), deps);
-    assert.equal(await codeOf(again.get(ref.root)), "artifacts.source-changed");
-    await rm(join(dir, "file"));
     assert.equal(await again.get(ref.root), undefined);
-    assert.equal(again.stateOf(ref.root), undefined);
+    assert.deepEqual(again.list(), []);
+  });
+
+  it("keeps few files open, and goes on reading those it closed", async () => {
+    const files = new FilePool(3);
+    const paths = Array.from({ length: 10 }, (_, i) => join(dir, `open-${i}`));
+    for (const path of paths) await writeFile(path, path);
+    const read = (path: string): Promise<string> =>
+      files.use(path, "r", async (handle) => (await handle.readFile()).toString());
+    for (const path of [...paths, ...paths]) {
+      assert.equal(await read(path), path);
+      assert.ok(files.size <= 3);
+    }
+    const used = files.use(paths[0] ?? "", "r", async (handle) => {
+      for (const path of paths.slice(1)) await read(path);
+      return (await handle.stat()).isFile(); // in use, so it is still open
+    });
+    assert.equal(await used, true);
+    await files[Symbol.asyncDispose]();
+    assert.equal(files.size, 0);
   });
 
   it("promises the same room once, and asks for more before it refuses", async () => {

@@ -145,13 +145,18 @@ export class BlobFile {
     return this.#map;
   }
 
+  /** Looks at once whether the file was touched: before it is copied from, where nobody checks what comes out. */
+  async look(): Promise<void> {
+    await this.#use((handle) => this.#watch(handle, false));
+  }
+
   /** Forgets what was checked when the file was touched, or is another one since it was opened again. */
-  async #watch(handle: FileHandle): Promise<void> {
+  async #watch(handle: FileHandle, mayWait = true): Promise<void> {
     const nowMs = this.#deps.clock.nowMs();
     const reopened = this.#handle !== handle;
     this.#handle = handle;
-    if (this.#state !== "linked" && !reopened && (this.#state === "partial" || nowMs - this.#statAtMs < STAT_MS))
-      return;
+    const recent = this.#state === "partial" || (this.#state === "whole" && nowMs - this.#statAtMs < STAT_MS);
+    if (mayWait && recent && !reopened) return;
     this.#statAtMs = nowMs;
     const stamp = await stampOf(handle);
     const before = this.#stamp;
@@ -305,12 +310,13 @@ export class BlobFile {
 
   /** Reads every chunk that was not checked since opening. Throws as `read` does. */
   async checkAll(signal: AbortSignal): Promise<void> {
+    await this.look();
     const buffer = Buffer.allocUnsafeSlow(Math.min(this.geometry.chunkBytes, this.ref.sizeBytes));
     for (let chunk = 0; chunk < this.geometry.chunkCount; chunk++) {
       signal.throwIfAborted();
       if (!this.#checked.has(chunk)) await this.read(chunk, buffer);
     }
-    await this.#use((handle) => this.#watch(handle));
+    await this.look();
     if (!this.#checked.full) await this.checkAll(signal);
   }
 
