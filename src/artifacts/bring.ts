@@ -35,7 +35,7 @@ export async function bringContent(
     await swarm.fetch(plan.listing, { signal });
   }
   const blobs = await blobsOf(store, plan);
-  using room = await store.promise(blobs, "the artifact");
+  using room = await store.space.promise(blobs, "the artifact");
   const running = new Map<string, Progress>();
   const report = (): void => onProgress?.(sum(total, running.values()));
   await inParallel(blobs, BLOBS_AT_ONCE, signal, async (blob, stop) => {

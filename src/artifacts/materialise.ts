@@ -61,7 +61,7 @@ type Sharing = "blocks" | "links" | "none";
 type Writing = { sharing: Sharing; signal: AbortSignal };
 
 async function sharingWith(store: Store, folder: string, asLink: boolean): Promise<Sharing> {
-  if (await store.sharesBlocksWith(folder)) return "blocks";
+  if (await store.asides.sharesBlocksWith(folder)) return "blocks";
   if (!asLink) return "none";
   if ((await stat(store.dir)).dev === (await stat(folder)).dev) return "links";
   throw cannotLink(folder);

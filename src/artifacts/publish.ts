@@ -142,7 +142,7 @@ async function pack(
   onBytes: (bytes: number) => void,
 ): Promise<{ root: string; sizeBytes: number }> {
   const neededBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
-  using aside = await store.aside(neededBytes, "the small files of the directory");
+  using aside = await store.asides.make(neededBytes, "the small files of the directory");
   try {
     await using target = await open(aside.path, "wx", 0o600);
     for (const { full, sizeBytes } of files) {
@@ -163,7 +163,7 @@ async function pack(
 /** Puts a listing that is too large for its document into the store, as a blob. */
 export async function storeListing(store: Store, listing: Listing, signal: AbortSignal): Promise<void> {
   const bytes = encodeListing(listing);
-  using aside = await store.aside(bytes.length, "the listing of the directory");
+  using aside = await store.asides.make(bytes.length, "the listing of the directory");
   await using target = await open(aside.path, "wx", 0o600);
   await target.writeFile(bytes);
   await store.importAside(aside.path, signal);

@@ -199,7 +199,7 @@ export class ArtifactKeeper implements AsyncDisposable {
 
   async usage(): Promise<StoreUsage> {
     const { copies, pins } = this.#node;
-    const { usedBytes, dueBytes, limitBytes, limitedBy, freeBytes } = await this.store.room();
+    const { usedBytes, dueBytes, limitBytes, limitedBy, freeBytes } = await this.store.space.room();
     const artifacts = copies.allOwn().filter(({ state }) => state === "complete").length;
     return { usedBytes, dueBytes, limitBytes, limitedBy, freeBytes, artifacts, pinned: pins.all().length };
   }

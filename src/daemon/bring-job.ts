@@ -141,7 +141,7 @@ export class BringJobs {
         log.warn("a transfer waits for room on the disk", { root: spec.root, reason: errorMessage(error) });
         onFull(errorMessage(error));
         do await clock.sleep(FULL_DISK_MS, options.signal);
-        while (!(await this.#store.holdsPromises()));
+        while (!(await this.#store.space.holdsPromises()));
       }
     }
   }

@@ -73,7 +73,7 @@ export class Pruner implements AsyncDisposable {
 
   /** At the high watermark, makes room down to the low one. */
   async look(): Promise<void> {
-    const { usedBytes, dueBytes, limitBytes } = await this.#deps.store.room();
+    const { usedBytes, dueBytes, limitBytes } = await this.#deps.store.space.room();
     const tooMuch = usedBytes + dueBytes - limitBytes * LOW_WATERMARK;
     if (usedBytes + dueBytes < limitBytes * HIGH_WATERMARK) return;
     const { freesBytes } = await this.prune(tooMuch);

@@ -278,18 +278,18 @@ describe("artifacts: store", () => {
     const others = [1, 2, 3].map((n) => ({ ...ref, root: String(n).repeat(64) }));
     const [first, second, third] = others as [BlobRef, BlobRef, BlobRef];
     {
-      using two = await store.promise([first, second], "two");
-      using again = await store.promise([second], "one of them");
-      assert.equal((await store.room()).roomBytes, 0);
-      const refused = await store.promise([third], "a third").catch((error: unknown) => error);
+      using two = await store.space.promise([first, second], "two");
+      using again = await store.space.promise([second], "one of them");
+      assert.equal((await store.space.room()).roomBytes, 0);
+      const refused = await store.space.promise([third], "a third").catch((error: unknown) => error);
       assert.ok(refused instanceof Fault);
       assert.equal(refused.code, "artifacts.no-room");
       assert.deepEqual(asked, [content.length]);
-      using third3 = await store.promise([third], "a third");
+      using third3 = await store.space.promise([third], "a third");
       await store.create(third);
-      assert.equal((await store.room()).roomBytes, 0, "a blob that is begun has its room");
+      assert.equal((await store.space.room()).roomBytes, 0, "a blob that is begun has its room");
     }
-    assert.equal((await store.room()).dueBytes, content.length);
+    assert.equal((await store.space.room()).dueBytes, content.length);
   });
 
   it("says how much is missing before it starts what does not fit", async () => {
@@ -343,7 +343,7 @@ describe("artifacts: store", () => {
     await using store = await Store.open(join(dir, "source"), deps);
     await store.import(join(dir, "file"), { inPlace: false, signal });
     assert.equal(store.list().length, 1);
-    const { usedBytes } = await store.room();
+    const { usedBytes } = await store.space.room();
     assert.ok(usedBytes < 2 * content.length);
     await store.remove(ref.root);
     assert.equal(store.list().length, 0);

@@ -4,14 +4,11 @@ import { Bitset } from "../bitset.ts";
 import { type BlobRef, type ChunkMap, Geometry } from "../chunk-map.ts";
 import type { BlobState, BlobTable } from "./blob-table.ts";
 import { diskFault, errnoOf } from "./disk-fault.ts";
+import { DurableChunks } from "./durable-chunks.ts";
 import type { FilePool } from "./file-pool.ts";
 import { type FileStamp, sameStamp, stampOf } from "./file-stamp.ts";
 import { isBlank, writeAll } from "./file-io.ts";
 
-/** Written bytes after which they are made durable; what a crash costs at most, and it should stay below 64 MiB. */
-const SYNC_BYTES = 48 * 1024 * 1024;
-/** The same in time, for slow transfers: what a thin link brought in a second is dearer than a flush. */
-const SYNC_MS = 1_000;
 /** A file of the store is looked at for changes at most this often; one outside at every read. */
 const STAT_MS = 1_000;
 /** That a blob is read is noted this often: pruning needs to know no better, and flash wears. */
@@ -55,7 +52,7 @@ export class BlobFile {
   /** What can be read. */
   readonly have: Bitset;
   readonly #checked: Bitset;
-  readonly #durable: Bitset;
+  readonly #durable: DurableChunks;
   readonly #deps: BlobFileDeps;
   #state: BlobState;
   #map: ChunkMap | undefined;
@@ -63,11 +60,7 @@ export class BlobFile {
   #statAtMs = Number.NEGATIVE_INFINITY;
   #handle: FileHandle | undefined;
   #leftovers: boolean;
-  #unsynced: number[] = [];
-  #unsyncedBytes = 0;
-  #syncedAtMs: number;
   #usedAtMs = Number.NEGATIVE_INFINITY;
-  #syncing: Promise<void> | undefined;
 
   constructor(blob: KnownBlob, deps: BlobFileDeps) {
     this.ref = blob.ref;
@@ -78,9 +71,8 @@ export class BlobFile {
     this.#stamp = blob.stamp;
     this.#leftovers = blob.leftovers;
     this.#deps = deps;
-    this.#syncedAtMs = deps.clock.nowMs();
     this.#checked = new Bitset(this.geometry.chunkCount);
-    this.#durable = blob.durable ?? new Bitset(this.geometry.chunkCount);
+    this.#durable = new DurableChunks(this.geometry, blob.durable, deps.clock);
     this.have = new Bitset(this.geometry.chunkCount);
     if (this.#state !== "partial") this.have.fill();
     else for (const chunk of this.#durable.values()) this.have.add(chunk);
@@ -224,30 +216,19 @@ export class BlobFile {
     }
     this.have.add(chunk);
     this.#checked.add(chunk);
-    this.#unsynced.push(chunk);
-    this.#unsyncedBytes += this.geometry.bytesOf(chunk);
-    const late = this.#deps.clock.nowMs() - this.#syncedAtMs >= SYNC_MS;
-    if (this.#syncing === undefined && (this.#unsyncedBytes >= SYNC_BYTES || late)) {
-      this.#syncing = this.sync().finally(() => {
-        this.#syncing = undefined;
-      });
-      this.#syncing.catch(() => undefined); // the next sync, and the one that completes the blob, meet it again
-    }
+    this.#durable.wrote(chunk);
+    this.#durable.syncWhenDue(() => this.sync());
   }
 
   /** Makes what was written durable, then says so in the database: in this order, so that a crash leaves nothing half-true. */
   async sync(): Promise<void> {
-    const chunks = this.#unsynced;
-    if (chunks.length === 0) return;
-    this.#unsynced = [];
-    this.#unsyncedBytes = 0;
-    this.#syncedAtMs = this.#deps.clock.nowMs();
     try {
-      await this.#use((handle) => handle.datasync());
-      for (const chunk of chunks) if (this.have.has(chunk)) this.#durable.add(chunk);
-      if (this.#state === "partial") this.#deps.table.setDurable(this.ref.root, this.#durable.toBytes());
+      const synced = await this.#durable.sync(
+        () => this.#use((handle) => handle.datasync()),
+        (chunk) => this.have.has(chunk),
+      );
+      if (synced && this.#state === "partial") this.#deps.table.setDurable(this.ref.root, this.#durable.toBytes());
     } catch (error) {
-      this.#unsynced.push(...chunks);
       throw await diskFault(error, this.path, this.missingBytes(), `blob ${this.ref.root.slice(0, 12)}`);
     }
   }
@@ -289,13 +270,12 @@ export class BlobFile {
   #found(chunk: number): void {
     this.have.add(chunk);
     this.#checked.add(chunk);
-    this.#unsynced.push(chunk);
-    this.#unsyncedBytes += this.geometry.bytesOf(chunk);
+    this.#durable.wrote(chunk);
   }
 
   /** All chunks are written: durable, and whole from now on. */
   async complete(): Promise<void> {
-    await this.#syncing?.catch(() => undefined);
+    await this.#durable.settled();
     if (this.#state !== "partial") return;
     await this.sync();
     if (!this.have.full) throw new Fault("artifacts.incomplete", `${this.ref.root} still misses chunks`);
@@ -330,7 +310,7 @@ export class BlobFile {
 
   /** Makes durable what can be, and closes the file. */
   async close(): Promise<void> {
-    await this.#syncing?.catch(() => undefined);
+    await this.#durable.settled();
     try {
       if (this.#state === "partial") await this.sync();
     } finally {

@@ -5,7 +5,7 @@ export class RoomPromises {
   readonly #promised = new Map<string, { sizeBytes: number; count: number }>();
 
   /** Bytes that these would take beyond what they were promised before. */
-  lackOf(refs: readonly BlobRef[]): number {
+  lackOf(refs: readonly Pick<BlobRef, "root" | "sizeBytes">[]): number {
     const lacking = new Map(refs.map(({ root, sizeBytes }) => [root, sizeBytes]));
     for (const root of this.#promised.keys()) lacking.delete(root);
     return [...lacking.values()].reduce((sum, bytes) => sum + bytes, 0);
@@ -17,7 +17,7 @@ export class RoomPromises {
   }
 
   /** Holds until it is disposed of. */
-  make(refs: readonly BlobRef[]): Disposable {
+  make(refs: readonly Pick<BlobRef, "root" | "sizeBytes">[]): Disposable {
     const roots = new Map(refs.map(({ root, sizeBytes }) => [root, sizeBytes]));
     for (const [root, sizeBytes] of roots) {
       const promised = this.#promised.get(root) ?? { sizeBytes, count: 0 };

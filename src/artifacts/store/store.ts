@@ -1,32 +1,26 @@
 import { constants } from "node:fs";
-import { mkdir, open, rename, rm, stat, writeFile } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { type Clock, Fault, type Log } from "#core";
 import { Bitset } from "../bitset.ts";
-import { type BlobRef, ChunkMap, chunkBytesFor, Geometry, isBlobRef } from "../chunk-map.ts";
+import { type BlobRef, ChunkMap, Geometry, isBlobRef } from "../chunk-map.ts";
+import { Asides } from "./asides.ts";
 import { BlobFile, type Damage, sourceChanged } from "./blob-file.ts";
 import { type BlobEntry, type BlobRow, type BlobState, BlobTable } from "./blob-table.ts";
 import { diskFault, errnoOf } from "./disk-fault.ts";
 import { syncFolder } from "./file-io.ts";
 import { FilePool } from "./file-pool.ts";
 import { sameStamp, stampOf } from "./file-stamp.ts";
-import { copyAndHash, type Hashed, hashFile, regularBytes, shareBlocks } from "./import-file.ts";
-import { RoomPromises } from "./room-promises.ts";
-import { diskOf, noRoom, roomOf, type StoreLimits, type StoreRoom } from "./room.ts";
+import { copyAndHash, type Hashed, hashFile, regularBytes } from "./import-file.ts";
 import { blobPath, dropLost, filesIn, openTable } from "./salvage.ts";
+import { type SpaceOptions, StoreSpace } from "./space.ts";
 
 /** Blobs known in memory at once, beside those on their way: a map has 32 bytes a chunk. */
 const MAX_KNOWN_BLOBS = 256;
 
-/** A file system may keep smaller files without a block of their own. */
-const PROBE_BYTES = 64 * 1024;
-
 export type StoreDeps = { clock: Clock; log: Log };
 
-export type StoreOptions = {
-  limits?: StoreLimits;
-  /** Asked when this many bytes are missing for something; it may remove what can be spared. */
-  makeRoom?: (missingBytes: number) => Promise<void>;
+export type StoreOptions = SpaceOptions & {
   /** What the store says that it has turned out not to be what was hashed. */
   onDamaged?: (root: string, what: Damage) => void;
 };
@@ -48,23 +42,27 @@ export class Store implements AsyncDisposable {
   readonly #options: StoreOptions;
   readonly #table: BlobTable;
   readonly #files = new FilePool();
-  readonly #promises = new RoomPromises();
+  /** The room there is. */
+  readonly space: StoreSpace;
+  /** Files that are to be taken in by `importAside`. */
+  readonly asides: Asides;
   /** The least recently asked for is first. */
   readonly #open = new Map<string, { opening: Promise<BlobFile>; blob?: BlobFile }>();
-  #imports = 0;
 
   private constructor(dir: string, table: BlobTable, deps: StoreDeps, options: StoreOptions) {
     this.#dir = dir;
     this.#table = table;
     this.#deps = deps;
     this.#options = options;
+    this.space = new StoreSpace(dir, table, options);
+    this.asides = new Asides(dir, this.space);
   }
 
   /** Opens the store in `dir`, and makes it there if there is none. Throws Fault `artifacts.newer-store`, `artifacts.read-only`, `artifacts.disk-full`. */
   static async open(dir: string, deps: StoreDeps, options: StoreOptions = {}): Promise<Store> {
     try {
       await mkdir(join(dir, "blobs"), { recursive: true, mode: 0o700 });
-      await rm(join(dir, "importing"), { recursive: true, force: true }); // left by a crash: never named by a root
+      await Asides.clear(dir);
       const table = await openTable(dir, deps.log, deps.clock.wallMs());
       await dropLost(table, dir, deps.log);
       return new Store(dir, table, deps, options);
@@ -113,7 +111,7 @@ export class Store implements AsyncDisposable {
       if (known.ref.sizeBytes !== ref.sizeBytes) throw sizeMismatch(ref, known.ref);
       return known;
     }
-    using promised = await this.promise([ref], `blob ${ref.root.slice(0, 12)}`);
+    using promised = await this.space.promise([ref], `blob ${ref.root.slice(0, 12)}`);
     const opened = this.#open.get(ref.root); // somebody else was faster
     return (opened ?? this.#keep(ref.root, { opening: this.#createFile(ref) })).opening;
   }
@@ -220,95 +218,18 @@ export class Store implements AsyncDisposable {
     return entry;
   }
 
-  /**
-   * RoomPromises room for blobs that are to come, until it is disposed of; those that are here, or have room, need none. Throws Fault
-   * `artifacts.no-room` (exit `conflict`), saying the need and the room.
-   */
-  async promise(refs: readonly BlobRef[], what: string): Promise<Disposable> {
-    const missing = refs.filter(({ root }) => this.#table.stateOf(root) === undefined);
-    const needed = this.#promises.lackOf(missing);
-    await this.requireRoom(needed, what);
-    return this.#promises.make(missing);
-  }
-
-  /** Throws Fault `artifacts.no-room` unless so many bytes more fit into the store. */
-  async requireRoom(neededBytes: number, what: string): Promise<void> {
-    if (neededBytes === 0) return;
-    let room = await this.room();
-    if (neededBytes > room.roomBytes && this.#options.makeRoom !== undefined) {
-      await this.#options.makeRoom(neededBytes - room.roomBytes);
-      room = await this.room();
-    }
-    if (neededBytes > room.roomBytes) throw noRoom(what, this.#dir, neededBytes, room);
-  }
-
-  /** Whether everything that was promised room still has it; what can be spared may go for that. */
-  async holdsPromises(): Promise<boolean> {
-    const lack = async (): Promise<number> => {
-      const { usedBytes, dueBytes, limitBytes } = await this.room();
-      return usedBytes + dueBytes - limitBytes;
-    };
-    const lackBytes = await lack();
-    if (lackBytes <= 0) return true;
-    await this.#options.makeRoom?.(lackBytes);
-    return (await lack()) <= 0;
-  }
-
-  /** What the store holds and may hold. */
-  async room(): Promise<StoreRoom> {
-    let usedBytes = this.#table.wholeBytes();
-    let dueBytes = 0;
-    const coming = new Map(this.#table.partial().map(({ root, sizeBytes }) => [root, sizeBytes]));
-    for (const [root, sizeBytes] of this.#promises.all())
-      if (this.stateOf(root) === undefined) coming.set(root, sizeBytes);
-    for (const [root, sizeBytes] of coming) {
-      const found = await stat(root.startsWith("/") ? root : blobPath(this.#dir, root)).catch(() => undefined);
-      const hereBytes = Math.min(sizeBytes, (found?.blocks ?? 0) * 512);
-      usedBytes += hereBytes;
-      dueBytes += sizeBytes - hereBytes;
-    }
-    return roomOf(await diskOf(this.#dir), { usedBytes, dueBytes }, this.#options.limits ?? {});
-  }
-
   /** Takes in the content of a regular file, by reference, shared blocks or copy. Throws Fault `artifacts.not-found`, `.not-a-file`, `.source-changed`, `.no-room`, `.disk-full`. */
   async import(path: string, options: ImportOptions): Promise<BlobRef> {
     const { inPlace, signal, onBytes = () => undefined } = options;
     if (inPlace) return this.#link(path, await hashFile(path, signal, onBytes));
     const sizeBytes = await regularBytes(path);
-    const shared = await this.#asidePath();
-    if (await shareBlocks(path, shared)) return this.#adopt(shared, await hashFile(shared, signal, onBytes));
-    using aside = await this.aside(sizeBytes, `a copy of ${path}`);
+    const shared = await this.asides.share(path);
+    if (shared !== undefined) return this.#adopt(shared, await hashFile(shared, signal, onBytes));
+    using aside = await this.asides.make(sizeBytes, `a copy of ${path}`);
     return await this.#adopt(aside.path, await copyAndHash(path, aside.path, signal, onBytes));
   }
 
-  /** Whether files in `folder` can share blocks with those of the store. */
-  async sharesBlocksWith(folder: string): Promise<boolean> {
-    const probe = await this.#asidePath();
-    const twin = join(folder, `.portolan-probe-${basename(probe)}-${process.pid}`);
-    try {
-      await writeFile(probe, Buffer.alloc(PROBE_BYTES, 1));
-      return await shareBlocks(probe, twin);
-    } finally {
-      for (const path of [probe, twin]) await rm(path, { force: true });
-    }
-  }
-
-  /**
-   * Room for a file of this size, and a path at which to make it; `importAside` then takes it in. Throws Fault `artifacts.no-room`.
-   * To be disposed of when it is taken in or was given up.
-   */
-  async aside(sizeBytes: number, what: string): Promise<{ path: string } & Disposable> {
-    const path = await this.#asidePath();
-    const promise = await this.promise([{ root: path, sizeBytes, chunkBytes: chunkBytesFor(sizeBytes) }], what);
-    return { path, [Symbol.dispose]: () => promise[Symbol.dispose]() };
-  }
-
-  async #asidePath(): Promise<string> {
-    await mkdir(join(this.#dir, "importing"), { recursive: true, mode: 0o700 });
-    return join(this.#dir, "importing", String(this.#imports++));
-  }
-
-  /** Takes in a file made at `aside()`. */
+  /** Takes in a file made aside. */
   async importAside(path: string, signal: AbortSignal): Promise<BlobRef> {
     const hashed = await hashFile(path, signal, () => undefined);
     await using handle = await open(path, "r");

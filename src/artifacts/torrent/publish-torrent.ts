@@ -48,7 +48,7 @@ export async function publishTorrent(
 ): Promise<ArtifactContent> {
   const { signal, mediaType = DEFAULT_MEDIA_TYPE, onProgress = () => undefined } = options;
   const { metainfo, peers } = await resolve(source, options, onProgress);
-  using aside = await store.aside(metainfo.sizeBytes, `torrent "${metainfo.name}"`);
+  using aside = await store.asides.make(metainfo.sizeBytes, `torrent "${metainfo.name}"`);
   try {
     await reserve(aside.path, metainfo.sizeBytes);
     await download(metainfo, aside.path, { ...options, peers }, onProgress);
