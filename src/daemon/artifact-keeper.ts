@@ -27,6 +27,8 @@ const FIRST_RETRY_MS = 2_000;
 const LAST_RETRY_MS = 60_000;
 /** How often a copy that turns out damaged while it is written out is mended before that is given up. */
 const MAX_MENDS = 3;
+/** What a copy that was thought whole turns out to be. */
+const MENDABLE: ReadonlySet<string> = new Set(["artifacts.damaged", "artifacts.not-here"]);
 
 export type KeeperOptions = {
   /** Absent while the node does not run: then nothing is fetched. */
@@ -162,7 +164,7 @@ export class ArtifactKeeper implements AsyncDisposable {
       try {
         return await materialise(this.store, this.#artifact(name).body.spec, output, options);
       } catch (error) {
-        if (faultCode(error) !== "artifacts.damaged" || mends === MAX_MENDS) throw error;
+        if (!MENDABLE.has(faultCode(error) ?? "") || mends === MAX_MENDS) throw error;
         await this.bring(name, options);
       }
     }
