@@ -3,6 +3,7 @@ import { chmod, copyFile, link, lstat, mkdir, open, rename, rm, stat, symlink } 
 import { basename, dirname, join } from "node:path";
 import { Fault } from "#core";
 import { type ArtifactContent, planContent } from "./artifact-content.ts";
+import { Bounded } from "./bounded.ts";
 import { listingOf } from "./bring.ts";
 import { type Listing, parentsOf } from "./listing.ts";
 import type { BlobFile } from "./store/blob-file.ts";
@@ -176,39 +177,6 @@ class PieceReader {
       at += piece.length;
     }
     return found;
-  }
-}
-
-/** Runs a bounded number of jobs at once. */
-class Bounded {
-  readonly #max: number;
-  readonly #running = new Set<Promise<void>>();
-  #failure: { error: unknown } | undefined;
-
-  constructor(max: number) {
-    this.#max = max;
-  }
-
-  /** Starts a job once fewer than `max` are running. Throws what an earlier one threw. */
-  async run(job: () => Promise<void>): Promise<void> {
-    while (this.#running.size >= this.#max) await Promise.race(this.#running);
-    this.#throwFailure();
-    const running = job()
-      .catch((error: unknown) => {
-        this.#failure ??= { error };
-      })
-      .finally(() => this.#running.delete(running));
-    this.#running.add(running);
-  }
-
-  /** Throws what one of them threw. */
-  async settled(): Promise<void> {
-    await Promise.all(this.#running);
-    this.#throwFailure();
-  }
-
-  #throwFailure(): void {
-    if (this.#failure !== undefined) throw this.#failure.error;
   }
 }
 

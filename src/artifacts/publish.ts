@@ -3,6 +3,8 @@ import { lstat, open, readdir, readlink, realpath, rm, stat } from "node:fs/prom
 import { basename, join } from "node:path";
 import { Fault } from "#core";
 import { type ArtifactContent, directoryContent, fileContent } from "./artifact-content.ts";
+import { Bounded } from "./bounded.ts";
+import type { BlobRef } from "./chunk-map.ts";
 import { type Entry, encodeListing, isInnerLink, type Listing, MAX_ENTRIES } from "./listing.ts";
 import type { Progress } from "./participation.ts";
 import { diskFault, errnoOf } from "./store/disk-fault.ts";
@@ -11,6 +13,8 @@ import type { Store } from "./store/store.ts";
 
 /** Files below this size share one blob, so that ten thousand of them cost no more than one. */
 const PACK_BELOW_BYTES = 1024 * 1024;
+/** Files taken in at once: while one is made durable the next is read and hashed. */
+const FILES_AT_ONCE = 2;
 const DEFAULT_MEDIA_TYPE = "application/octet-stream";
 
 export type PublishOptions = {
@@ -127,10 +131,15 @@ async function takeIn(
       offset += sizeBytes;
     }
   }
-  for (const { path, full, mode, sizeBytes } of files) {
-    if (sizeBytes < PACK_BELOW_BYTES) continue;
-    const ref = await store.import(full, { inPlace, signal, onBytes });
-    entries.push({ path, mode, sizeBytes: ref.sizeBytes, blob: add(ref), offset: 0 });
+  const large = files.filter(({ sizeBytes }) => sizeBytes >= PACK_BELOW_BYTES);
+  const refs = new Map<Found, BlobRef>();
+  const importing = new Bounded(FILES_AT_ONCE);
+  for (const file of large) {
+    await importing.run(async () => void refs.set(file, await store.import(file.full, { inPlace, signal, onBytes })));
+  }
+  await importing.settled();
+  for (const [{ path, mode }, ref] of large.map((file) => [file, refs.get(file)] as const)) {
+    if (ref !== undefined) entries.push({ path, mode, sizeBytes: ref.sizeBytes, blob: add(ref), offset: 0 });
   }
   return { blobs, entries: entries.toSorted(byPath) };
 }

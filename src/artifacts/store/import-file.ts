@@ -9,6 +9,9 @@ import { type FileStamp, sameStamp, stampOf } from "./file-stamp.ts";
 /** One read; large enough that the system's cost per call does not count, small enough to hash without a pause for others. */
 const READ_BYTES = 1024 * 1024;
 
+/** A copy is handed to the disk after so many bytes, so that little is left to wait for at its end. */
+const FLUSH_BYTES = 48 * 1024 * 1024;
+
 export type Hashed = { ref: BlobRef; map: ChunkMap; stamp: FileStamp };
 
 /** Opens a regular file to read. Throws Fault `artifacts.not-found`, `artifacts.unreadable` or `artifacts.not-a-file`. */
@@ -121,6 +124,8 @@ async function hashHandle(
   const readAt = (at: number): Promise<Uint8Array> =>
     readFull(handle, buffers[(at / READ_BYTES) % 2], at, before.sizeBytes);
   let reading = readAt(0);
+  let flushing: Promise<void> | undefined;
+  let flushedBytes = 0;
   for (let at = 0; at < before.sizeBytes; at += READ_BYTES) {
     signal.throwIfAborted();
     const bytes = await reading;
@@ -131,8 +136,14 @@ async function hashHandle(
       hashes.push(chunkHash([bytes.subarray(from, from + chunkBytes)]));
     await writing;
     onBytes(bytes.length);
+    if (copy === undefined || flushing !== undefined || at - flushedBytes < FLUSH_BYTES) continue;
+    flushedBytes = at;
+    flushing = copy.datasync().finally(() => {
+      flushing = undefined;
+    });
+    flushing.catch(() => undefined); // the last one, which the caller waits for, meets it again
   }
-  await reading;
+  await Promise.all([reading, flushing]);
   if (!sameStamp(before, await stampOf(handle))) throw changedWhileRead(path);
   const { map, root } = ChunkMap.of(hashes);
   return { ref: { root, sizeBytes: before.sizeBytes, chunkBytes }, map, stamp: before };
