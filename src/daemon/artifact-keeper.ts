@@ -128,8 +128,10 @@ export class ArtifactKeeper implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#unlisten();
-    this.#stop.abort(new Fault("daemon.stopping", "the daemon is stopping"));
+    const reason = new Fault("daemon.stopping", "the daemon is stopping");
+    this.#stop.abort(reason);
     await this.#pruner[Symbol.asyncDispose]();
+    await this.#jobs.stopAll(reason);
     await Promise.allSettled(this.#running);
     await this.#parts?.disposeAsync();
   }

@@ -69,9 +69,9 @@ export class BringJobs {
     await job?.done.catch(() => undefined);
   }
 
-  /** Resolves when nothing is on its way any more. */
-  async settled(): Promise<void> {
-    await Promise.allSettled([...this.#jobs.values()].map(({ done }) => done));
+  /** Stops everything that is on its way. */
+  async stopAll(reason: Fault): Promise<void> {
+    await Promise.all([...this.#jobs.keys()].map((name) => this.stop(name, reason)));
   }
 
   #start(document: SignedDocument<"Artifact">): Job {

@@ -105,10 +105,10 @@ export class BlobFile {
     const bytes = this.geometry.bytesOf(chunk);
     const buffer = into?.subarray(0, bytes) ?? Buffer.allocUnsafeSlow(bytes);
     const bytesRead = await this.#readInto(buffer, chunk);
+    this.#noteUse();
     if (bytesRead === bytes && this.#checked.has(chunk)) return buffer;
     if (bytesRead !== bytes || !this.#requireMap().matches(chunk, [buffer])) throw await this.#lose(chunk);
     this.#checked.add(chunk);
-    this.#noteUse();
     return buffer;
   }
 
@@ -140,6 +140,7 @@ export class BlobFile {
   /** Looks at once whether the file was touched: before it is copied from, where nobody checks what comes out. */
   async look(): Promise<void> {
     await this.#use((handle) => this.#watch(handle, false));
+    this.#noteUse();
   }
 
   /** Forgets what was checked when the file was touched, or is another one since it was opened again. */
@@ -161,7 +162,11 @@ export class BlobFile {
     const nowMs = this.#deps.clock.nowMs();
     if (nowMs - this.#usedAtMs < USED_MS) return;
     this.#usedAtMs = nowMs;
-    this.#deps.table.setUsed(this.ref.root, this.#deps.clock.wallMs());
+    try {
+      this.#deps.table.setUsed(this.ref.root, this.#deps.clock.wallMs());
+    } catch {
+      // a disk that is full or read-only can still be read
+    }
   }
 
   /** A chunk is not what was hashed: it is missing from now on. */
@@ -285,7 +290,6 @@ export class BlobFile {
     this.#deps.table.setWhole(this.ref.root);
     this.#state = "whole";
     this.#stamp = stamp;
-    this.#noteUse();
   }
 
   /** Reads every chunk that was not checked since opening. Throws as `read` does. */

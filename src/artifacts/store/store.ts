@@ -46,6 +46,8 @@ export class Store implements AsyncDisposable {
   readonly space: StoreSpace;
   /** Files that are to be taken in by `importAside`. */
   readonly asides: Asides;
+  /** Roots whose files are in place and whose rows are not yet. */
+  readonly #adopting = new Set<string>();
   /** The least recently asked for is first. */
   readonly #open = new Map<string, { opening: Promise<BlobFile>; blob?: BlobFile }>();
 
@@ -244,10 +246,15 @@ export class Store implements AsyncDisposable {
     }
     await this.close(ref.root); // one that was on its way is replaced
     const path = blobPath(this.#dir, ref.root);
-    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-    await rename(aside, path);
-    await syncFolder(dirname(path));
-    await this.#takeUp({ ref, state: "whole", map: map.bytes, path: undefined, stamp: undefined }, true);
+    this.#adopting.add(ref.root);
+    try {
+      await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+      await rename(aside, path);
+      await syncFolder(dirname(path));
+      await this.#takeUp({ ref, state: "whole", map: map.bytes, path: undefined, stamp: undefined }, true);
+    } finally {
+      this.#adopting.delete(ref.root);
+    }
     return ref;
   }
 
@@ -276,11 +283,13 @@ export class Store implements AsyncDisposable {
     await this.#discard(root);
   }
 
-  /** Removes files of blobs that the store knows nothing of; how many. */
-  async removeStrays(): Promise<number> {
+  /** Removes files of blobs that the store knows nothing of. */
+  async removeStrays(): Promise<void> {
     const strays = [...(await filesIn(this.#dir))].filter((root) => this.stateOf(root) === undefined);
-    for (const root of strays) if (!this.#open.has(root)) await rm(blobPath(this.#dir, root), { force: true });
-    return strays.length;
+    for (const root of strays) {
+      const isComing = this.#open.has(root) || this.#adopting.has(root);
+      if (!isComing) await rm(blobPath(this.#dir, root), { force: true });
+    }
   }
 
   async #discard(root: string): Promise<void> {
