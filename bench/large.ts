@@ -88,13 +88,13 @@ async function startPair({ clock, directory }: BenchContext, stack: AsyncDisposa
     return node;
   });
   const publisher = create.result;
-  const join_ = await timed(clock, () => joinOthers(clock, publisher, fleet, up));
-  const [receiver] = join_.result as [Node];
+  const joined = await timed(clock, () => joinOthers(clock, publisher, fleet, up));
+  const [receiver] = joined.result as [Node];
   return {
     publisher,
     receiver,
     restart: () => up(1, []),
-    setupSeconds: { createFleet: create.seconds, join: join_.seconds },
+    setupSeconds: { createFleet: create.seconds, join: joined.seconds },
   };
 }
 

@@ -29,13 +29,23 @@ export async function bringContent(
   { signal, onProgress }: BringOptions,
 ): Promise<Progress> {
   const plan = planContent(spec);
-  const total: Progress = { bytes: 0, sizeBytes: spec.sizeBytes, fromSite: 0, fromWan: 0, sources: new Map() };
   if (plan.type === "listed") {
     if (plan.listing.sizeBytes > MAX_LISTING_BYTES) throw tooLarge(plan.listing.sizeBytes);
     await swarm.fetch(plan.listing, { signal });
   }
   const blobs = await blobsOf(store, plan);
-  using room = await store.space.promise(blobs, "the artifact");
+  return store.space.withRoom(blobs, "the artifact", () =>
+    bringBlobs(swarm, blobs, spec.sizeBytes, { signal, onProgress }),
+  );
+}
+
+async function bringBlobs(
+  swarm: SwarmService,
+  blobs: readonly BlobRef[],
+  sizeBytes: number,
+  { signal, onProgress }: { signal: AbortSignal; onProgress: BringOptions["onProgress"] },
+): Promise<Progress> {
+  const total: Progress = { bytes: 0, sizeBytes, fromSite: 0, fromWan: 0, sources: new Map() };
   const running = new Map<string, Progress>();
   const report = (): void => onProgress?.(sum(total, running.values()));
   await inParallel(blobs, BLOBS_AT_ONCE, signal, async (blob, stop) => {

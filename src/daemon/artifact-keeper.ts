@@ -160,28 +160,29 @@ export class ArtifactKeeper implements AsyncDisposable {
   }
 
   /** Writes an artifact that is in the store to a path. A copy that turns out damaged is mended first. */
-  async write(name: string, output: string, options: MaterialiseOptions): Promise<void> {
-    using held = this.use(name);
-    for (let mends = 0; ; mends++) {
-      try {
-        return await materialise(this.store, this.#artifact(name).body.spec, output, options);
-      } catch (error) {
-        if (!MENDABLE.has(faultCode(error) ?? "") || mends === MAX_MENDS) throw error;
-        await this.bring(name, options);
+  write(name: string, output: string, options: MaterialiseOptions): Promise<void> {
+    return this.using(name, async () => {
+      for (let mends = 0; ; mends++) {
+        try {
+          return await materialise(this.store, this.#artifact(name).body.spec, output, options);
+        } catch (error) {
+          if (!MENDABLE.has(faultCode(error) ?? "") || mends === MAX_MENDS) throw error;
+          await this.bring(name, options);
+        }
       }
-    }
+    });
   }
 
-  /** Keeps an artifact from being pruned until it is disposed of. */
-  use(name: string): Disposable {
+  /** Does something with an artifact that must not be pruned meanwhile. */
+  async using<T>(name: string, work: () => Promise<T>): Promise<T> {
     this.#using.set(name, (this.#using.get(name) ?? 0) + 1);
-    return {
-      [Symbol.dispose]: () => {
-        const left = (this.#using.get(name) ?? 1) - 1;
-        if (left === 0) this.#using.delete(name);
-        else this.#using.set(name, left);
-      },
-    };
+    try {
+      return await work();
+    } finally {
+      const left = (this.#using.get(name) ?? 1) - 1;
+      if (left === 0) this.#using.delete(name);
+      else this.#using.set(name, left);
+    }
   }
 
   /** What can be spared: what would go, and why the rest stays. */

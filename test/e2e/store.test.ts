@@ -44,8 +44,8 @@ describe("the store, with real daemons", function () {
   }
   const fetchAll = async (...names: string[]): Promise<void> => {
     for (const name of names) await cam.ok("fetch", name);
-    await yard.until("the hub to hear of the copies", async () => {
-      const found = await Promise.all(names.map((name) => hub.artifact(name)));
+    await yard.until("both to hear of the copies", async () => {
+      const found = await Promise.all(names.flatMap((name) => [hub.artifact(name), cam.artifact(name)]));
       return found.every((artifact) => artifact?.copies === 2);
     });
   };

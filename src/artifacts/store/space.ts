@@ -50,6 +50,16 @@ export class StoreSpace {
     return this.#promises.make(missing);
   }
 
+  /** Does `work` with the room for these blobs promised. Throws as `promise` and `work` do. */
+  async withRoom<T>(refs: readonly BlobRef[], what: string, work: () => Promise<T>): Promise<T> {
+    const promise = await this.promise(refs, what);
+    try {
+      return await work();
+    } finally {
+      promise[Symbol.dispose]();
+    }
+  }
+
   /** Whether everything that was promised room still has it; what can be spared may go for that. */
   async holdsPromises(): Promise<boolean> {
     const lackBytes = await this.#lackBytes();

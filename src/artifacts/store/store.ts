@@ -113,9 +113,10 @@ export class Store implements AsyncDisposable {
       if (known.ref.sizeBytes !== ref.sizeBytes) throw sizeMismatch(ref, known.ref);
       return known;
     }
-    using promised = await this.space.promise([ref], `blob ${ref.root.slice(0, 12)}`);
-    const opened = this.#open.get(ref.root); // somebody else was faster
-    return (opened ?? this.#keep(ref.root, { opening: this.#createFile(ref) })).opening;
+    return this.space.withRoom([ref], `blob ${ref.root.slice(0, 12)}`, () => {
+      const opened = this.#open.get(ref.root); // somebody else was faster
+      return (opened ?? this.#keep(ref.root, { opening: this.#createFile(ref) })).opening;
+    });
   }
 
   async #createFile(ref: BlobRef): Promise<BlobFile> {

@@ -59,42 +59,42 @@ export function artifactHandlers(
         freedBytes: freesBytes,
       };
     },
-    fetch: async ({ name, output, force, link }, { signal, progress }) => {
-      if (output !== undefined) requireAbsolute(output);
-      using held = keeper.use(name);
-      const copy = await keeper.bring(name, {
-        signal,
-        onProgress: ({ bytes, sizeBytes, fromSite, fromWan, sources }) =>
-          progress({
-            state: "transferring",
-            bytes,
-            sizeBytes,
-            bytesFromSite: fromSite,
-            bytesFromWan: fromWan,
-            sources: sources.size,
-          }),
-      });
-      const { spec } = (state.store.get("Artifact", name) as SignedDocument<"Artifact">).body;
-      let sha256: string | undefined;
-      if (output !== undefined) {
-        await keeper.write(name, output, { force, link, signal });
-        if (!spec.directory) sha256 = await sha256Of(output, signal);
-      }
-      const { startedMs = 0, finishedMs = startedMs, bytesFromSite, bytesFromWan, sources } = copy;
-      return {
-        name,
-        root: rootOf(spec),
-        bytes: spec.sizeBytes,
-        ...(sha256 === undefined ? {} : { sha256 }),
-        ...(output === undefined ? {} : { output }),
-        bytesFromSite,
-        bytesFromWan,
-        sources: sourceViews(node, sources),
-        startedAt: new Date(startedMs).toISOString(),
-        finishedAt: new Date(finishedMs).toISOString(),
-        seconds: (finishedMs - startedMs) / 1_000,
-      };
-    },
+    fetch: ({ name, output, force, link }, { signal, progress }) =>
+      keeper.using(name, async () => {
+        if (output !== undefined) requireAbsolute(output);
+        const copy = await keeper.bring(name, {
+          signal,
+          onProgress: ({ bytes, sizeBytes, fromSite, fromWan, sources }) =>
+            progress({
+              state: "transferring",
+              bytes,
+              sizeBytes,
+              bytesFromSite: fromSite,
+              bytesFromWan: fromWan,
+              sources: sources.size,
+            }),
+        });
+        const { spec } = (state.store.get("Artifact", name) as SignedDocument<"Artifact">).body;
+        let sha256: string | undefined;
+        if (output !== undefined) {
+          await keeper.write(name, output, { force, link, signal });
+          if (!spec.directory) sha256 = await sha256Of(output, signal);
+        }
+        const { startedMs = 0, finishedMs = startedMs, bytesFromSite, bytesFromWan, sources } = copy;
+        return {
+          name,
+          root: rootOf(spec),
+          bytes: spec.sizeBytes,
+          ...(sha256 === undefined ? {} : { sha256 }),
+          ...(output === undefined ? {} : { output }),
+          bytesFromSite,
+          bytesFromWan,
+          sources: sourceViews(node, sources),
+          startedAt: new Date(startedMs).toISOString(),
+          finishedAt: new Date(finishedMs).toISOString(),
+          seconds: (finishedMs - startedMs) / 1_000,
+        };
+      }),
   };
 }
 
