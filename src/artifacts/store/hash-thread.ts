@@ -25,7 +25,7 @@ export class HashThread implements AsyncDisposable {
     const waiting = Promise.withResolvers<HashAnswer>();
     this.#waiting.push(waiting);
     const job: HashJob = { offset: bytes.byteOffset, bytes: bytes.length, chunkBytes };
-    this.#worker.postMessage(job);
+    this.#worker.postMessage(job, []);
     return waiting.promise;
   }
 

@@ -6,5 +6,5 @@ import type { HashAnswer, HashJob } from "./hash-thread.ts";
 const memory = new Uint8Array(workerData as SharedArrayBuffer);
 parentPort?.on("message", ({ offset, bytes, chunkBytes }: HashJob) => {
   const answer: HashAnswer = chunkHashes(memory.subarray(offset, offset + bytes), chunkBytes);
-  parentPort?.postMessage(answer);
+  parentPort?.postMessage(answer, []);
 });
