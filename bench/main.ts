@@ -4,6 +4,7 @@ import { SystemClock } from "#core";
 import type { Bench, Report } from "./bench.ts";
 import { fanout } from "./fanout.ts";
 import { idle } from "./idle.ts";
+import { large } from "./large.ts";
 import { local } from "./local.ts";
 import { machine, renderReport } from "./report.ts";
 import { strangers } from "./strangers.ts";
@@ -11,7 +12,7 @@ import { transfer } from "./transfer.ts";
 import { transport } from "./transport.ts";
 import { makeWorkspace } from "./workspace.ts";
 
-const BENCHES: readonly Bench[] = [transfer, fanout, transport, local, idle, strangers];
+const BENCHES: readonly Bench[] = [transfer, fanout, transport, large, local, idle, strangers];
 const EXIT = { ok: 0, failed: 1, usage: 2, unmet: 6, interrupted: 130 } as const;
 
 /** Runs one benchmark by name. Exit 0 when it ran or was skipped; with --strict, 6 when a bar was not met. */

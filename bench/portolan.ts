@@ -15,7 +15,7 @@ const PUBLISH_MS = 300_000;
 /** Between two looks at a state that a daemon has no event for. */
 const POLL_MS = 50;
 
-type Node = { place: Place; data: string; process: Child; client: ControlClient };
+export type Node = { place: Place; data: string; process: Child; client: ControlClient };
 
 /** Real daemons, one per place: the first makes a fleet and publishes, the others join from its token by claims. */
 export const startPortolan: StartFleet = async (deps, options) => {
@@ -52,7 +52,8 @@ export const startPortolan: StartFleet = async (deps, options) => {
   };
 };
 
-async function startNode(
+/** Starts a daemon at a place; resolves once it answers. */
+export async function startNode(
   { clock, startAt }: FleetDeps,
   stack: AsyncDisposableStack,
   { places, directory }: FleetOptions,
@@ -72,7 +73,7 @@ async function startNode(
 }
 
 /** Claims for the serials of all other places, then their daemons with the token; resolves once all are members. */
-async function joinOthers(
+export async function joinOthers(
   clock: Clock,
   first: Node,
   { places, directory }: FleetOptions,
@@ -113,7 +114,7 @@ async function writeCopy({ data, client }: Node): Promise<string> {
 }
 
 /** Runs one command of the CLI against a node. */
-const command = (clock: Clock, { data }: Node, argv: readonly string[], ms = COMMAND_MS): Promise<string> =>
+export const command = (clock: Clock, { data }: Node, argv: readonly string[], ms = COMMAND_MS): Promise<string> =>
   run(clock, ms, [PORTOLAN, ...argv, "--data", data]);
 
 function untilStatus(clock: Clock, node: Node, what: string, holds: (status: Status) => boolean): Promise<void> {

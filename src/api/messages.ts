@@ -58,7 +58,19 @@ export const Status = z.object({
   documents: z.object({ count: z.number().int(), digest: z.string() }),
   charterVersion: z.number().int(),
   memberExpires: Time.optional(),
-  store: z.object({ usedBytes: Bytes, freeBytes: Bytes, artifacts: z.number().int() }),
+  store: z.object({
+    /** Content in the store's own files. */
+    usedBytes: Bytes,
+    /** Still to come of what is on its way. */
+    dueBytes: Bytes,
+    /** What the store may hold: its quota, or less where the disk does not have that much. */
+    limitBytes: Bytes,
+    limitedBy: z.enum(["quota", "disk"]),
+    /** On its disk. */
+    freeBytes: Bytes,
+    artifacts: z.number().int(),
+    pinned: z.number().int(),
+  }),
   warnings: z.array(z.string()),
 });
 
@@ -192,6 +204,8 @@ export const Fetch = z.strictObject({
   output: AbsolutePath.optional(),
   /** Replace what is at `output`. */
   force: z.boolean().default(false),
+  /** Share the bytes of large files with the store instead of copying them; where blocks cannot be shared, by hard links to read-only files. */
+  link: z.boolean().default(false),
 });
 
 /** How far it is; `bytesFrom…` count payload by where it came from, `sources` the nodes that send. */
@@ -220,6 +234,22 @@ export const Fetched = z.object({
   seconds: z.number(),
 });
 
+/** Whether an artifact shall stay on this node. */
+export const Pin = z.strictObject({ pinned: z.boolean() });
+
+/** What pruning takes from the store. */
+export const Prune = z.strictObject({
+  /** Only say it. */
+  dryRun: z.boolean().default(false),
+});
+
+/** What went, or would go, and why the rest stays. `bytes` of what goes is what that frees; blobs that something else needs stay. */
+export const Pruned = z.object({
+  removed: z.array(z.object({ name: z.string(), bytes: Bytes })),
+  kept: z.array(z.object({ name: z.string(), reason: z.string() })),
+  freedBytes: Bytes,
+});
+
 /** A failure as the API sends it; core's Fault without its stack. */
 export const WireFault = z.object({
   code: z.string(),
@@ -240,4 +270,5 @@ export type ExportedTorrent = z.output<typeof ExportedTorrent>;
 export type Published = z.output<typeof Published>;
 export type FetchProgress = z.output<typeof FetchProgress>;
 export type Fetched = z.output<typeof Fetched>;
+export type Pruned = z.output<typeof Pruned>;
 export type WireFault = z.output<typeof WireFault>;

@@ -92,6 +92,20 @@ export const ROUTES = {
     m.FetchProgress,
     m.Fetched,
   ),
+  pin: call(
+    "POST",
+    "/v1/artifacts/{name}/pin",
+    "Has an artifact come to this node and stay, or stay no longer.",
+    { params: NameParam, body: m.Pin },
+    Done,
+  ),
+  prune: call(
+    "POST",
+    "/v1/prune",
+    "Removes from the store what is not pinned, wanted here, in use, or the last known copy.",
+    { body: m.Prune },
+    m.Pruned,
+  ),
   leave: call("POST", "/v1/leave", "Forgets the fleet: documents, membership, remembered peers.", {}, Done),
   shutdown: call("POST", "/v1/shutdown", "Stops the daemon in good order.", {}, Done),
 

@@ -82,6 +82,8 @@ export const ArtifactView = z.object({
   files: z.number().int().nonnegative(),
   root: z.string(),
   local: CopyView,
+  /** It stays on this node whatever room is needed. */
+  pinned: z.boolean(),
   /** Nodes that are known to hold all of it, and nodes that should by the placements. */
   copies: z.number().int().nonnegative(),
   wanted: z.number().int().nonnegative(),

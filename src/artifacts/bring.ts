@@ -3,12 +3,15 @@ import { type ArtifactContent, type ContentPlan, planContent } from "./artifact-
 import type { BlobRef } from "./chunk-map.ts";
 import { decodeListing, type Listing, MAX_LISTING_BYTES, refOf } from "./listing.ts";
 import type { Progress } from "./participation.ts";
-import { requireSpace } from "./store/disk-fault.ts";
+
 import type { Store } from "./store/store.ts";
 import type { SwarmService } from "./swarm-service.ts";
 
-/** Blobs of one artifact on their way at once: enough that the end of one does not leave the link idle. */
-const BLOBS_AT_ONCE = 3;
+/** Blobs of one artifact on their way at once. Of large ones the next, so that the end of one does not leave the link idle: each may hold 32 MiB. */
+const LARGE_AT_ONCE = 2;
+/** Of small ones more, because it is round trips that they wait for. */
+const SMALL_AT_ONCE = 6;
+const LARGE_BYTES = 4 * 1024 ** 2;
 
 export type BringOptions = {
   signal: AbortSignal;
@@ -20,7 +23,7 @@ export type BringOptions = {
  * Brings everything that an artifact consists of into the store. What is there already is not fetched.
  *
  * Rejects with the signal's reason, Fault `artifacts.content` or `artifacts.listing` (what was signed cannot be read),
- * `artifacts.disk-full` before anything is fetched if it does not fit, and as `SwarmService.fetch` does.
+ * `artifacts.no-room` before anything is fetched if it does not fit, and as `SwarmService.fetch` does.
  */
 export async function bringContent(
   swarm: SwarmService,
@@ -29,16 +32,31 @@ export async function bringContent(
   { signal, onProgress }: BringOptions,
 ): Promise<Progress> {
   const plan = planContent(spec);
-  const total: Progress = { bytes: 0, sizeBytes: spec.sizeBytes, fromSite: 0, fromWan: 0, sources: new Map() };
   if (plan.type === "listed") {
     if (plan.listing.sizeBytes > MAX_LISTING_BYTES) throw tooLarge(plan.listing.sizeBytes);
     await swarm.fetch(plan.listing, { signal });
   }
   const blobs = await blobsOf(store, plan);
-  await requireRoom(store, blobs);
+  return store.space.withRoom(blobs, "the artifact", () =>
+    bringBlobs(swarm, blobs, spec.sizeBytes, { signal, onProgress }),
+  );
+}
+
+async function bringBlobs(
+  swarm: SwarmService,
+  blobs: readonly BlobRef[],
+  sizeBytes: number,
+  { signal, onProgress }: { signal: AbortSignal; onProgress: BringOptions["onProgress"] },
+): Promise<Progress> {
+  const total: Progress = { bytes: 0, sizeBytes, fromSite: 0, fromWan: 0, sources: new Map() };
   const running = new Map<string, Progress>();
   const report = (): void => onProgress?.(sum(total, running.values()));
-  await inParallel(blobs, BLOBS_AT_ONCE, signal, async (blob, stop) => {
+  const isLarge = ({ sizeBytes }: BlobRef): boolean => sizeBytes >= LARGE_BYTES;
+  const lanes = [
+    { blobs: blobs.filter(isLarge), atOnce: LARGE_AT_ONCE },
+    { blobs: blobs.filter((blob) => !isLarge(blob)), atOnce: SMALL_AT_ONCE },
+  ];
+  await inParallel(lanes, signal, async (blob, stop) => {
     const onBlob = (progress: Progress): void => {
       running.set(blob.root, progress);
       report();
@@ -86,31 +104,27 @@ async function blobsOf(store: Store, plan: ContentPlan): Promise<BlobRef[]> {
   return plan.type === "file" ? [plan.blob] : (await listingOf(store, plan)).blobs.map(refOf);
 }
 
-async function requireRoom(store: Store, blobs: readonly BlobRef[]): Promise<void> {
-  const missing = blobs.filter(({ root }) => store.stateOf(root) === undefined);
-  const neededBytes = missing.reduce((all, { sizeBytes }) => all + sizeBytes, 0);
-  if (neededBytes > 0) await requireSpace(store.dir, neededBytes, "the artifact");
-}
-
 /** The first failure stops the others. */
 async function inParallel(
-  blobs: readonly BlobRef[],
-  atOnce: number,
+  lanes: readonly { blobs: readonly BlobRef[]; atOnce: number }[],
   signal: AbortSignal,
   work: (blob: BlobRef, stop: AbortSignal) => Promise<void>,
 ): Promise<void> {
   const stop = new AbortController();
   const onAbort = (): void => stop.abort(signal.reason);
   signal.addEventListener("abort", onAbort, { once: true });
-  const queue = blobs.values();
-  const worker = async (): Promise<void> => {
+  const worker = async (queue: Iterable<BlobRef>): Promise<void> => {
     for (const blob of queue) {
       signal.throwIfAborted();
       await work(blob, stop.signal);
     }
   };
   try {
-    await Promise.all(Array.from({ length: atOnce }, worker));
+    const workers = lanes.flatMap(({ blobs, atOnce }) => {
+      const queue = blobs.values(); // shared: each takes the next
+      return Array.from({ length: atOnce }, () => worker(queue));
+    });
+    await Promise.all(workers);
   } finally {
     stop.abort(new Fault("artifacts.stopped", "another part of the artifact could not be brought"));
     signal.removeEventListener("abort", onAbort);

@@ -71,6 +71,14 @@ export function chunkHash(pieces: readonly Uint8Array[]): Uint8Array {
   return merkleRoot(cellHashes(pieces));
 }
 
+/** The hash of each chunk of some bytes that begin with one. */
+export function chunkHashes(bytes: Uint8Array, chunkBytes: number): Uint8Array[] {
+  const count = Math.ceil(bytes.length / chunkBytes);
+  return Array.from({ length: count }, (_, chunk) =>
+    chunkHash([bytes.subarray(chunk * chunkBytes, (chunk + 1) * chunkBytes)]),
+  );
+}
+
 /** Cuts pieces into cells of 64 KiB, the last one shorter, without copying. */
 export function splitCells(pieces: readonly Uint8Array[]): Uint8Array[][] {
   const cells: Uint8Array[][] = [];

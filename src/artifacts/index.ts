@@ -1,5 +1,5 @@
 /** Content: the store of a node, and the swarms that move blobs between stores. */
-export type { ArtifactContent } from "./artifact-content.ts";
+export { type ArtifactContent, planContent } from "./artifact-content.ts";
 export { type BringOptions, bringContent, hasContent, rootsOf } from "./bring.ts";
 export { type BlobRef, chunkBytesFor } from "./chunk-map.ts";
 export { type MaterialiseOptions, materialise } from "./materialise.ts";
@@ -8,7 +8,9 @@ export type { Holders, Locality, SwarmNet } from "./ports.ts";
 export { MemoryNet } from "./memory-net.ts";
 export { type PublishOptions, publishPath } from "./publish.ts";
 export type { BlobState } from "./store/blob-table.ts";
-export { type ImportOptions, Store, type StoreDeps } from "./store/store.ts";
+export type { Damage as BlobDamage } from "./store/blob-file.ts";
+export type { StoreLimits } from "./store/room.ts";
+export { type ImportOptions, Store, type StoreDeps, type StoreOptions } from "./store/store.ts";
 export { Swarm } from "./swarm/swarm.ts";
 export type { Blame, SwarmEffect, SwarmEvent } from "./swarm/swarm-event.ts";
 export { leaderWeight } from "./swarm/swarm-state.ts";

@@ -92,9 +92,9 @@ export class Participation {
     return this.#wants;
   }
 
-  /** Whether all of it is here. */
+  /** Whether all of it is here, on the disk. */
   get whole(): boolean {
-    return this.#swarm.have.full;
+    return this.#blob.state !== "partial";
   }
 
   get status(): PeerStatus {
@@ -109,10 +109,12 @@ export class Participation {
   /** Reads what an earlier run left, while new chunks already come in. */
   async #begin(): Promise<void> {
     this.#begun = true;
-    for (const chunk of this.#blob.unchecked()) this.step({ type: "checking", chunk });
-    this.step({ type: "begin" });
+    const { signal } = this.#stop;
     try {
-      for await (const { chunk, good } of this.#blob.recheck(this.#stop.signal)) {
+      const leftovers = await this.#blob.findLeftovers(signal);
+      for (const chunk of leftovers) this.step({ type: "checking", chunk });
+      this.step({ type: "begin" });
+      for await (const { chunk, good } of this.#blob.recheck(leftovers, signal)) {
         if (good) this.progress.bytes += this.#blob.geometry.bytesOf(chunk);
         this.step({ type: good ? "stored" : "lost", chunk });
       }

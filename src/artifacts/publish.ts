@@ -3,6 +3,8 @@ import { lstat, open, readdir, readlink, realpath, rm, stat } from "node:fs/prom
 import { basename, join } from "node:path";
 import { Fault } from "#core";
 import { type ArtifactContent, directoryContent, fileContent } from "./artifact-content.ts";
+import { Bounded } from "./bounded.ts";
+import type { BlobRef } from "./chunk-map.ts";
 import { type Entry, encodeListing, isInnerLink, type Listing, MAX_ENTRIES } from "./listing.ts";
 import type { Progress } from "./participation.ts";
 import { diskFault, errnoOf } from "./store/disk-fault.ts";
@@ -11,6 +13,8 @@ import type { Store } from "./store/store.ts";
 
 /** Files below this size share one blob, so that ten thousand of them cost no more than one. */
 const PACK_BELOW_BYTES = 1024 * 1024;
+/** Files taken in at once: while one is made durable the next is read and hashed. */
+const FILES_AT_ONCE = 2;
 const DEFAULT_MEDIA_TYPE = "application/octet-stream";
 
 export type PublishOptions = {
@@ -30,7 +34,7 @@ type Tree = { files: Found[]; others: Entry[] };
  * Reads a file or a directory into the store, or into its index only, and returns the spec of its Artifact document.
  *
  * Throws Fault `artifacts.not-found`, `artifacts.unreadable`, `artifacts.not-a-file` (sockets, devices, pipes), `artifacts.link-outside`,
- * `artifacts.bad-name`, `artifacts.too-many`, `artifacts.source-changed`, `artifacts.disk-full`.
+ * `artifacts.bad-name`, `artifacts.too-many`, `artifacts.source-changed`, `artifacts.no-room`, `artifacts.disk-full`.
  */
 export async function publishPath(store: Store, path: string, options: PublishOptions): Promise<ArtifactContent> {
   const { inPlace, mediaType = DEFAULT_MEDIA_TYPE, signal } = options;
@@ -127,10 +131,15 @@ async function takeIn(
       offset += sizeBytes;
     }
   }
-  for (const { path, full, mode, sizeBytes } of files) {
-    if (sizeBytes < PACK_BELOW_BYTES) continue;
-    const ref = await store.import(full, { inPlace, signal, onBytes });
-    entries.push({ path, mode, sizeBytes: ref.sizeBytes, blob: add(ref), offset: 0 });
+  const large = files.filter(({ sizeBytes }) => sizeBytes >= PACK_BELOW_BYTES);
+  const refs = new Map<Found, BlobRef>();
+  const importing = new Bounded(FILES_AT_ONCE);
+  for (const file of large) {
+    await importing.run(async () => void refs.set(file, await store.import(file.full, { inPlace, signal, onBytes })));
+  }
+  await importing.settled();
+  for (const [{ path, mode }, ref] of large.map((file) => [file, refs.get(file)] as const)) {
+    if (ref !== undefined) entries.push({ path, mode, sizeBytes: ref.sizeBytes, blob: add(ref), offset: 0 });
   }
   return { blobs, entries: entries.toSorted(byPath) };
 }
@@ -141,10 +150,10 @@ async function pack(
   signal: AbortSignal,
   onBytes: (bytes: number) => void,
 ): Promise<{ root: string; sizeBytes: number }> {
-  const aside = await store.aside();
   const neededBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
+  using aside = await store.asides.make(neededBytes, "the small files of the directory");
   try {
-    await using target = await open(aside, "wx", 0o600);
+    await using target = await open(aside.path, "wx", 0o600);
     for (const { full, sizeBytes } of files) {
       signal.throwIfAborted();
       await using source = await openRegular(full);
@@ -154,18 +163,19 @@ async function pack(
       onBytes(bytes.length);
     }
   } catch (error) {
-    await rm(aside, { force: true });
+    await rm(aside.path, { force: true });
     throw await diskFault(error, store.dir, neededBytes, "the small files of the directory");
   }
-  return store.importAside(aside, signal);
+  return await store.importAside(aside.path, signal);
 }
 
 /** Puts a listing that is too large for its document into the store, as a blob. */
 export async function storeListing(store: Store, listing: Listing, signal: AbortSignal): Promise<void> {
-  const aside = await store.aside();
-  await using target = await open(aside, "wx", 0o600);
-  await target.writeFile(encodeListing(listing));
-  await store.importAside(aside, signal);
+  const bytes = encodeListing(listing);
+  using aside = await store.asides.make(bytes.length, "the listing of the directory");
+  await using target = await open(aside.path, "wx", 0o600);
+  await target.writeFile(bytes);
+  await store.importAside(aside.path, signal);
 }
 
 function byPath(a: { path: string }, b: { path: string }): number {

@@ -7,6 +7,7 @@ import { registerKeys } from "./commands/keys.ts";
 import { registerNode } from "./commands/node.ts";
 import { examples } from "./commands/options.ts";
 import { registerResources } from "./commands/resources.ts";
+import { registerStore } from "./commands/store.ts";
 import { registerTorrents } from "./commands/torrents.ts";
 import { registerShell } from "./commands/shell.ts";
 import { registerSign } from "./commands/sign.ts";
@@ -44,6 +45,7 @@ const GROUPS: readonly [string, (program: Command, cli: Cli) => void][] = [
   ["Admission", registerAdmit],
   ["What there is", registerResources],
   ["Artifacts", registerArtifacts],
+  ["Artifacts", registerStore],
   ["Artifacts", registerTorrents],
   ["Contexts", registerContext],
   ["Shell", registerShell],

@@ -1,32 +1,52 @@
 import {
   type ArtifactContent,
-  bringContent,
-  type ContentProgress,
+  type BlobDamage,
   hasContent,
   materialise,
+  type MaterialiseOptions,
   publishPath,
   rootsOf,
   Store,
+  type StoreLimits,
   startSwarm,
   type SwarmService,
   type SwarmServiceOptions,
 } from "#artifacts";
-import { errorMessage, Fault } from "#core";
-import { isDocumentOf, type NodeId, type SignedDocument, type Spec } from "#identity";
-import { type BringOptions, type Job, waitFor } from "./bring-job.ts";
+import { errorMessage, Fault, faultCode } from "#core";
+import { isDocumentOf, type SignedDocument, type Spec } from "#identity";
+import { BringJobs, type BringOptions } from "./bring-job.ts";
 import type { OwnCopy } from "./copies.ts";
 import type { Mesh } from "./mesh.ts";
 import type { OpenNode } from "./node.ts";
 import { asksFor, isDeleted, placementsOf } from "./placement.ts";
+import { Pruner } from "./pruner.ts";
+import type { PrunePlan } from "./prune-plan.ts";
 
 /** Pause before a placement that failed is tried again, growing to the second. */
 const FIRST_RETRY_MS = 2_000;
 const LAST_RETRY_MS = 60_000;
+/** How often a copy that turns out damaged while it is written out is mended before that is given up. */
+const MAX_MENDS = 3;
+/** What a copy that was thought whole turns out to be. */
+const MENDABLE: ReadonlySet<string> = new Set(["artifacts.damaged", "artifacts.not-here"]);
 
 export type KeeperOptions = {
   /** Absent while the node does not run: then nothing is fetched. */
   mesh?: Mesh;
   limits?: Pick<SwarmServiceOptions, "uploadBps" | "downloadBps" | "wanBps">;
+  storeLimits?: StoreLimits;
+};
+
+/** What the store holds and may hold. */
+export type StoreUsage = {
+  usedBytes: number;
+  dueBytes: number;
+  limitBytes: number;
+  limitedBy: "quota" | "disk";
+  freeBytes: number;
+  /** Whole ones. */
+  artifacts: number;
+  pinned: number;
 };
 
 /** Has on this node what should be on it: reads in what is published here, and brings what placements or people ask for. */
@@ -34,9 +54,15 @@ export class ArtifactKeeper implements AsyncDisposable {
   readonly store: Store;
   readonly #node: OpenNode;
   readonly #swarm: SwarmService | undefined;
-  readonly #jobs = new Map<string, Job>();
+  readonly #jobs: BringJobs;
+  readonly #pruner: Pruner;
+  /** Copies that were whole and turned out damaged: they are brought as if a placement asked for them. */
+  readonly #damaged = new Set<string>();
   /** Placed artifacts that are being brought, with what stops it. */
   readonly #placed = new Map<string, AbortController>();
+  /** How many use it, by artifact. */
+  readonly #using = new Map<string, number>();
+  #publishing = 0;
   readonly #stop = new AbortController();
   readonly #running = new Set<Promise<unknown>>();
   #unlisten: () => void = () => undefined;
@@ -45,12 +71,32 @@ export class ArtifactKeeper implements AsyncDisposable {
     this.#node = node;
     this.store = store;
     this.#swarm = swarm;
+    this.#jobs = new BringJobs(node, store, swarm);
+    this.#pruner = new Pruner({
+      node,
+      store,
+      swarm,
+      inUse: (name) => this.#jobs.has(name) || this.#using.has(name),
+      publishing: () => this.#publishing > 0,
+      remove: (name, why) => this.#remove(name, why),
+    });
   }
 
-  static async open(node: OpenNode, { mesh, limits = {} }: KeeperOptions): Promise<ArtifactKeeper> {
+  static async open(node: OpenNode, { mesh, limits = {}, storeLimits = {} }: KeeperOptions): Promise<ArtifactKeeper> {
     const { clock, random, log, data, events, members } = node.state;
     await using stack = new AsyncDisposableStack();
-    const store = stack.use(await Store.open(data.storePath, { clock, log }));
+    const opened: { keeper?: ArtifactKeeper } = {};
+    const store = stack.use(
+      await Store.open(
+        data.storePath,
+        { clock, log },
+        {
+          limits: storeLimits,
+          makeRoom: async (bytes) => void (await opened.keeper?.prune(bytes)),
+          onDamaged: (root, what) => opened.keeper?.onDamaged(root, what),
+        },
+      ),
+    );
     const swarm =
       mesh === undefined
         ? undefined
@@ -71,6 +117,7 @@ export class ArtifactKeeper implements AsyncDisposable {
             ),
           );
     const keeper = new ArtifactKeeper(node, store, swarm);
+    opened.keeper = keeper;
     await keeper.#start();
     const parts = stack.move();
     keeper.#parts = parts;
@@ -81,34 +128,107 @@ export class ArtifactKeeper implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#unlisten();
-    this.#stop.abort(new Fault("daemon.stopping", "the daemon is stopping"));
+    const reason = new Fault("daemon.stopping", "the daemon is stopping");
+    this.#stop.abort(reason);
+    await this.#pruner[Symbol.asyncDispose]();
+    await this.#jobs.stopAll(reason);
     await Promise.allSettled(this.#running);
     await this.#parts?.disposeAsync();
   }
 
   /** Reads a path into the store. */
-  publish(path: string, options: { inPlace: boolean; mediaType?: string } & BringOptions): Promise<ArtifactContent> {
-    return publishPath(this.store, path, options);
+  async publish(
+    path: string,
+    options: { inPlace: boolean; mediaType?: string } & BringOptions,
+  ): Promise<ArtifactContent> {
+    this.#publishing += 1;
+    try {
+      return await publishPath(this.store, path, options);
+    } finally {
+      this.#publishing -= 1;
+      this.#run(this.#pruner.look());
+    }
   }
 
   /** Brings the newest version of an artifact to this node's store; several who want it share the work. */
-  bring(name: string, { signal, onProgress }: BringOptions): Promise<OwnCopy> {
-    signal.throwIfAborted();
-    const document = this.#artifact(name);
-    const known = this.#jobs.get(name);
-    const job = known?.version === document.body.version ? known : this.#startJob(document);
-    return waitFor(job, signal, onProgress);
+  async bring(name: string, options: BringOptions): Promise<OwnCopy> {
+    options.signal.throwIfAborted();
+    const copy = await this.#jobs.bring(this.#artifact(name), options);
+    this.#damaged.delete(name);
+    this.#run(this.#pruner.look());
+    return copy;
   }
 
-  /** Writes an artifact that is in the store to a path. */
-  async write(name: string, output: string, options: { force: boolean; signal: AbortSignal }): Promise<void> {
-    await materialise(this.store, this.#artifact(name).body.spec, output, options);
+  /** Writes an artifact that is in the store to a path. A copy that turns out damaged is mended first. */
+  write(name: string, output: string, options: MaterialiseOptions): Promise<void> {
+    return this.using(name, async () => {
+      for (let mends = 0; ; mends++) {
+        try {
+          return await materialise(this.store, this.#artifact(name).body.spec, output, options);
+        } catch (error) {
+          if (!MENDABLE.has(faultCode(error) ?? "") || mends === MAX_MENDS) throw error;
+          await this.bring(name, options);
+        }
+      }
+    });
   }
 
-  async usage(): Promise<{ usedBytes: number; artifacts: number }> {
-    const { usedBytes } = await this.store.usage();
-    const artifacts = this.#node.copies.allOwn().filter(({ state }) => state === "complete").length;
-    return { usedBytes, artifacts };
+  /** Does something with an artifact that must not be pruned meanwhile. */
+  async using<T>(name: string, work: () => Promise<T>): Promise<T> {
+    this.#using.set(name, (this.#using.get(name) ?? 0) + 1);
+    try {
+      return await work();
+    } finally {
+      const left = (this.#using.get(name) ?? 1) - 1;
+      if (left === 0) this.#using.delete(name);
+      else this.#using.set(name, left);
+    }
+  }
+
+  /** What can be spared: what would go, and why the rest stays. */
+  planPrune(): Promise<PrunePlan> {
+    return this.#pruner.plan();
+  }
+
+  /** Removes what can be spared, or so much of it as frees `neededBytes`. */
+  prune(neededBytes?: number): Promise<PrunePlan> {
+    return this.#pruner.prune(neededBytes);
+  }
+
+  /** Has an artifact come to this node and stay, or stay no longer. */
+  pin(name: string, pinned: boolean): void {
+    if (pinned) this.#artifact(name);
+    this.#node.pins.set(name, pinned);
+    this.#reconcile();
+  }
+
+  async usage(): Promise<StoreUsage> {
+    const { copies, pins } = this.#node;
+    const { usedBytes, dueBytes, limitBytes, limitedBy, freeBytes } = await this.store.space.room();
+    const artifacts = copies.allOwn().filter(({ state }) => state === "complete").length;
+    return { usedBytes, dueBytes, limitBytes, limitedBy, freeBytes, artifacts, pinned: pins.all().length };
+  }
+
+  /** A blob is not what the store thought: copies that need it are not whole any more. */
+  onDamaged(root: string, what: BlobDamage): void {
+    this.#swarm?.forget(root); // this node does not have it any more
+    this.#run(this.#mend(root, what));
+  }
+
+  /** What was damaged in the store is brought again; of a file that was published in place and changed, that is its owner's business. */
+  async #mend(root: string, what: BlobDamage): Promise<void> {
+    const { copies, state } = this.#node;
+    for (const copy of copies.allOwn()) {
+      if (copy.state !== "complete" || !(await rootsOf(this.store, copy.content)).includes(root)) continue;
+      const reason = what === "source" ? "the file it was published from was changed" : "it was damaged on this disk";
+      state.events.record({ type: "artifact.failed", subject: copy.name, outcome: "failed", message: reason });
+      if (what === "source") copies.delete(copy.name);
+      else {
+        copies.set({ ...copy, state: "waiting", reason });
+        this.#damaged.add(copy.name);
+      }
+    }
+    this.#reconcile();
   }
 
   /** Whether a placement in force asks this node to have the artifact. */
@@ -121,7 +241,7 @@ export class ArtifactKeeper implements AsyncDisposable {
   async #start(): Promise<void> {
     const { store } = this.#node.state;
     for (const { name, version } of this.#node.copies.allOwn()) {
-      if (isDeleted(this.#node, name, version)) await this.#remove(name);
+      if (isDeleted(this.#node, name, version)) await this.#remove(name, "deleted");
     }
     for (const document of store.list("Artifact")) await this.#recount(document);
     this.#unlisten = store.onAccepted((document) => this.#onDocument(document));
@@ -138,17 +258,16 @@ export class ArtifactKeeper implements AsyncDisposable {
   async #onDeleted({ target: { name }, version }: Spec<"Tombstone">): Promise<void> {
     this.#reconcile(); // its transfers stop
     const copy = this.#node.copies.own(name);
-    if (copy !== undefined && copy.version <= version) await this.#remove(name);
+    if (copy !== undefined && copy.version <= version) await this.#remove(name, "deleted");
   }
 
   /** Takes a copy away, with every blob that no other copy here consists of. */
-  async #remove(name: string): Promise<void> {
+  async #remove(name: string, why: string): Promise<void> {
     const { copies, state } = this.#node;
     const copy = copies.own(name);
     if (copy === undefined) return;
-    const job = this.#jobs.get(name);
-    job?.stop.abort(new Fault("daemon.deleted", `"${name}" was deleted`, { exit: "missing" }));
-    await job?.done.catch(() => undefined);
+    this.#damaged.delete(name);
+    await this.#jobs.stop(name, new Fault("daemon.deleted", `"${name}" was ${why}`, { exit: "missing" }));
     const roots = new Set(await rootsOf(this.store, copy.content));
     for (const other of copies.allOwn()) {
       if (other.name !== name) for (const root of await rootsOf(this.store, other.content)) roots.delete(root);
@@ -158,7 +277,7 @@ export class ArtifactKeeper implements AsyncDisposable {
       await this.store.remove(root);
     }
     copies.delete(name);
-    const message = `version ${copy.version}, ${copy.bytes} bytes`;
+    const message = `${why}: version ${copy.version}, ${copy.bytes} bytes`;
     state.events.record({ type: "artifact.removed", subject: name, outcome: "ok", message });
   }
 
@@ -169,7 +288,8 @@ export class ArtifactKeeper implements AsyncDisposable {
     const { version, spec } = document.body;
     const before = copies.own(name);
     const whole = await hasContent(this.store, spec);
-    if (before !== undefined && before.version < version && before.content.root !== spec.root) await this.#remove(name);
+    if (before !== undefined && before.version < version && before.content.root !== spec.root)
+      await this.#remove(name, "replaced by a newer version");
     const known = copies.own(name);
     if (whole && (known?.state !== "complete" || known.version !== version)) {
       const nowMs = Math.floor(state.trustedMs());
@@ -190,21 +310,21 @@ export class ArtifactKeeper implements AsyncDisposable {
     }
   }
 
-  /** Starts what placements ask for and is not here; stops what they no longer ask for. */
+  /** Starts what placements and pins ask for, or is damaged, and is not here; stops what they no longer ask for. */
   #reconcile(): void {
     if (this.#swarm === undefined || this.#stop.signal.aborted) return;
     const { store } = this.#node.state;
     const wanted = new Set<string>();
     for (const { body } of store.list("Artifact")) {
       const { name } = body.metadata;
-      if (!this.isPlaced(name)) continue;
+      if (!this.isPlaced(name) && !this.#node.pins.has(name) && !this.#damaged.has(name)) continue;
       wanted.add(name);
       const copy = this.#node.copies.own(name);
       const whole = copy?.state === "complete" && copy.version === body.version;
       if (!whole && !this.#placed.has(name)) this.#run(this.#bringPlaced(name));
     }
     for (const [name, stop] of this.#placed) {
-      if (!wanted.has(name)) stop.abort(new Fault("daemon.not-wanted", "no placement asks for it any more"));
+      if (!wanted.has(name)) stop.abort(new Fault("daemon.not-wanted", "nothing asks for it any more"));
     }
   }
 
@@ -241,79 +361,6 @@ export class ArtifactKeeper implements AsyncDisposable {
     });
   }
 
-  #startJob(document: SignedDocument<"Artifact">): Job {
-    const { name } = document.body.metadata;
-    const listeners: Job["listeners"] = new Set();
-    const stop = new AbortController();
-    const done = this.#work(document, listeners, stop.signal).finally(() => {
-      if (this.#jobs.get(name) === job) this.#jobs.delete(name);
-    });
-    const job: Job = { version: document.body.version, done, listeners, waiters: 0, stop };
-    done.catch(() => undefined); // whoever waits for it sees it
-    this.#jobs.set(name, job);
-    this.#run(done);
-    return job;
-  }
-
-  async #work(
-    document: SignedDocument<"Artifact">,
-    listeners: Job["listeners"],
-    signal: AbortSignal,
-  ): Promise<OwnCopy> {
-    const { state, copies } = this.#node;
-    const { version, spec } = document.body;
-    const { name } = document.body.metadata;
-    const known = copies.own(name);
-    if (known?.state === "complete" && known.version === version && (await hasContent(this.store, spec))) return known;
-    const startedMs = Math.floor(state.trustedMs());
-    const base = {
-      name,
-      version,
-      bytes: 0,
-      bytesFromSite: 0,
-      bytesFromWan: 0,
-      startedMs,
-      sources: new Map<NodeId, number>(),
-      content: spec,
-    };
-    let latest: OwnCopy = { ...base, state: "transferring" };
-    copies.set(latest);
-    const onProgress = (progress: ContentProgress): void => {
-      latest = { ...base, state: "transferring", ...countsOf(progress) };
-      copies.set(latest);
-      for (const listener of listeners) listener(progress);
-    };
-    try {
-      if (this.#swarm === undefined)
-        throw new Fault("api.daemon-down", "no daemon runs here, so nothing can be fetched", {
-          exit: "offline",
-          fix: "portolan up",
-        });
-      const progress = await bringContent(this.#swarm, this.store, spec, { signal, onProgress });
-      const complete: OwnCopy = {
-        ...base,
-        ...countsOf(progress),
-        bytes: spec.sizeBytes,
-        state: "complete",
-        finishedMs: Math.floor(state.trustedMs()),
-      };
-      copies.set(complete);
-      state.events.record({
-        type: "artifact.complete",
-        subject: name,
-        outcome: "ok",
-        message: `version ${version}, ${spec.sizeBytes} bytes`,
-      });
-      return complete;
-    } catch (error) {
-      const reason = errorMessage(error);
-      copies.set({ ...latest, state: signal.aborted ? "waiting" : "failed", reason });
-      if (!signal.aborted)
-        state.events.record({ type: "artifact.failed", subject: name, outcome: "failed", message: reason });
-      throw error;
-    }
-  }
-
   #run(work: Promise<unknown>): void {
     const done = work.catch((error: unknown) => {
       if (!this.#stop.signal.aborted)
@@ -322,9 +369,4 @@ export class ArtifactKeeper implements AsyncDisposable {
     this.#running.add(done);
     void done.finally(() => this.#running.delete(done));
   }
-}
-
-function countsOf(progress: ContentProgress): Pick<OwnCopy, "bytes" | "bytesFromSite" | "bytesFromWan" | "sources"> {
-  const { bytes, fromSite, fromWan, sources } = progress;
-  return { bytes, bytesFromSite: fromSite, bytesFromWan: fromWan, sources: new Map(sources) };
 }

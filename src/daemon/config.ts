@@ -16,6 +16,15 @@ const Rate = z.union([z.number(), z.string()]).transform((value, context) => {
   context.addIssue("a rate in bytes per second, at least 1k, like 800k or 10M");
   return z.NEVER;
 });
+/** Bytes, or with a unit: `500M`, `200G`, `2T` (powers of ten, as disks are sold). */
+const Size = z.union([z.number(), z.string()]).transform((value, context) => {
+  const match = /^(\d+(?:\.\d+)?)\s*([kMGT]?)$/u.exec(String(value).trim());
+  const unit = { "": 1, k: 1e3, M: 1e6, G: 1e9, T: 1e12 }[match?.[2] ?? ""];
+  const bytes = Math.round(Number(match?.[1]) * (unit ?? Number.NaN));
+  if (Number.isSafeInteger(bytes)) return bytes;
+  context.addIssue("a size in bytes, like 500M or 200G");
+  return z.NEVER;
+});
 const Multiaddr = z.string().regex(/^\/(ip4|ip6|dns|dns4|dns6)\/[^/]+\/tcp\/\d+(\/tls)?(\/p2p\/[A-Za-z0-9]+)?$/u, {
   error: "an address like /ip4/0.0.0.0/tcp/4001/tls",
 });
@@ -75,6 +84,8 @@ const Config = z.strictObject({
   limits: z
     .strictObject({ uploadBps: Rate.optional(), downloadBps: Rate.optional(), wanBps: Rate.optional() })
     .default({}),
+  /** Artifacts on this disk. `quotaBytes`: what the store may hold, default 80 % of the disk; `reserveBytes`: left free whatever the quota says. */
+  store: z.strictObject({ quotaBytes: Size.optional(), reserveBytes: Size.optional() }).default({}),
 });
 
 /** How a daemon runs. Merged once from defaults, the file and flags (later wins), then never changed. */

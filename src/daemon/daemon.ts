@@ -158,7 +158,13 @@ class Daemon {
       }),
     );
     const mesh = plugMesh(state, { host, addressesOf, index });
-    const keeper = stack.use(await ArtifactKeeper.open(this.#node, { mesh, limits: given(this.#config.limits) }));
+    const keeper = stack.use(
+      await ArtifactKeeper.open(this.#node, {
+        mesh,
+        limits: given(this.#config.limits),
+        storeLimits: this.#config.store,
+      }),
+    );
     this.#serveJoin(host, registrar);
     this.#endRevoked(host);
     const joining = this.#join(host, rendezvous);

@@ -39,6 +39,13 @@ export function registerNodeMetrics(registry: Registry, node: OpenNode, host: Ho
     Math.floor((state.members.of(state.data.key.nodeId)?.expiresMs ?? 0) / 1_000),
   );
   gauge("store_bytes", "Bytes on disk in the artifact store.", async () => (await keeper.usage()).usedBytes);
+  gauge("store_due_bytes", "Bytes still to come of what is on its way.", async () => (await keeper.usage()).dueBytes);
+  gauge(
+    "store_limit_bytes",
+    "What the store may hold: its quota, or less where the disk does not have that much.",
+    async () => (await keeper.usage()).limitBytes,
+  );
+  gauge("pinned", "Artifacts that are pinned here.", () => node.pins.all().length);
   add(
     new Gauge({
       name: "portolan_copies",

@@ -11,6 +11,7 @@ import {
 import { EventLog } from "#policy";
 import { Copies } from "./copies.ts";
 import { openDataDirectory, Settings } from "./data-directory.ts";
+import { Pins } from "./pins.ts";
 import type { NodeState } from "./node-state.ts";
 import { PeerEvents } from "./peer-events.ts";
 import { openTrustedTime } from "./time-keeper.ts";
@@ -23,6 +24,7 @@ export type OpenNode = {
   time: TrustedTime;
   registrar: Registrar;
   copies: Copies;
+  pins: Pins;
   /** Closes the data directory. */
   close(): void;
 };
@@ -71,7 +73,8 @@ export function openNode(path: string, deps: NodeDeps, registrarAddresses: () =>
     };
     recordRefusals(state);
     keepMarks(store, marks);
-    return { state, time, registrar, copies: new Copies(data.db, clock), close: () => data.release() };
+    const [copies, pins] = [new Copies(data.db, clock), new Pins(data.db)];
+    return { state, time, registrar, copies, pins, close: () => data.release() };
   } catch (error) {
     data.release();
     throw error;

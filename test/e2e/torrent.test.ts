@@ -232,7 +232,7 @@ describe("torrents", function () {
       [magnet, [], "artifacts.no-peers"],
       [magnet, ["example.com:1"], "artifacts.peer"],
       ["magnet:?xt=urn:btih:12", peers, "artifacts.magnet"],
-      [join(dir, "huge.torrent"), peers, "artifacts.disk-full"],
+      [join(dir, "huge.torrent"), peers, "artifacts.no-room"],
     ];
     for (const [source, named, code] of cases) {
       const taking = publishTorrent(store, source, { peers: named, signal: never });

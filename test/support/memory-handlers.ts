@@ -51,6 +51,8 @@ export function memoryHandlers(resources: MemoryResources, given: Partial<Handle
     publishTorrent: none,
     exportTorrent: none,
     fetch: none,
+    pin: none,
+    prune: none,
     leave: none,
     shutdown: none,
     ...given,
@@ -73,7 +75,7 @@ export const STATUS: Status = {
   nodes: 3,
   documents: { count: 7, digest: "ab" },
   charterVersion: 1,
-  store: { usedBytes: 0, freeBytes: 1, artifacts: 0 },
+  store: { usedBytes: 0, dueBytes: 0, limitBytes: 1, limitedBy: "quota", freeBytes: 1, artifacts: 0, pinned: 0 },
   warnings: [],
 };
 

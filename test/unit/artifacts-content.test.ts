@@ -119,6 +119,24 @@ describe("artifacts: publish, bring, materialise", () => {
     assert.deepEqual(await snapshot(join(dir, "out")), await snapshot(root));
   });
 
+  it("shares large files with the store when asked to, and drops its own when such a file is changed", async () => {
+    const root = await tree();
+    const spec = await publishPath(store, root, { inPlace: false, signal });
+    const out = join(dir, "out");
+    await materialise(store, spec, out, { force: false, link: true, signal });
+    const large = join(out, "large");
+    const before = await stat(large);
+    if (before.nlink === 1) return; // the file system shares blocks: the two are apart
+    assert.equal(before.mode & 0o777, 0o444);
+    assert.equal((await readFile(large)).compare(await readFile(join(root, "large"))), 0);
+    await chmod(large, 0o644);
+    await writeFile(large, "mine");
+    const again = await codeOf(materialise(store, spec, join(dir, "again"), { force: false, signal }));
+    assert.equal(again, "artifacts.damaged");
+    assert.equal(await hasContent(store, spec), false);
+    assert.equal(await readFile(large, "utf8"), "mine", "nobody mends what is not the store's any more");
+  });
+
   it("stores thousands of small files as two blobs", async () => {
     const root = join(dir, "many");
     await mkdir(root);

@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { cp, mkdir, mkdtemp, open, readFile, rm, stat, truncate, utimes, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, open, readdir, readFile, rm, stat, truncate, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { faultCode, Fault, SeededRandom, SILENT_LOG, SystemClock } from "#core";
 import { type BlobRef, chunkBytesFor, Store } from "#artifacts";
 import { ChunkMap } from "../../src/artifacts/chunk-map.ts";
+import { FilePool } from "../../src/artifacts/store/file-pool.ts";
 import type { BlobFile } from "../../src/artifacts/store/blob-file.ts";
 
 const KIB = 1024;
@@ -18,6 +19,11 @@ async function codeOf(work: Promise<unknown>): Promise<string | undefined> {
     () => undefined,
     (error: unknown) => faultCode(error) ?? String(error),
   );
+}
+
+async function overwrite(path: string, offset: number): Promise<void> {
+  await using file = await open(path, "r+");
+  await file.write(Buffer.from([1]), 0, 1, offset);
 }
 
 describe("artifacts: store", () => {
@@ -55,9 +61,11 @@ describe("artifacts: store", () => {
     return [bytes.subarray(0, 1_000), bytes.subarray(1_000, 70_001), bytes.subarray(70_001)];
   }
 
-  async function goodChunks(blob: BlobFile): Promise<number[]> {
+  /** Chunks found good among those that a crash left. */
+  async function found(blob: BlobFile): Promise<number[]> {
     const chunks: number[] = [];
-    for await (const { chunk, good } of blob.recheck(signal)) if (good) chunks.push(chunk);
+    const leftovers = await blob.findLeftovers(signal);
+    for await (const { chunk, good } of blob.recheck(leftovers, signal)) if (good) chunks.push(chunk);
     return chunks;
   }
 
@@ -75,32 +83,51 @@ describe("artifacts: store", () => {
     await store[Symbol.asyncDispose]();
     await using again = await Store.open(join(dir, "half"), deps);
     const blob = await again.create(ref);
-    assert.equal(blob.have.count, 0, "nothing counts before it was read again");
-    assert.deepEqual(await goodChunks(blob), [0, 1]);
+    assert.deepEqual([...blob.have.values()], [0, 1], "what is durable is known, without reading it");
     for (const chunk of [2, 3]) await blob.write(chunk, piecesOf(chunk));
     await blob.complete();
     assert.equal(again.stateOf(ref.root), "whole");
     assert.equal(Buffer.compare(await readFile(blob.path), content), 0);
   });
 
-  it("trusts after a crash only what was made durable", async () => {
+  it("knows after a crash what was durable, and reads again only what was written after that", async () => {
     const { store, blob } = await partial("half", 2);
     await blob.sync();
     await blob.write(2, piecesOf(2));
     await cp(join(dir, "half"), join(dir, "crashed"), { recursive: true });
     await store[Symbol.asyncDispose]();
     await using crashed = await Store.open(join(dir, "crashed"), deps);
-    assert.deepEqual(await goodChunks(await crashed.create(ref)), [0, 1]);
+    const again = await crashed.create(ref);
+    assert.deepEqual([...again.have.values()], [0, 1]);
+    assert.deepEqual(await again.findLeftovers(signal), [2]);
+    assert.deepEqual(await again.findLeftovers(signal), [], "they are looked for once");
   });
 
-  it("takes no chunk that was damaged while it was away", async () => {
+  it("takes of what a crash left only what is good", async () => {
+    const { store, blob } = await partial("half", 1);
+    await blob.sync();
+    for (const chunk of [1, 2]) await blob.write(chunk, piecesOf(chunk));
+    await cp(join(dir, "half"), join(dir, "crashed"), { recursive: true });
+    await store[Symbol.asyncDispose]();
+    await overwrite(join(dir, "crashed", "blobs", ref.root.slice(0, 2), ref.root), ref.chunkBytes + 77);
+    await using crashed = await Store.open(join(dir, "crashed"), deps);
+    const again = await crashed.create(ref);
+    assert.deepEqual(await found(again), [2]);
+    assert.deepEqual([...again.have.values()], [0, 2]);
+  });
+
+  it("gives no chunk that was damaged while it was away, and wants it again", async () => {
     const { store, blob } = await partial("half", 3);
     await store[Symbol.asyncDispose]();
-    const file = await open(blob.path, "r+");
-    await file.write(Buffer.from([1]), 0, 1, ref.chunkBytes + 77);
-    await file.close();
-    await using again = await Store.open(join(dir, "half"), deps);
-    assert.deepEqual(await goodChunks(await again.create(ref)), [0, 2]);
+    await overwrite(blob.path, ref.chunkBytes + 77);
+    {
+      await using again = await Store.open(join(dir, "half"), deps);
+      const half = await again.create(ref);
+      assert.equal(await codeOf(half.read(1)), "artifacts.damaged");
+      assert.deepEqual([...half.have.values()], [0, 2]);
+    }
+    await using later = await Store.open(join(dir, "half"), deps);
+    assert.deepEqual([...(await later.create(ref)).have.values()], [0, 2], "also after the next start");
   });
 
   it("is not complete while a chunk is missing", async () => {
@@ -110,17 +137,82 @@ describe("artifacts: store", () => {
     await store[Symbol.asyncDispose]();
   });
 
-  it("serves no damaged chunk of a whole blob, and goes on serving the others", async () => {
-    await using store = await Store.open(join(dir, "source"), deps);
-    const path = (await store.get(ref.root))?.path ?? "";
-    const file = await open(path, "r+");
-    await file.write(Buffer.from([1]), 0, 1, 77);
-    await file.close();
+  it("takes a damaged chunk of a whole blob for missing, and is whole again with that chunk", async () => {
+    const damaged: string[] = [];
+    await using store = await Store.open(join(dir, "source"), deps, { onDamaged: (root) => damaged.push(root) });
+    await overwrite((await store.get(ref.root))?.path ?? "", 77);
     const blob = await store.get(ref.root);
     assert.ok(blob);
     assert.equal(await codeOf(blob.read(0)), "artifacts.damaged");
-    assert.equal(blob.have.has(0), false);
-    assert.equal(await codeOf(blob.read(1)), undefined);
+    assert.deepEqual([...blob.have.values()], [1, 2, 3]);
+    assert.deepEqual(damaged, [ref.root]);
+    assert.equal(store.stateOf(ref.root), "partial");
+    await blob.write(0, piecesOf(0));
+    await blob.complete();
+    assert.equal(store.stateOf(ref.root), "whole");
+    await blob.checkAll(signal);
+  });
+
+  it("keeps what is left of a file that was cut", async () => {
+    const path = join(dir, "source", "blobs", ref.root.slice(0, 2), ref.root);
+    await truncate(path, 2 * ref.chunkBytes + 1);
+    const damaged: string[] = [];
+    await using store = await Store.open(join(dir, "source"), deps, { onDamaged: (root) => damaged.push(root) });
+    const blob = await store.get(ref.root);
+    assert.deepEqual([...(blob?.have.values() ?? [])], [0, 1]);
+    assert.deepEqual(damaged, [ref.root]);
+    for (const chunk of [2, 3]) await blob?.write(chunk, piecesOf(chunk));
+    await blob?.complete();
+    assert.equal(Buffer.compare(await readFile(path), content), 0);
+  });
+
+  it("finds out at its start, or at the next read, that a file is gone", async () => {
+    const path = join(dir, "source", "blobs", ref.root.slice(0, 2), ref.root);
+    {
+      await using store = await Store.open(join(dir, "source"), deps);
+      const blob = await store.get(ref.root);
+      await rm(path);
+      assert.equal(await codeOf(blob?.read(0) ?? Promise.resolve()), "artifacts.damaged");
+      assert.equal(store.stateOf(ref.root), undefined);
+      await store.import(join(dir, "file"), { inPlace: false, signal });
+    }
+    await rm(path);
+    await using store = await Store.open(join(dir, "source"), deps);
+    assert.deepEqual(store.list(), []);
+  });
+
+  it("makes a damaged database anew from the files", async () => {
+    const { store } = await partial("half", 3);
+    await store[Symbol.asyncDispose]();
+    const blobs = join(dir, "half", "blobs");
+    for (const name of ["source", "half"]) await writeFile(join(dir, name, "store.db"), "not a database");
+    await using whole = await Store.open(join(dir, "source"), deps);
+    assert.equal(whole.stateOf(ref.root), "whole");
+    await (await whole.get(ref.root))?.checkAll(signal);
+    await using half = await Store.open(join(dir, "half"), deps);
+    assert.equal(half.stateOf(ref.root), undefined);
+    const blob = await half.create(ref);
+    blob.setMap(map);
+    assert.deepEqual(await found(blob), [0, 1, 2], "the part of a blob that was there counts");
+    await half.remove(ref.root);
+    assert.equal((await readdir(join(blobs, ref.root.slice(0, 2)))).length, 0);
+  });
+
+  it("says what to do where it may not write", async function () {
+    const disk = join(dir, "disk");
+    await mkdir(disk);
+    try {
+      execFileSync("mount", ["-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], { stdio: "ignore" });
+    } catch {
+      this.skip(); // needs root
+    }
+    try {
+      await (await Store.open(join(disk, "store"), deps))[Symbol.asyncDispose]();
+      execFileSync("mount", ["-o", "remount,ro", disk]);
+      assert.equal(await codeOf(Store.open(join(disk, "store"), deps)), "artifacts.read-only");
+    } finally {
+      execFileSync("umount", [disk]);
+    }
   });
 
   it("hashes a file in place again when it was touched, and refuses it when it was changed", async () => {
@@ -136,16 +228,68 @@ describe("artifacts: store", () => {
     assert.equal(await codeOf(blob.read(0)), "artifacts.source-changed");
   });
 
-  it("forgets a file that is gone, and says when one in place was cut", async () => {
-    const linked = await Store.open(join(dir, "linked"), deps);
-    await linked.import(join(dir, "file"), { inPlace: true, signal });
-    await linked[Symbol.asyncDispose]();
+  it("refuses a file in place that is cut while it is open, and forgets one that was cut or removed meanwhile", async () => {
+    const damaged: string[] = [];
+    {
+      await using linked = await Store.open(join(dir, "linked"), deps, { onDamaged: (_, what) => damaged.push(what) });
+      await linked.import(join(dir, "file"), { inPlace: true, signal });
+      const blob = await linked.get(ref.root);
+      assert.ok(blob);
+      await truncate(join(dir, "file"), 10);
+      assert.equal(await codeOf(blob.read(0)), "artifacts.source-changed");
+      assert.equal(linked.stateOf(ref.root), undefined);
+      assert.deepEqual(damaged, ["source"]);
+      await writeFile(join(dir, "file"), content);
+      await linked.import(join(dir, "file"), { inPlace: true, signal });
+    }
     await truncate(join(dir, "file"), 10);
     await using again = await Store.open(join(dir, "linked"), deps);
-    assert.equal(await codeOf(again.get(ref.root)), "artifacts.source-changed");
-    await rm(join(dir, "file"));
     assert.equal(await again.get(ref.root), undefined);
-    assert.equal(again.stateOf(ref.root), undefined);
+    assert.deepEqual(again.list(), []);
+  });
+
+  it("keeps few files open, and goes on reading those it closed", async () => {
+    const files = new FilePool(3);
+    const paths = Array.from({ length: 10 }, (_, i) => join(dir, `open-${i}`));
+    for (const path of paths) await writeFile(path, path);
+    const read = (path: string): Promise<string> =>
+      files.use(path, "r", async (handle) => (await handle.readFile()).toString());
+    for (const path of [...paths, ...paths]) {
+      assert.equal(await read(path), path);
+      assert.ok(files.size <= 3);
+    }
+    const used = files.use(paths[0] ?? "", "r", async (handle) => {
+      for (const path of paths.slice(1)) await read(path);
+      return (await handle.stat()).isFile(); // in use, so it is still open
+    });
+    assert.equal(await used, true);
+    await files[Symbol.asyncDispose]();
+    assert.equal(files.size, 0);
+  });
+
+  it("promises the same room once, and asks for more before it refuses", async () => {
+    const asked: number[] = [];
+    const limits = { quotaBytes: 3 * content.length, reserveBytes: 0 };
+    const makeRoom = async (bytes: number): Promise<void> => {
+      asked.push(bytes);
+      if (asked.length === 2) await store.remove(ref.root);
+    };
+    await using store = await Store.open(join(dir, "source"), deps, { limits, makeRoom });
+    const others = [1, 2, 3].map((n) => ({ ...ref, root: String(n).repeat(64) }));
+    const [first, second, third] = others as [BlobRef, BlobRef, BlobRef];
+    {
+      const two = await store.space.promise([first, second], "two");
+      const again = await store.space.promise([second], "one of them");
+      assert.equal((await store.space.room()).roomBytes, 0);
+      const refused = await store.create(third).catch((error: unknown) => error);
+      assert.ok(refused instanceof Fault);
+      assert.equal(refused.code, "artifacts.no-room");
+      assert.deepEqual(asked, [content.length]);
+      await store.create(third);
+      assert.equal((await store.space.room()).roomBytes, 0, "a blob that is begun has its room");
+      for (const promise of [two, again]) promise[Symbol.dispose]();
+    }
+    assert.equal((await store.space.room()).dueBytes, content.length);
   });
 
   it("says how much is missing before it starts what does not fit", async () => {
@@ -154,7 +298,7 @@ describe("artifacts: store", () => {
     const huge = { root: "ab".repeat(32), sizeBytes, chunkBytes: chunkBytesFor(sizeBytes) };
     const error = await store.create(huge).catch((caught: unknown) => caught);
     assert.ok(error instanceof Fault);
-    assert.equal(error.code, "artifacts.disk-full");
+    assert.equal(error.code, "artifacts.no-room");
     assert.equal(error.details["neededBytes"], sizeBytes);
     assert.equal(store.stateOf(huge.root), undefined);
   });
@@ -199,7 +343,7 @@ describe("artifacts: store", () => {
     await using store = await Store.open(join(dir, "source"), deps);
     await store.import(join(dir, "file"), { inPlace: false, signal });
     assert.equal(store.list().length, 1);
-    const { usedBytes } = await store.usage();
+    const { usedBytes } = await store.space.room();
     assert.ok(usedBytes < 2 * content.length);
     await store.remove(ref.root);
     assert.equal(store.list().length, 0);

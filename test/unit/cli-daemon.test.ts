@@ -223,6 +223,7 @@ const ARTIFACT: ArtifactDetail = {
   files: 1,
   root: "00",
   local: { node: "a", site: "s", state: "complete", wanted: true, bytes: 10, bytesFromSite: 0, bytesFromWan: 0 },
+  pinned: false,
   copies: 1,
   wanted: 2,
   createdAt: "2026-01-01T00:00:00.000Z",

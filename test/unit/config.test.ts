@@ -27,7 +27,17 @@ describe("configuration", () => {
       mdns: true,
       logLevel: "info",
       limits: {},
+      store: {},
     });
+  });
+
+  it("reads sizes with a unit", () => {
+    const { store } = loadConfig({}, file("store: {quotaBytes: 200G, reserveBytes: 1.5G}\n"));
+    assert.deepEqual(store, { quotaBytes: 200e9, reserveBytes: 1.5e9 });
+    assert.throws(
+      () => loadConfig({}, file("store: {quotaBytes: 80%}\n")),
+      /store\.quotaBytes: a size in bytes, like/u,
+    );
   });
 
   it("reads YAML and JSON alike, and lets flags win, labels key by key", () => {

@@ -1,12 +1,10 @@
 import { DatabaseSync } from "node:sqlite";
 import { Fault } from "#core";
 import type { BlobRef } from "../chunk-map.ts";
+import type { FileStamp } from "./file-stamp.ts";
 
 /** `partial`: on its way · `whole`: in a file of the store · `linked`: in a file outside, where it was published from. */
 export type BlobState = "partial" | "whole" | "linked";
-
-/** What tells whether a file was touched since it was hashed. */
-export type FileStamp = { inode: string; mtimeNs: string; sizeBytes: number };
 
 /** One row: what is durably known about a blob. */
 export type BlobRow = {
@@ -31,18 +29,36 @@ const SCHEMA = `
     map BLOB, path TEXT, inode TEXT, mtime_ns TEXT, added_ms INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS progress (root TEXT PRIMARY KEY, durable BLOB NOT NULL) STRICT, WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS uses (root TEXT PRIMARY KEY, used_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 `;
 
-/** The store's database: which blobs there are and how much of each. Every write but `setDurable` is durable when it returns. */
+/** One blob in a list: everything but what takes megabytes. */
+export type BlobEntry = {
+  ref: BlobRef;
+  state: BlobState;
+  addedMs: number;
+  /** When it was last read, to the hour. */
+  usedMs: number;
+};
+
+/** The store's database: which blobs there are and how much of each. Every write but `setDurable` and `setUsed` is durable when it returns. */
 export class BlobTable {
   readonly #db: DatabaseSync;
 
   constructor(path: string) {
     this.#db = new DatabaseSync(path);
+    try {
+      this.#begin();
+    } catch (error) {
+      this.#db.close();
+      throw error;
+    }
+  }
+
+  #begin(): void {
     this.#db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 2000;");
     const version = Number(this.#db.prepare("PRAGMA user_version").get()?.["user_version"] ?? 0);
     if (version > SCHEMA_VERSION) {
-      this.#db.close();
       throw new Fault(
         "artifacts.newer-store",
         `the store has format ${version}; this version knows ${SCHEMA_VERSION}`,
@@ -52,7 +68,16 @@ export class BlobTable {
         },
       );
     }
-    this.#db.exec(`${SCHEMA} PRAGMA user_version = ${SCHEMA_VERSION};`);
+    const check = this.#db.prepare("PRAGMA quick_check(1)").get()?.["quick_check"];
+    if (check !== "ok")
+      throw Object.assign(new Error(`the store's database is damaged: ${String(check)}`), { code: "EBADMSG" });
+    if (version < SCHEMA_VERSION || !this.#hasTables())
+      this.#db.exec(`${SCHEMA} PRAGMA user_version = ${SCHEMA_VERSION};`);
+  }
+
+  #hasTables(): boolean {
+    const tables = "SELECT count(*) AS count FROM sqlite_schema WHERE name IN ('blobs', 'progress', 'uses')";
+    return this.#db.prepare(tables).get()?.["count"] === 3;
   }
 
   get(root: string): BlobRow | undefined {
@@ -60,15 +85,45 @@ export class BlobTable {
     return row === undefined ? undefined : readRow(row);
   }
 
+  /** `undefined` when there is no such blob. */
+  stateOf(root: string): BlobState | undefined {
+    const state = this.#db.prepare("SELECT state FROM blobs WHERE root = ?").get(root)?.["state"];
+    return state === undefined ? undefined : readState(state);
+  }
+
   /** All blobs, without their maps. */
-  list(): { ref: BlobRef; state: BlobState; addedMs: number }[] {
+  list(): BlobEntry[] {
     const rows = this.#db
-      .prepare("SELECT root, size_bytes, chunk_bytes, state, added_ms FROM blobs ORDER BY root")
+      .prepare(
+        "SELECT root, size_bytes, chunk_bytes, state, added_ms, used_ms FROM blobs LEFT JOIN uses USING (root) ORDER BY root",
+      )
       .all();
     return rows.map((row) => {
       const { ref, state, addedMs } = readRow(row);
-      return { ref, state, addedMs };
+      return { ref, state, addedMs, usedMs: Math.max(addedMs, Number(row["used_ms"] ?? 0)) };
     });
+  }
+
+  /** Bytes of all blobs that are whole in the store. */
+  wholeBytes(): number {
+    const sum = "SELECT coalesce(sum(size_bytes), 0) AS bytes FROM blobs WHERE state = 'whole'";
+    return Number(this.#db.prepare(sum).get()?.["bytes"] ?? 0);
+  }
+
+  /** Files outside the store that were published in place. */
+  linked(): { root: string; sizeBytes: number; path: string }[] {
+    const rows = this.#db.prepare("SELECT root, size_bytes, path FROM blobs WHERE state = 'linked'").all();
+    return rows.map((row) => ({
+      root: text(row["root"]) ?? "",
+      sizeBytes: Number(row["size_bytes"]),
+      path: text(row["path"]) ?? "",
+    }));
+  }
+
+  /** Blobs that are on their way. */
+  partial(): { root: string; sizeBytes: number }[] {
+    const rows = this.#db.prepare("SELECT root, size_bytes FROM blobs WHERE state = 'partial'").all();
+    return rows.map((row) => ({ root: text(row["root"]) ?? "", sizeBytes: Number(row["size_bytes"]) }));
   }
 
   /** Writes a row anew; what was durable of an earlier one no longer counts. */
@@ -101,12 +156,20 @@ export class BlobTable {
    * a power cut may take the last word back, and then these chunks come again.
    */
   setDurable(root: string, durable: Uint8Array): void {
-    this.#db.exec("PRAGMA synchronous = NORMAL");
-    try {
+    this.#lazily(() => this.#db.prepare("INSERT OR REPLACE INTO progress VALUES (?, ?)").run(root, durable));
+  }
+
+  /** A blob is read. Apart from its row, too, and as little worth waiting for. */
+  setUsed(root: string, usedMs: number): void {
+    this.#lazily(() => this.#db.prepare("INSERT OR REPLACE INTO uses VALUES (?, ?)").run(root, usedMs));
+  }
+
+  /** A blob that was whole is so no more: these chunks of it are left. */
+  setPartial(root: string, durable: Uint8Array): void {
+    this.#inOne(() => {
+      this.#db.prepare("UPDATE blobs SET state = 'partial' WHERE root = ?").run(root);
       this.#db.prepare("INSERT OR REPLACE INTO progress VALUES (?, ?)").run(root, durable);
-    } finally {
-      this.#db.exec("PRAGMA synchronous = FULL");
-    }
+    });
   }
 
   setWhole(root: string): void {
@@ -118,9 +181,18 @@ export class BlobTable {
 
   delete(root: string): void {
     this.#inOne(() => {
-      this.#db.prepare("DELETE FROM blobs WHERE root = ?").run(root);
-      this.#db.prepare("DELETE FROM progress WHERE root = ?").run(root);
+      for (const table of ["blobs", "progress", "uses"])
+        this.#db.prepare(`DELETE FROM ${table} WHERE root = ?`).run(root);
     });
+  }
+
+  #lazily(write: () => void): void {
+    this.#db.exec("PRAGMA synchronous = NORMAL");
+    try {
+      write();
+    } finally {
+      this.#db.exec("PRAGMA synchronous = FULL");
+    }
   }
 
   #inOne(work: () => void): void {
@@ -143,16 +215,19 @@ function readRow(row: Record<string, unknown>): BlobRow {
   const sizeBytes = Number(row["size_bytes"]);
   const inode = text(row["inode"]);
   const mtimeNs = text(row["mtime_ns"]);
-  const state = row["state"];
   return {
     ref: { root: text(row["root"]) ?? "", sizeBytes, chunkBytes: Number(row["chunk_bytes"]) },
-    state: state === "whole" || state === "linked" ? state : "partial",
+    state: readState(row["state"]),
     map: bytes(row["map"]),
     durable: bytes(row["durable"]),
     path: text(row["path"]),
     stamp: inode === undefined || mtimeNs === undefined ? undefined : { inode, mtimeNs, sizeBytes },
     addedMs: Number(row["added_ms"]),
   };
+}
+
+function readState(state: unknown): BlobState {
+  return state === "whole" || state === "linked" ? state : "partial";
 }
 
 function bytes(value: unknown): Uint8Array | undefined {

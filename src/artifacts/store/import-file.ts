@@ -1,13 +1,19 @@
 import { constants, type Stats } from "node:fs";
 import { copyFile, type FileHandle, open, rm } from "node:fs/promises";
+import { dirname } from "node:path";
 import { Fault } from "#core";
-import { type BlobRef, ChunkMap, chunkBytesFor, chunkHash } from "../chunk-map.ts";
-import { sameStamp, stampOf } from "./blob-file.ts";
-import type { FileStamp } from "./blob-table.ts";
-import { diskFault, errnoOf, requireSpace } from "./disk-fault.ts";
+import { type BlobRef, ChunkMap, chunkBytesFor, chunkHashes } from "../chunk-map.ts";
+import { diskFault, errnoOf } from "./disk-fault.ts";
+import { HashThread } from "./hash-thread.ts";
+import { type FileStamp, sameStamp, stampOf } from "./file-stamp.ts";
 
-/** One read; large enough that the system's cost per call does not count, small enough to hash without a pause for others. */
-const READ_BYTES = 1024 * 1024;
+/** One read; large enough that the cost of a call, and of a message to another thread, does not count. */
+const READ_BYTES = 2 * 1024 * 1024;
+/** From here on a thread of its own for hashing is worth the 50 ms that it takes to start. */
+const LARGE_FILE_BYTES = 128 * 1024 * 1024;
+
+/** A copy is handed to the disk after so many bytes, so that little is left to wait for at its end. */
+const FLUSH_BYTES = 48 * 1024 * 1024;
 
 export type Hashed = { ref: BlobRef; map: ChunkMap; stamp: FileStamp };
 
@@ -23,6 +29,12 @@ export async function openRegular(path: string): Promise<FileHandle> {
   if (stats.isFile()) return handle;
   await handle.close();
   throw notAFile(path, stats);
+}
+
+/** Size of a regular file. Throws as `openRegular` does. */
+export async function regularBytes(path: string): Promise<number> {
+  await using handle = await openRegular(path);
+  return (await handle.stat()).size;
 }
 
 function openFault(path: string, error: unknown): unknown {
@@ -64,94 +76,125 @@ export function notAFile(path: string, stats?: Pick<Stats, "isSocket" | "isFIFO"
 export async function hashFile(path: string, signal: AbortSignal, onBytes: (bytes: number) => void): Promise<Hashed> {
   const handle = await openRegular(path);
   try {
-    return await hashHandle(handle, path, undefined, signal, onBytes);
+    return await hashHandle({ handle, path, signal, onBytes });
   } finally {
     await handle.close();
   }
 }
 
-/** Puts the content of a file into `target` and hashes what it puts there: shared blocks where the file system can, else one copying read. */
-export async function copyAndHash(
-  source: string,
-  target: string,
-  folder: string,
-  signal: AbortSignal,
-  onBytes: (bytes: number) => void,
-): Promise<Hashed> {
-  const handle = await openRegular(source);
-  try {
-    if (await reflink(source, target)) return await hashFile(target, signal, onBytes);
-    const { sizeBytes } = await stampOf(handle);
-    await requireSpace(folder, sizeBytes, `a copy of ${source}`);
-    const copy = await open(target, "w", 0o600);
-    try {
-      const hashed = await hashHandle(handle, source, copy, signal, onBytes);
-      await copy.datasync();
-      return { ...hashed, stamp: await stampOf(copy) };
-    } catch (error) {
-      throw await diskFault(error, folder, sizeBytes, `a copy of ${source}`);
-    } finally {
-      await copy.close();
-    }
-  } catch (error) {
-    await rm(target, { force: true });
-    throw error;
-  } finally {
-    await handle.close();
-  }
-}
-
-async function reflink(source: string, target: string): Promise<boolean> {
+/** Makes `target` a file that shares the blocks of `source`; false where the file system cannot, or across two. */
+export async function shareBlocks(source: string, target: string): Promise<boolean> {
   try {
     await copyFile(source, target, constants.COPYFILE_FICLONE_FORCE);
     return true;
   } catch {
     await rm(target, { force: true });
-    return false; // not on this file system, or across two: copy
+    return false;
   }
 }
 
-/** Reads ahead by one buffer, so that the disk works while the processor hashes. */
-async function hashHandle(
-  handle: FileHandle,
-  path: string,
-  copy: FileHandle | undefined,
+/** Copies a file to `target` and hashes what it puts there, in one pass; it is durable then. */
+export async function copyAndHash(
+  source: string,
+  target: string,
   signal: AbortSignal,
   onBytes: (bytes: number) => void,
 ): Promise<Hashed> {
-  const before = await stampOf(handle);
-  const chunkBytes = chunkBytesFor(before.sizeBytes);
-  const buffers = [Buffer.allocUnsafeSlow(READ_BYTES), Buffer.allocUnsafeSlow(READ_BYTES)];
-  const hashes: Uint8Array[] = [];
-  const readAt = (at: number): Promise<Uint8Array> =>
-    readFull(handle, buffers[(at / READ_BYTES) % 2], at, before.sizeBytes);
-  let reading = readAt(0);
-  for (let at = 0; at < before.sizeBytes; at += READ_BYTES) {
-    signal.throwIfAborted();
-    const bytes = await reading;
-    reading = readAt(at + READ_BYTES);
-    reading.catch(() => undefined); // met by the await of the next round
-    const writing = copy?.write(bytes, 0, bytes.length, at);
-    for (let from = 0; from < bytes.length; from += chunkBytes)
-      hashes.push(chunkHash([bytes.subarray(from, from + chunkBytes)]));
-    await writing;
-    onBytes(bytes.length);
+  await using handle = await openRegular(source);
+  try {
+    await using copy = await open(target, "wx", 0o600);
+    const hashed = await hashHandle({ handle, path: source, copy, signal, onBytes });
+    await copy.datasync();
+    return { ...hashed, stamp: await stampOf(copy) };
+  } catch (error) {
+    await rm(target, { force: true });
+    throw await diskFault(error, dirname(target), (await handle.stat()).size, `a copy of ${source}`);
   }
-  await reading;
-  if (!sameStamp(before, await stampOf(handle))) throw changedWhileRead(path);
+}
+
+type Hashing = {
+  handle: FileHandle;
+  path: string;
+  /** Where to write what is read. */
+  copy?: FileHandle;
+  signal: AbortSignal;
+  onBytes: (bytes: number) => void;
+};
+
+async function hashHandle(hashing: Hashing): Promise<Hashed> {
+  const before = await stampOf(hashing.handle);
+  const chunkBytes = chunkBytesFor(before.sizeBytes);
+  const hashes: Uint8Array[] = [];
+  if (before.sizeBytes < LARGE_FILE_BYTES) {
+    const memory = new ArrayBuffer(2 * READ_BYTES);
+    await readThrough(hashing, before.sizeBytes, memory, async (bytes) => {
+      hashes.push(...chunkHashes(bytes, chunkBytes));
+    });
+  } else {
+    await using thread = new HashThread(2 * READ_BYTES);
+    await readThrough(hashing, before.sizeBytes, thread.memory, async (bytes) => {
+      hashes.push(...(await thread.hash(bytes, chunkBytes)));
+    });
+  }
+  if (!sameStamp(before, await stampOf(hashing.handle))) throw changedWhileRead(hashing.path);
   const { map, root } = ChunkMap.of(hashes);
   return { ref: { root, sizeBytes: before.sizeBytes, chunkBytes }, map, stamp: before };
 }
 
-/** The next `READ_BYTES` of the file, fewer only at its end; empty beyond it. */
-async function readFull(
-  handle: FileHandle,
-  buffer: Buffer | undefined,
-  at: number,
+/** Hands all bytes to `take`, in order, and reads ahead by half of the memory meanwhile, so that the disk works while the processor hashes. */
+async function readThrough(
+  { handle, copy, signal, onBytes }: Hashing,
   sizeBytes: number,
-): Promise<Uint8Array> {
+  memory: ArrayBufferLike,
+  take: (bytes: Uint8Array) => Promise<void>,
+): Promise<void> {
+  const flush = copy === undefined ? undefined : new Flush(copy);
+  const readAt = (at: number): Promise<Uint8Array> => {
+    const half = new Uint8Array(memory, ((at / READ_BYTES) % 2) * READ_BYTES, READ_BYTES);
+    return readFull(handle, half, at, sizeBytes);
+  };
+  let reading = readAt(0);
+  for (let at = 0; at < sizeBytes; at += READ_BYTES) {
+    signal.throwIfAborted();
+    const bytes = await reading;
+    reading = readAt(at + READ_BYTES);
+    reading.catch(() => undefined); // met by the await of the next round
+    await Promise.all([take(bytes), copy?.write(bytes, 0, bytes.length, at)]);
+    flush?.wrote(bytes.length);
+    onBytes(bytes.length);
+  }
+  await reading;
+  await flush?.settled();
+}
+
+/** Hands what is written to the disk bit by bit, so that little is left to wait for at the end. */
+class Flush {
+  readonly #file: FileHandle;
+  #waitingBytes = 0;
+  #flushing: Promise<void> | undefined;
+
+  constructor(file: FileHandle) {
+    this.#file = file;
+  }
+
+  wrote(bytes: number): void {
+    this.#waitingBytes += bytes;
+    if (this.#flushing !== undefined || this.#waitingBytes < FLUSH_BYTES) return;
+    this.#waitingBytes = 0;
+    this.#flushing = this.#file.datasync().finally(() => {
+      this.#flushing = undefined;
+    });
+    this.#flushing.catch(() => undefined); // the last sync, which the caller waits for, meets it again
+  }
+
+  async settled(): Promise<void> {
+    await this.#flushing;
+  }
+}
+
+/** The next `READ_BYTES` of the file, fewer only at its end; empty beyond it. */
+async function readFull(handle: FileHandle, buffer: Uint8Array, at: number, sizeBytes: number): Promise<Uint8Array> {
   const wanted = Math.max(0, Math.min(READ_BYTES, sizeBytes - at));
-  if (buffer === undefined) return new Uint8Array();
   let filled = 0;
   while (filled < wanted) {
     const { bytesRead } = await handle.read(buffer, filled, wanted - filled, at + filled);

@@ -3,7 +3,7 @@ import { open, rm } from "node:fs/promises";
 import { Fault } from "#core";
 import { type ArtifactContent, directoryContent, fileContent } from "../artifact-content.ts";
 import { storeListing } from "../publish.ts";
-import { diskFault, requireSpace } from "../store/disk-fault.ts";
+import { diskFault } from "../store/disk-fault.ts";
 import { openRegular } from "../store/import-file.ts";
 import type { Store } from "../store/store.ts";
 import { badTorrent } from "./bencode.ts";
@@ -38,7 +38,7 @@ export type TorrentOptions = {
  * spec of its Artifact document. Every piece is checked against the torrent twice, by webtorrent and again here; what is on its
  * way is lost when the node stops.
  *
- * Throws Fault `artifacts.torrent`, `artifacts.magnet`, `artifacts.listing` (exit `invalid`), `artifacts.no-peers`, `artifacts.disk-full`
+ * Throws Fault `artifacts.torrent`, `artifacts.magnet`, `artifacts.listing` (exit `invalid`), `artifacts.no-peers`, `artifacts.no-room`
  * before anything is fetched, `artifacts.torrent-stalled`, `artifacts.torrent-failed`, `artifacts.torrent-damaged`, and what opening the file throws.
  */
 export async function publishTorrent(
@@ -48,13 +48,12 @@ export async function publishTorrent(
 ): Promise<ArtifactContent> {
   const { signal, mediaType = DEFAULT_MEDIA_TYPE, onProgress = () => undefined } = options;
   const { metainfo, peers } = await resolve(source, options, onProgress);
-  await requireSpace(store.dir, metainfo.sizeBytes, `torrent "${metainfo.name}"`);
-  const aside = await store.aside();
+  using aside = await store.asides.make(metainfo.sizeBytes, `torrent "${metainfo.name}"`);
   try {
-    await reserve(aside, metainfo.sizeBytes);
-    await download(metainfo, aside, { ...options, peers }, onProgress);
-    await check(metainfo, aside, signal, onProgress);
-    const blob = await store.importAside(aside, signal);
+    await reserve(aside.path, metainfo.sizeBytes);
+    await download(metainfo, aside.path, { ...options, peers }, onProgress);
+    await check(metainfo, aside.path, signal, onProgress);
+    const blob = await store.importAside(aside.path, signal);
     const [file] = metainfo.files;
     if (metainfo.single && file !== undefined) return fileContent(blob, file.path, modeOf(file.executable), mediaType);
     const listing = listingOf(metainfo, blob.root);
@@ -62,7 +61,7 @@ export async function publishTorrent(
     if (!inline) await storeListing(store, listing, signal);
     return content;
   } catch (error) {
-    await rm(aside, { force: true });
+    await rm(aside.path, { force: true });
     throw await diskFault(error, store.dir, metainfo.sizeBytes, `torrent "${metainfo.name}"`);
   }
 }

@@ -22,7 +22,7 @@ type PublishOptions = CommonOptions &
     type?: string;
   };
 type StageOptions = CommonOptions & Json & { selector?: string; all?: boolean; wait?: boolean; timeout: string };
-type FetchOptions = Omit<CommonOptions, "output"> & Json & { output?: string; force?: boolean };
+type FetchOptions = Omit<CommonOptions, "output"> & Json & { output?: string; force?: boolean; link?: boolean };
 
 /** `publish`, `stage`, `fetch`. */
 export function registerArtifacts(program: Command, cli: Cli): void {
@@ -57,6 +57,7 @@ export function registerArtifacts(program: Command, cli: Cli): void {
       .description("bring an artifact to this node, and write it out with -o")
       .option("-o, --output <path>", "write it here")
       .option("--force", "replace what is there")
+      .option("--link", "share large files with the store instead of copying them; they are read-only then")
       .option("--json", "print the result as JSON")
       .action(action<FetchOptions & CommonOptions>(cli, fetchArtifact)),
     "portolan fetch model:1.4 -o ./model.bin",
@@ -173,9 +174,9 @@ async function printCopies(session: Session<StageOptions>, detail: ArtifactDetai
 }
 
 async function fetchArtifact(session: Session<FetchOptions & CommonOptions>, [name = ""]: string[]): Promise<void> {
-  const { output, force = false, json } = session.options as FetchOptions;
+  const { output, force = false, link = false, json } = session.options as FetchOptions;
   await session.withDaemon(async (client) => {
-    const input = { name, force, ...(output === undefined ? {} : { output: resolve(output) }) };
+    const input = { name, force, link, ...(output === undefined ? {} : { output: resolve(output) }) };
     const result = await withProgress(session.io, name, (update) =>
       client.job("fetch", input, ({ bytes, sizeBytes, sources, state }) =>
         update(bytes, sizeBytes, `${state}, ${formatCount(sources, "source")}`),

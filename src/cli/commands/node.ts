@@ -1,12 +1,12 @@
 import type { Command } from "commander";
 import { Option } from "commander";
-import type { Finding } from "#api";
+import type { Finding, Status } from "#api";
 import type { UpRequest } from "../io.ts";
 import { collect, collectLabel } from "../labels.ts";
 import { describe, serialise } from "../output.ts";
 import { type Cli, action, type CommonOptions, type Session } from "../session.ts";
 import { printable } from "../table.ts";
-import { formatBytes, formatSeconds } from "../units.ts";
+import { formatBytes, formatCount, formatSeconds } from "../units.ts";
 import { askYesNo } from "../prompt.ts";
 import { remember } from "./fleet.ts";
 import { examples, formats } from "./options.ts";
@@ -123,10 +123,24 @@ async function showStatus(session: Session): Promise<void> {
       ...rest,
       daemon: offline ? "not running" : `running for ${formatSeconds(uptimeSeconds)}, process ${pid}`,
       documents: `${documents.count}, digest ${documents.digest.slice(0, 16)}`,
-      store: `${store.artifacts} artifacts, ${formatBytes(store.usedBytes)} used, ${formatBytes(store.freeBytes)} free`,
+      store: storeText(store),
       addresses,
     }),
   );
+}
+
+function storeText({
+  artifacts,
+  pinned,
+  usedBytes,
+  dueBytes,
+  limitBytes,
+  limitedBy,
+  freeBytes,
+}: Status["store"]): string {
+  const due = dueBytes > 0 ? `, ${formatBytes(dueBytes)} on their way` : "";
+  const limit = `${formatBytes(usedBytes)}${due} of ${formatBytes(limitBytes)} (${limitedBy})`;
+  return `${formatCount(artifacts, "artifact")}, ${pinned} pinned, ${limit}, ${formatBytes(freeBytes)} free on the disk`;
 }
 
 const MARKS: Readonly<Record<Finding["level"], string>> = { ok: "ok   ", info: "info ", warn: "WARN ", error: "ERROR" };

@@ -15,8 +15,8 @@ import { makeDraft, signerView } from "./documents.ts";
 export function artifactHandlers(
   node: OpenNode,
   keeper: ArtifactKeeper,
-): Pick<Handlers, "publish" | "fetch"> & { artifacts: ResourceHandler<"artifacts"> } {
-  const { state, copies } = node;
+): Pick<Handlers, "publish" | "fetch" | "pin" | "prune"> & { artifacts: ResourceHandler<"artifacts"> } {
+  const { state, copies, pins } = node;
   return {
     artifacts: {
       list: async () => state.store.list("Artifact").map((document) => artifactView(node, document)),
@@ -25,7 +25,7 @@ export function artifactHandlers(
         return document === undefined ? undefined : artifactDetail(node, document);
       },
       onChange: (listener) => {
-        const stops = [state.store.onAccepted(listener), copies.onChange(listener)];
+        const stops = [state.store.onAccepted(listener), copies.onChange(listener), pins.onChange(listener)];
         return () => {
           for (const stop of stops) stop();
         };
@@ -47,41 +47,54 @@ export function artifactHandlers(
       });
       return { draft, root: rootOf(content), sizeBytes: content.sizeBytes, files: content.files };
     },
-    fetch: async ({ name, output, force }, { signal, progress }) => {
-      if (output !== undefined) requireAbsolute(output);
-      const copy = await keeper.bring(name, {
-        signal,
-        onProgress: ({ bytes, sizeBytes, fromSite, fromWan, sources }) =>
-          progress({
-            state: "transferring",
-            bytes,
-            sizeBytes,
-            bytesFromSite: fromSite,
-            bytesFromWan: fromWan,
-            sources: sources.size,
-          }),
-      });
-      const { spec } = (state.store.get("Artifact", name) as SignedDocument<"Artifact">).body;
-      let sha256: string | undefined;
-      if (output !== undefined) {
-        await keeper.write(name, output, { force, signal });
-        if (!spec.directory) sha256 = await sha256Of(output, signal);
-      }
-      const { startedMs = 0, finishedMs = startedMs, bytesFromSite, bytesFromWan, sources } = copy;
+    pin: async ({ name, pinned }) => {
+      keeper.pin(name, pinned);
+      return { done: true };
+    },
+    prune: async ({ dryRun }) => {
+      const { remove, kept, freesBytes } = await (dryRun ? keeper.planPrune() : keeper.prune());
       return {
-        name,
-        root: rootOf(spec),
-        bytes: spec.sizeBytes,
-        ...(sha256 === undefined ? {} : { sha256 }),
-        ...(output === undefined ? {} : { output }),
-        bytesFromSite,
-        bytesFromWan,
-        sources: sourceViews(node, sources),
-        startedAt: new Date(startedMs).toISOString(),
-        finishedAt: new Date(finishedMs).toISOString(),
-        seconds: (finishedMs - startedMs) / 1_000,
+        removed: remove.map(({ holding, freesBytes: bytes }) => ({ name: holding.name, bytes })),
+        kept: kept.map(({ holding, keep: reason }) => ({ name: holding.name, reason })),
+        freedBytes: freesBytes,
       };
     },
+    fetch: ({ name, output, force, link }, { signal, progress }) =>
+      keeper.using(name, async () => {
+        if (output !== undefined) requireAbsolute(output);
+        const copy = await keeper.bring(name, {
+          signal,
+          onProgress: ({ bytes, sizeBytes, fromSite, fromWan, sources }) =>
+            progress({
+              state: "transferring",
+              bytes,
+              sizeBytes,
+              bytesFromSite: fromSite,
+              bytesFromWan: fromWan,
+              sources: sources.size,
+            }),
+        });
+        const { spec } = (state.store.get("Artifact", name) as SignedDocument<"Artifact">).body;
+        let sha256: string | undefined;
+        if (output !== undefined) {
+          await keeper.write(name, output, { force, link, signal });
+          if (!spec.directory) sha256 = await sha256Of(output, signal);
+        }
+        const { startedMs = 0, finishedMs = startedMs, bytesFromSite, bytesFromWan, sources } = copy;
+        return {
+          name,
+          root: rootOf(spec),
+          bytes: spec.sizeBytes,
+          ...(sha256 === undefined ? {} : { sha256 }),
+          ...(output === undefined ? {} : { output }),
+          bytesFromSite,
+          bytesFromWan,
+          sources: sourceViews(node, sources),
+          startedAt: new Date(startedMs).toISOString(),
+          finishedAt: new Date(finishedMs).toISOString(),
+          seconds: (finishedMs - startedMs) / 1_000,
+        };
+      }),
   };
 }
 
@@ -100,6 +113,7 @@ function artifactView(node: OpenNode, document: SignedDocument<"Artifact">): Art
     root: rootOf(spec),
     local:
       all.find(({ id }) => id === self)?.view ?? copyView(node, document, undefined, node.copies.own(metadata.name)),
+    pinned: node.pins.has(metadata.name),
     copies: all.filter(({ view }) => view.state === "complete").length,
     wanted: all.filter(({ view }) => view.wanted).length,
     createdAt: notBefore,

@@ -13,7 +13,7 @@ export type ControlDeps = {
   join: () => JoinStatus;
   otherFleets: StatusDeps["otherFleets"];
   usage: StatusDeps["usage"];
-  artifacts: Pick<Handlers, "publish" | "publishTorrent" | "exportTorrent" | "fetch"> & {
+  artifacts: Pick<Handlers, "publish" | "publishTorrent" | "exportTorrent" | "fetch" | "pin" | "prune"> & {
     artifacts: Handlers["resources"]["artifacts"];
   };
   /** Stops the daemon, once the answer is out. */

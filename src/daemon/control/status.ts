@@ -1,10 +1,10 @@
-import { statfs } from "node:fs/promises";
 import type { Finding, Handlers, Status } from "#api";
 import { decodeToken, keyHash, sixWords } from "#identity";
 import type { Host, OtherFleet } from "#mesh";
+import type { StoreUsage } from "../artifact-keeper.ts";
 import { type JoinStatus, type NodeState, nodeName } from "../node-state.ts";
 
-/** Free space below which `doctor` speaks up, as a share of the disk. */
+/** Room below which `doctor` speaks up, as a share of what the store may hold; at a tenth the store makes room by itself. */
 const LOW_SPACE_RATIO = 0.05;
 /** A member document that ends sooner than this was not renewed in time: renewal is tried from two thirds of its life on. */
 const RENEWAL_LATE_RATIO = 0.8;
@@ -14,8 +14,7 @@ export type StatusDeps = {
   join: () => JoinStatus;
   /** Heard on the local network. */
   otherFleets: () => OtherFleet[];
-  /** Bytes in the artifact store and artifacts that are whole in it. */
-  usage: () => Promise<{ usedBytes: number; artifacts: number }>;
+  usage: () => Promise<StoreUsage>;
 };
 
 /** What this node says about itself. */
@@ -56,7 +55,6 @@ async function nodeStatus(state: NodeState, { host, join, usage }: StatusDeps): 
   const { charter } = store;
   const joined = join();
   const own = members.of(data.key.nodeId);
-  const disk = await diskOf(data.path);
   const documents = [...store.all()].length;
   return {
     name: nodeName(state),
@@ -77,7 +75,7 @@ async function nodeStatus(state: NodeState, { host, join, usage }: StatusDeps): 
     documents: { count: documents, digest: Buffer.from(store.digest()).toString("hex") },
     charterVersion: charter?.body.version ?? 0,
     ...(own === undefined ? {} : { memberExpires: new Date(own.expiresMs).toISOString() }),
-    store: { ...(await usage()), freeBytes: disk.freeBytes },
+    store: await usage(),
     warnings: settings.get("demo") === undefined ? [] : [DEMO_WARNING],
   };
 }
@@ -92,7 +90,7 @@ async function examine(state: NodeState, deps: StatusDeps): Promise<Finding[]> {
     ...examineMembership(state, deps),
     ...examineNetwork(deps),
     examineClock(state),
-    await examineDisk(state),
+    await examineDisk(deps),
   ];
 }
 
@@ -196,16 +194,13 @@ function examineClock(state: NodeState): Finding {
   return { level: "warn", subject: "clock", cause, next: "timedatectl set-ntp true" };
 }
 
-async function examineDisk(state: NodeState): Promise<Finding> {
-  const { freeBytes, sizeBytes } = await diskOf(state.data.path);
-  const gib = (freeBytes / 2 ** 30).toFixed(1);
-  if (freeBytes > sizeBytes * LOW_SPACE_RATIO)
-    return { level: "ok", subject: "disk", cause: `${gib} GiB free for the store.` };
-  const cause = `Only ${gib} GiB are free where the store is: fetches will fail.`;
-  return { level: "warn", subject: "disk", cause, next: "portolan get artifacts" };
-}
-
-async function diskOf(path: string): Promise<{ freeBytes: number; sizeBytes: number }> {
-  const { bavail, blocks, bsize } = await statfs(path);
-  return { freeBytes: bavail * bsize, sizeBytes: blocks * bsize };
+async function examineDisk({ usage }: StatusDeps): Promise<Finding> {
+  const { usedBytes, dueBytes, limitBytes, limitedBy } = await usage();
+  const leftBytes = limitBytes - usedBytes - dueBytes;
+  const left = `${(Math.max(0, leftBytes) / 2 ** 30).toFixed(1)} GiB`;
+  if (leftBytes > limitBytes * LOW_SPACE_RATIO)
+    return { level: "ok", subject: "disk", cause: `${left} left for the store.` };
+  const why = limitedBy === "quota" ? "of its quota" : "on its disk";
+  const cause = `The store has ${left} left ${why}, and cannot spare enough by itself: fetches will wait.`;
+  return { level: "warn", subject: "disk", cause, next: "portolan prune --dry-run" };
 }

@@ -27,19 +27,20 @@ export function torrentHandlers(
       const draft = makeDraft(state, "Artifact", { name, labels, spec, ...(tenant === undefined ? {} : { tenant }) });
       return { draft, root: spec.root, sizeBytes: spec.sizeBytes, files: spec.files };
     },
-    exportTorrent: async ({ name, output, force, trackers, seed }, { signal, progress }) => {
-      const torrent = await make(node, keeper, { name, trackers, signal, progress });
-      await writeTorrent(output, torrent.metainfo.bytes, force);
-      const how = seed === undefined ? "" : `, served to BitTorrent clients at ${seed.host} port ${seed.port}`;
-      state.events.record({
-        type: "artifact.exported",
-        subject: name,
-        outcome: "ok",
-        message: `as torrent ${torrent.metainfo.infoHash}${how}`,
-      });
-      if (seed !== undefined) await serve(torrent, seed, limits, { signal, progress });
-      return { infoHash: torrent.metainfo.infoHash, magnet: torrent.magnet, output };
-    },
+    exportTorrent: ({ name, output, force, trackers, seed }, { signal, progress }) =>
+      keeper.using(name, async () => {
+        const torrent = await make(node, keeper, { name, trackers, signal, progress });
+        await writeTorrent(output, torrent.metainfo.bytes, force);
+        const how = seed === undefined ? "" : `, served to BitTorrent clients at ${seed.host} port ${seed.port}`;
+        state.events.record({
+          type: "artifact.exported",
+          subject: name,
+          outcome: "ok",
+          message: `as torrent ${torrent.metainfo.infoHash}${how}`,
+        });
+        if (seed !== undefined) await serve(torrent, seed, limits, { signal, progress });
+        return { infoHash: torrent.metainfo.infoHash, magnet: torrent.magnet, output };
+      }),
   };
 }
 

@@ -140,7 +140,10 @@ const dnsPacket = createRequire(createRequire(import.meta.url).resolve("multicas
 function listening(found: (addresses: string[]) => void): (datagram: Uint8Array) => void {
   const socket = new FakeSocket();
   const options = { self: nodeIdOf(testKey(51).publicKey), fleet: () => FLEET, addresses: () => [ADDRESS] };
-  startMdns({ clock: new SystemClock(), log: SILENT_LOG, found }, { ...options, socket: { socket: socket as never } });
+  startMdns(
+    { clock: new SystemClock(), log: SILENT_LOG, found, otherFleet: () => undefined },
+    { ...options, socket: { socket: socket as never } },
+  );
   const from = { address: "192.0.2.9", port: 5353, family: "IPv4", size: 0 };
   return (datagram) => void socket.emit("message", Buffer.from(datagram), from);
 }

@@ -5,6 +5,7 @@ import { Membership } from "../../../src/identity/membership.ts";
 import { nodeIdOf } from "../../../src/identity/node-id.ts";
 import { Gossip } from "../../../src/mesh/gossip.ts";
 import { type Greeting, MAX_MESSAGE_BYTES, startHello } from "../../../src/mesh/hello-exchange.ts";
+import { drawProbeKey } from "../../../src/mesh/probe-sockets.ts";
 import { startRendezvous } from "../../../src/mesh/rendezvous.ts";
 import { DOCUMENTS_PROTOCOL, startReplica } from "../../../src/mesh/replica.ts";
 import { type Link, LiveSession } from "../../../src/mesh/session.ts";
@@ -51,7 +52,7 @@ const hello: FuzzTarget = {
       const seen = { state: "waits", judged: false };
       const session = new LiveSession(new VirtualClock(), PEER, { stream } as unknown as Link);
       startHello(stream, role, {
-        self: () => ({ boot: new Uint8Array(16), addresses: [], offer: {} }),
+        self: () => ({ boot: new Uint8Array(16), addresses: [], offer: {}, probe: drawProbeKey(new SeededRandom(2)) }),
         judge: (offer) => {
           seen.judged = typeof offer === "object" && offer !== null && "ok" in offer;
           if (seen.judged) return { accepted: true, site: "berlin", name: "peer" };
@@ -100,7 +101,10 @@ const sessionMessages: FuzzTarget = {
     const gossip = new Gossip({ ...deps, key: self, isMember, sparse: new Set(["rare"]) });
     startReplica({ ...deps, store, trustedMs: () => NOW_MS });
     const memory = { load: () => [], save: () => undefined };
-    await startRendezvous({ ...deps, memory, membership: () => undefined, seeds: () => [] }, { mdns: false });
+    await startRendezvous(
+      { ...deps, memory, membership: () => undefined, seeds: () => [], otherFleet: () => undefined },
+      { mdns: false },
+    );
     return async (input) => {
       const [named, body] = messagesIn(input);
       const kind = typeof named === "string" ? named : "";
