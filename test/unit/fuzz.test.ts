@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import { SystemClock, SystemRandom } from "#core";
+import { SystemClock } from "#core";
 import { runCampaign } from "../fuzz/campaign.ts";
 import { savedInputs, savedTargets } from "../fuzz/corpus.ts";
 import { findDecoders, NOT_FUZZED } from "../fuzz/decoders.ts";
@@ -13,6 +13,8 @@ const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const clock = new SystemClock();
 /** For each parser in every run of the tests; `npm run fuzz` is for more. */
 const SHORT_MS = 150;
+/** The same in every run: a change is to be judged by what it does. `npm run fuzz` draws new ones. */
+const SEED = 1;
 const PATIENCE_MS = 20_000;
 
 describe("parsers under fuzz", function () {
@@ -55,12 +57,11 @@ describe("parsers under fuzz", function () {
           `test/corpus/${target.name}/${name}`,
         );
       }
-      const seed = new SystemRandom().below(2 ** 31);
-      const { failure } = await runCampaign(target, clock, { seed, ms: SHORT_MS, corpus: [] });
+      const { failure } = await runCampaign(target, clock, { seed: SEED, ms: SHORT_MS, corpus: [] });
       assert.equal(
         failure?.what,
         undefined,
-        `npm run fuzz -- ${target.name} 60 --seed ${seed}: ${Buffer.from(failure?.minimal ?? []).toString("base64")}`,
+        `npm run fuzz -- ${target.name} 60 --seed ${SEED}: ${Buffer.from(failure?.minimal ?? []).toString("base64")}`,
       );
     });
   }
@@ -73,7 +74,7 @@ describe("the fuzzer", function () {
     ["throws", /^threw TypeError: undefined is not a function$/u, ",;"],
     ["surprises", /^threw Fault core.other/u, ",,"],
     ["errs", /^wrong: something else came out$/u, ";;"],
-    ["dawdles", /^slow: over 50 ms/u],
+    ["dawdles", /^slow: over \d+ ms/u],
     ["gobbles", /^greedy: \d+ MiB/u, "ee"],
     ["leaks", /^leaks: \d+ MiB kept/u],
   ];

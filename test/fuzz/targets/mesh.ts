@@ -1,4 +1,4 @@
-import { type KeyObject, createPrivateKey, sign, X509Certificate } from "node:crypto";
+import { createHmac, type KeyObject, createPrivateKey, sign, X509Certificate } from "node:crypto";
 import { EventEmitter } from "node:events";
 import { createRequire } from "node:module";
 import { SILENT_LOG, SystemClock, VirtualClock } from "#core";
@@ -7,6 +7,7 @@ import { parseAddress, parseNetworks } from "../../../src/mesh/address.ts";
 import { DER, decodeDer, encodeDer } from "../../../src/mesh/der.ts";
 import { answerRecords, fleetTag, MDNS_SERVICE, startMdns } from "../../../src/mesh/mdns.ts";
 import { MuxGuard, STANDARD_WINDOW_BYTES } from "../../../src/mesh/mux-guard.ts";
+import { decodeProbe, encodeProbe, PROBE_BYTES } from "../../../src/mesh/probe-datagram.ts";
 import { parseProxy } from "../../../src/mesh/socket-dial.ts";
 import { createTlsIdentity, nodeKeyOfCertificate } from "../../../src/mesh/tls-certificate.ts";
 import { testKey } from "../../support/fleet.ts";
@@ -194,4 +195,30 @@ const muxGuard: FuzzTarget = {
   },
 };
 
-export const MESH_TARGETS: readonly FuzzTarget[] = [addresses, der, certificates, mdns, muxGuard];
+const PROBE_KEY = new Uint8Array(32).fill(7);
+
+/** Probes that are signed again each time, or nothing behind the MAC would be looked at. */
+const probes: FuzzTarget = {
+  name: "probes",
+  covers: ["src/mesh/probe-datagram.ts#decodeProbe"],
+  grammar: "bytes",
+  seeds: () =>
+    (["ask", "answer"] as const).map((type) =>
+      encodeProbe({ type, link: "00".repeat(8), number: 7, rttMs: 12.5, lossRatio: 0.01, intervalMs: 500 }, PROBE_KEY),
+    ),
+  refuses: [],
+  prepare: () => (input) => {
+    mustHold(decodeProbe(Buffer.from(input), new Uint8Array(32)) === undefined, "took what another key made");
+    const signed = Buffer.from(input);
+    const mac = createHmac("sha256", PROBE_KEY)
+      .update(signed.subarray(0, PROBE_BYTES - 16))
+      .digest();
+    mac.copy(signed, PROBE_BYTES - 16, 0, 16);
+    const probe = decodeProbe(signed, PROBE_KEY);
+    if (probe === undefined) return "refused";
+    mustHold(signed.length === PROBE_BYTES && probe.link.length === 16, "took what is no probe");
+    return probe.type;
+  },
+};
+
+export const MESH_TARGETS: readonly FuzzTarget[] = [addresses, der, certificates, mdns, muxGuard, probes];

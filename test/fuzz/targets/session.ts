@@ -50,7 +50,10 @@ const hello: FuzzTarget = {
     const outcomes = (["acceptor", "dialler"] as const).map((role) => {
       const stream = new FedStream();
       const seen = { state: "waits", judged: false };
-      const session = new LiveSession(new VirtualClock(), PEER, { stream } as unknown as Link);
+      const session = new LiveSession(new VirtualClock(), PEER, {
+        stream,
+        connection: { direction: "inbound" },
+      } as unknown as Link);
       startHello(stream, role, {
         self: () => ({ boot: new Uint8Array(16), addresses: [], offer: {}, probe: drawProbeKey(new SeededRandom(2)) }),
         judge: (offer) => {
