@@ -35,7 +35,7 @@ export const TARGETS: readonly FuzzTarget[] = [
     return `taken ${sum > 1}`;
   }),
   planted("gobbles", (text) => {
-    if (text.includes("ee")) return `${Array.from({ length: 2e7 }, () => 0).length}`;
+    if (text.includes("ee")) return `${new Float64Array(1e7).length}`;
     return "taken";
   }),
   planted("leaks", () => {
