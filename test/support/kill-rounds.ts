@@ -12,6 +12,8 @@ const UPLOAD_BPS = 8_000_000;
 /** What a node that was killed may fetch again of what it had. */
 const MAX_AGAIN_BYTES = 64 * MIB;
 const NAMES = ["one", "two", "three"];
+/** A machine whose cores are all busy takes many times what a transfer needs. */
+const TRANSFER_MS = 120_000;
 
 /**
  * Real daemons: in each round one publishes, all others fetch, and one of all is killed with -9 at a random moment, the publisher not before
@@ -56,17 +58,18 @@ async function killRound(yard: Yard, nodes: readonly YardNode[], random: Random,
   await hub.ok("stage", name, "-l", `name in (${NAMES.join(",")})`);
   const victim = nodes[random.below(nodes.length)] ?? hub;
   const moment = Math.floor(random.unit() * SIZE_BYTES);
-  await yard.until(`${victim.name}'s moment in ${name}`, async () => {
+  const momentHasCome = async (): Promise<boolean> => {
     const bytes = await Promise.all(nodes.slice(1).map(async (node) => (await node.artifact(name))?.local.bytes ?? 0));
     // Before the swarm has a copy of its own, a dead publisher only means waiting for it.
     return victim === hub ? Math.max(...bytes) === SIZE_BYTES : (bytes[nodes.indexOf(victim) - 1] ?? 0) >= moment;
-  });
+  };
+  await yard.until(`${victim.name}'s moment in ${name}`, momentHasCome, TRANSFER_MS);
   const before = await victim.artifact(name);
   await victim.kill();
   const survivors = nodes.filter((node) => node !== victim && node !== hub);
-  await Promise.all(survivors.map((node) => node.untilComplete(name)));
+  await Promise.all(survivors.map((node) => untilComplete(yard, node, name)));
   await victim.up("--config", yard.path("slow.yaml"));
-  const after = await victim.untilComplete(name);
+  const after = await untilComplete(yard, victim, name);
   const again = victim === hub ? 0 : fetchedBytes(after) + (before?.local.bytes ?? 0) - SIZE_BYTES;
   assert.ok(again <= MAX_AGAIN_BYTES, `${victim.name} fetched ${again} bytes again`);
   for (const node of nodes) await assertHas(yard, node, name, content);
@@ -74,6 +77,14 @@ async function killRound(yard: Yard, nodes: readonly YardNode[], random: Random,
   rmSync(source);
   const where = `${Math.round((100 * (before?.local.bytes ?? 0)) / SIZE_BYTES)} %`;
   return `${victim.name} killed at ${where}, ${(Math.max(0, again) / MIB).toFixed(1)} MiB fetched again, all byte-exact`;
+}
+
+function untilComplete(yard: Yard, node: YardNode, name: string): Promise<ArtifactDetail> {
+  const complete = async (): Promise<ArtifactDetail | false> => {
+    const detail = await node.artifact(name);
+    return detail?.local.state === "complete" && detail;
+  };
+  return yard.until(`${node.name} to have ${name}`, complete, TRANSFER_MS);
 }
 
 /** What this run of the daemon got from others. */

@@ -31,11 +31,11 @@ export const TARGETS: readonly FuzzTarget[] = [
   }),
   planted("dawdles", (text) => {
     let sum = 0;
-    if (text.includes("oo")) for (let at = 0; at < 6e8; at++) sum += at % 7;
+    if (text.includes("oo")) for (let at = 0; at < 2e8; at++) sum += at % 7;
     return `taken ${sum > 1}`;
   }),
   planted("gobbles", (text) => {
-    if (text.includes("ee")) return `${Array.from({ length: 6e6 }, () => 0).length}`;
+    if (text.includes("ee")) return `${new Float64Array(1e7).length}`;
     return "taken";
   }),
   planted("leaks", () => {
