@@ -37,3 +37,26 @@ export class HashThread implements AsyncDisposable {
     for (const waiting of this.#waiting.splice(0)) waiting.reject(error);
   }
 }
+
+/** Threads for the files that are hashed at once; those that have nothing to do stay until no file is left. */
+export class HashThreads {
+  #idle: HashThread[] = [];
+  #busy = 0;
+
+  /** Lends a thread with so much memory for the time of `work`; one whose work failed is not used again. */
+  async use<T>(memoryBytes: number, work: (thread: HashThread) => Promise<T>): Promise<T> {
+    const thread = this.#idle.pop() ?? new HashThread(memoryBytes);
+    this.#busy += 1;
+    let idle: HashThread | undefined;
+    try {
+      const result = await work(thread);
+      idle = thread;
+      return result;
+    } finally {
+      this.#busy -= 1;
+      if (idle === undefined) await thread[Symbol.asyncDispose]();
+      else this.#idle.push(idle);
+      if (this.#busy === 0) for (const one of this.#idle.splice(0)) await one[Symbol.asyncDispose]();
+    }
+  }
+}

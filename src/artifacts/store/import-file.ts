@@ -4,13 +4,16 @@ import { dirname } from "node:path";
 import { Fault } from "#core";
 import { type BlobRef, ChunkMap, chunkBytesFor, chunkHashes } from "../chunk-map.ts";
 import { diskFault, errnoOf } from "./disk-fault.ts";
-import { HashThread } from "./hash-thread.ts";
+import { HashThreads } from "./hash-thread.ts";
 import { type FileStamp, sameStamp, stampOf } from "./file-stamp.ts";
 
 /** One read; large enough that the cost of a call, and of a message to another thread, does not count. */
 const READ_BYTES = 2 * 1024 * 1024;
 /** From here on a thread of its own for hashing is worth the 50 ms that it takes to start. */
 const LARGE_FILE_BYTES = 128 * 1024 * 1024;
+
+/** All stores of a process share its threads. */
+const THREADS = new HashThreads();
 
 /** A copy is handed to the disk after so many bytes, so that little is left to wait for at its end. */
 const FLUSH_BYTES = 48 * 1024 * 1024;
@@ -131,10 +134,11 @@ async function hashHandle(hashing: Hashing): Promise<Hashed> {
       hashes.push(...chunkHashes(bytes, chunkBytes));
     });
   } else {
-    await using thread = new HashThread(2 * READ_BYTES);
-    await readThrough(hashing, before.sizeBytes, thread.memory, async (bytes) => {
-      hashes.push(...(await thread.hash(bytes, chunkBytes)));
-    });
+    await THREADS.use(2 * READ_BYTES, (thread) =>
+      readThrough(hashing, before.sizeBytes, thread.memory, async (bytes) => {
+        hashes.push(...(await thread.hash(bytes, chunkBytes)));
+      }),
+    );
   }
   if (!sameStamp(before, await stampOf(hashing.handle))) throw changedWhileRead(hashing.path);
   const { map, root } = ChunkMap.of(hashes);
