@@ -72,8 +72,9 @@ function freeName(all: Contexts, wanted: string): string {
 
 /** The context by name, or the current one. Throws Fault `cli.no-context` (exit `missing`) for a name that is none. */
 export function findContext(all: Contexts, name: string | undefined): Context | undefined {
-  if (name === undefined) return all.current === undefined ? undefined : all.contexts[all.current];
-  if (Object.hasOwn(all.contexts, name)) return all.contexts[name];
+  const wanted = name ?? all.current;
+  if (wanted !== undefined && Object.hasOwn(all.contexts, wanted)) return all.contexts[wanted];
+  if (name === undefined) return undefined;
   throw new Fault("cli.no-context", `there is no context "${name}"`, {
     exit: "missing",
     fix: "See them: portolan context list",
