@@ -200,7 +200,7 @@ function ask(
       response.on("error", reject);
     });
     sent.on("error", reject);
-    sent.end(method === "GET" ? "" : body);
+    sent.end(method.startsWith("P") ? body : ""); // Node gives no length to the body of another method
   });
 }
 
