@@ -60,7 +60,10 @@ function judgeHello(state: NodeState, peer: NodeId, hello: unknown): GateVerdict
   // Whatever proves the peer's membership is judged like any other document, and kept if it is news.
   for (const bytes of offer.data.documents) store.submit(bytes, state.trustedMs(), peer);
   const member = members.of(peer);
-  if (member !== undefined) return { accepted: true, site: member.site, name: member.name };
+  if (member !== undefined) {
+    state.provisional.heard(peer, offer.data.revocation);
+    return { accepted: true, site: member.site, name: member.name };
+  }
   const revoked = members.revoked().get(peer);
   if (revoked !== undefined) {
     return refuse("mesh.revoked", "this node was revoked; a security operator can say why");

@@ -5,6 +5,7 @@ import type { DocumentStore, Membership, RegistrarLedger, WaitingList } from "#i
 import type { EventLog } from "#policy";
 import type { DataDirectory, Settings } from "./data-directory.ts";
 import type { PeerEvents } from "./peer-events.ts";
+import type { Provisional } from "./provisional.ts";
 
 /** What a node is and knows, whether it runs or only its data directory is open. */
 export type NodeState = {
@@ -21,6 +22,8 @@ export type NodeState = {
   /** What this node handed out as a registrar, and who waits at it. Empty on all others. */
   ledger: RegistrarLedger;
   waiting: WaitingList;
+  /** Whether this newcomer still has the word of one node only on what is revoked. */
+  provisional: Provisional;
   /** Trusted Unix time in milliseconds. */
   trustedMs: () => number;
   /** Monotonic milliseconds when this process opened the directory. */

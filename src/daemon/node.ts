@@ -3,6 +3,7 @@ import {
   DocumentStore,
   type HighWaterFile,
   Membership,
+  type NodeId,
   Registrar,
   RegistrarLedger,
   type TrustedTime,
@@ -13,6 +14,7 @@ import { Copies } from "./copies.ts";
 import { openDataDirectory, Settings } from "./data-directory.ts";
 import type { NodeState } from "./node-state.ts";
 import { PeerEvents } from "./peer-events.ts";
+import { Provisional } from "./provisional.ts";
 import { openTrustedTime } from "./time-keeper.ts";
 
 export type NodeDeps = { clock: Clock; random: Random; log: Log; version: string };
@@ -28,10 +30,10 @@ export type OpenNode = {
 };
 
 /**
- * Opens a data directory and reads what it knows. `registrarAddresses`: where the fleet's registrars are reached just now.
+ * Opens a data directory and reads what it knows. `addressesOf`: where a node is reached just now.
  * Throws as `openDataDirectory`.
  */
-export function openNode(path: string, deps: NodeDeps, registrarAddresses: () => readonly string[]): OpenNode {
+export function openNode(path: string, deps: NodeDeps, addressesOf: (node: NodeId) => readonly string[]): OpenNode {
   const { clock, random, log, version } = deps;
   const data = openDataDirectory(path, random);
   try {
@@ -41,6 +43,7 @@ export function openNode(path: string, deps: NodeDeps, registrarAddresses: () =>
     const store = new DocumentStore(data.db, log, trustedMs());
     const ledger = new RegistrarLedger(data.db);
     const waiting = new WaitingList();
+    const events = new EventLog(data.db, trustedMs);
     const registrar = new Registrar({
       clock,
       random,
@@ -50,9 +53,17 @@ export function openNode(path: string, deps: NodeDeps, registrarAddresses: () =>
       store,
       ledger,
       waiting,
-      registrarAddresses,
+      addressesOf,
+      usedTwice: ({ body }, holder) =>
+        events.record({
+          type: "security.clone",
+          subject: body.metadata.name,
+          actor: body.spec.registrar.slice(0, 12),
+          outcome: "refused",
+          message: `what it was admitted by was used up before, by key ${holder.slice(0, 12)}: revoke the one that is not yours`,
+        }),
     });
-    const events = new EventLog(data.db, trustedMs);
+    const members = new Membership(store);
     const state: NodeState = {
       clock,
       random,
@@ -60,11 +71,12 @@ export function openNode(path: string, deps: NodeDeps, registrarAddresses: () =>
       data,
       settings,
       store,
-      members: new Membership(store),
+      members,
       events,
       peerEvents: new PeerEvents(events, clock),
       ledger,
       waiting,
+      provisional: new Provisional({ settings, store, members, self: data.key.nodeId, log }),
       trustedMs,
       startedMs: clock.nowMs(),
       version,

@@ -8,6 +8,7 @@ import {
   JOIN_TIMEOUT_MS,
   type JoinHello,
   type JoinOffer,
+  type JoinProof,
   NONCE_BYTES,
   parseRegistrarMessage,
   type RegistrarMessage,
@@ -15,6 +16,7 @@ import {
 } from "./join-wire.ts";
 import { keyHash, type NodeId, publicKeyOf } from "./node-id.ts";
 import type { NodeKey } from "./node-key.ts";
+import { passKey } from "./pass.ts";
 import { openStateDatabase } from "./state-database.ts";
 import type { BootstrapToken } from "./token.ts";
 
@@ -36,6 +38,8 @@ export type DeviceJoinDeps = {
   /** Versions that this node has seen already: less is a roll-back. Zero for a newcomer. */
   floor: { charter: number; revocation: number };
   facts: DeviceFacts;
+  /** A one-time pass, as text. */
+  pass?: string;
   /** The node at the other end, as its connection proved. */
   registrar: NodeId;
   /** From an earlier `pending` of this registrar. */
@@ -57,7 +61,8 @@ export type DeviceOutcome =
     }
   | ({ outcome: "pending"; ticket: Uint8Array; retryMs: number } & Refusal)
   | ({ outcome: "denied" } & Refusal)
-  | { outcome: "redirect"; addresses: string[] };
+  /** `home`: the name of the one registrar that may say, which is at these addresses if at any. */
+  | { outcome: "redirect"; addresses: string[]; home?: string };
 
 /** What the device's state machine stands on; nothing in it changes during an exchange. */
 export type DeviceContext = Omit<DeviceJoinDeps, "clock" | "random" | "nowMs"> & { nonce: Uint8Array };
@@ -68,7 +73,9 @@ export type DeviceStep = { send: DeviceMessage; state: DeviceState } | { done: D
 
 /** The first message and the state after it. `nowMs`: the device's time. */
 export function startDevice(context: DeviceContext, nowMs: number): { send: JoinHello; state: DeviceState } {
-  const { node, token, facts, nonce, ticket } = context;
+  const { node, token, facts, nonce, pass } = context;
+  // A ticket is answered before anything is proven, and a pass counts only when it is.
+  const ticket = pass === undefined ? context.ticket : undefined;
   const hello: JoinHello = {
     t: "hello",
     fleet: fromHex(token.fleet),
@@ -101,7 +108,10 @@ export function stepDevice(
     return { done: { ...reasonsOf(message), outcome: "pending", ticket: message.ticket, retryMs: message.retryMs } };
   }
   if (message.t === "denied") return { done: { ...reasonsOf(message), outcome: "denied" } };
-  if (message.t === "redirect") return { done: { outcome: "redirect", addresses: message.addresses } };
+  if (message.t === "redirect") {
+    const { addresses, home } = message;
+    return { done: { outcome: "redirect", addresses, ...(home === undefined ? {} : { home }) } };
+  }
   if (message.t === "granted") {
     if (state.at !== "proved") throw badAnswer("it granted before we proved our key");
     return { done: judgeGranted(message, state, context, nowMs) };
@@ -109,9 +119,17 @@ export function stepDevice(
   if (state.at !== "asked") throw badAnswer("it offered twice");
   const store = judgeOffer(message, context, nowMs);
   const sealing = context.node.sealingPublic;
-  const sig = context.node.key.sign(transcriptHash(state.hello, message, sealing));
-  const documents = [...message.charters, ...message.documents];
-  return { send: { t: "proof", sealing, sig }, state: { at: "proved", store, documents } };
+  const transcript = transcriptHash(state.hello, message, sealing);
+  const passing = context.pass === undefined ? undefined : passKey(context.pass, context.token.fleet);
+  const proof: JoinProof = {
+    t: "proof",
+    sealing,
+    sig: context.node.key.sign(transcript),
+    ...(passing === undefined
+      ? {}
+      : { pass: { key: new Uint8Array(passing.publicKey), sig: passing.sign(transcript) } }),
+  };
+  return { send: proof, state: { at: "proved", store, documents: [...message.charters, ...message.documents] } };
 }
 
 /** Runs the device's end of one exchange over a stream to a registrar. Deadline 30 s. Throws as `stepDevice`, or Fault `identity.join-lost`. */

@@ -65,6 +65,7 @@ function freshMember(
     publicKey: hello.key,
     sealing: proof.sealing,
     grant,
+    used: grant.use ?? former?.spec.used,
     nowMs,
     expiresMs,
   });
@@ -94,10 +95,10 @@ function contentOf({ metadata, spec }: Body<"Member">): string {
 }
 
 /** The newest member document of the device: handed out here, or seen in the fleet. */
-export function formerBody({ peer, store, ledger }: RegistrarContext): Body<"Member"> | undefined {
+export function formerBody({ peer, members, ledger }: RegistrarContext): Body<"Member"> | undefined {
   const issued = ledger.issuedTo(peer.nodeId);
   const here = issued === undefined ? undefined : memberBody(issued.bytes);
-  const there = store.list("Member").find(({ body }) => body.spec.node === peer.nodeId)?.body;
+  const there = members.of(peer.nodeId)?.body;
   if (here === undefined || there === undefined) return here ?? there;
   return Date.parse(there.expires) > Date.parse(here.expires) ? there : here;
 }

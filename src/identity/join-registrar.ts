@@ -2,16 +2,18 @@ import { verifyEd25519 } from "#core";
 import { judgeClocks } from "./clock-skew.ts";
 import type { SignedDocument } from "./document.ts";
 import { type EvidenceVerdict, judgeEvidence, type Refusal } from "./evidence.ts";
+import { liveRegistrars } from "./evidence-index.ts";
 import { FIRST_GENERATION, formerBody, formerMember, planGrant } from "./join-grant.ts";
 import {
   type DeviceMessage,
   type JoinHello,
   type JoinOffer,
   type JoinProof,
+  MAX_ADDRESSES,
   type RegistrarMessage,
   transcriptHash,
 } from "./join-wire.ts";
-import { keyHash, publicKeyOf } from "./node-id.ts";
+import { keyHash, type NodeId, publicKeyOf } from "./node-id.ts";
 import type { RegistrarContext, RegistrarEffect } from "./registrar-effect.ts";
 import { isRevoked } from "./revocation.ts";
 
@@ -33,17 +35,16 @@ export function stepRegistrar(state: RegistrarState, message: DeviceMessage, con
 }
 
 function onHello(hello: JoinHello, context: RegistrarContext): RegistrarStep {
-  const { peer, registrarAddresses } = context;
-  const own = ownDocument(context);
-  if (own === undefined) {
-    if (registrarAddresses.length > 0) return finish({ t: "redirect", addresses: [...registrarAddresses] });
-    return deny(NOT_REGISTRAR);
+  const { peer, store, addressesOf } = context;
+  if (ownDocument(context) === undefined) {
+    const addresses = liveRegistrars(store).flatMap(addressesOf).slice(0, MAX_ADDRESSES);
+    return addresses.length > 0 ? finish({ t: "redirect", addresses }) : deny(NOT_REGISTRAR);
   }
   const wrong = judgeHello(hello, context);
   if (wrong !== undefined) return deny(wrong);
   const waits = context.waiting.of(peer.nodeId);
   if (waits !== undefined && hello.ticket !== undefined && toHex(hello.ticket) === waits.ticket) {
-    const verdict = judge(hello, context);
+    const verdict = judge(hello, undefined, context);
     if (verdict.outcome === "pending") return wait(hello, verdict, context);
   }
   const offer = makeOffer(context);
@@ -100,37 +101,51 @@ function judgeHello(hello: JoinHello, context: RegistrarContext): Refusal | unde
 }
 
 function onProof(proof: JoinProof, hello: JoinHello, offer: JoinOffer, context: RegistrarContext): RegistrarStep {
-  if (!verifyEd25519(hello.key, transcriptHash(hello, offer, proof.sealing), proof.sig)) {
-    return deny({
-      code: "identity.proof",
-      reason: "the signature over the exchange is wrong",
-      fix: "Upgrade the older of the two.",
-    });
-  }
-  const verdict = judge(hello, context);
+  const { pass } = proof;
+  const transcript = transcriptHash(hello, offer, proof.sealing);
+  const proven = [{ key: hello.key, sig: proof.sig }, ...(pass === undefined ? [] : [pass])];
+  if (!proven.every(({ key, sig }) => verifyEd25519(key, transcript, sig))) return deny(BAD_PROOF);
+  const verdict = judge(hello, pass === undefined ? undefined : keyHash(pass.key), context);
   if (verdict.outcome === "pending") return wait(hello, verdict, context);
   if (verdict.outcome === "denied") return refuse(hello, verdict, context);
+  if (verdict.outcome === "elsewhere") return sendHome(hello, verdict.home, context);
   const own = ownDocument(context);
   if (own === undefined) return deny(NOT_REGISTRAR); // it lost the office since the offer
   const plan = planGrant(verdict, { hello, proof }, context, own);
   return Array.isArray(plan) ? { state: { at: "done" }, effects: plan } : deny(plan);
 }
 
-function judge(hello: JoinHello, context: RegistrarContext): EvidenceVerdict {
-  const { store, ledger, claims, peer, nowMs } = context;
+/** Sends a device on to the registrar that keeps what was used up of its evidence. */
+function sendHome(hello: JoinHello, home: NodeId, context: RegistrarContext): RegistrarStep {
+  const { store, addressesOf } = context;
+  const document = store.list("Registrar").find(({ body }) => body.spec.node === home);
+  if (document !== undefined && liveRegistrars(store).includes(home)) {
+    const addresses = addressesOf(home).slice(0, MAX_ADDRESSES);
+    return finish({ t: "redirect", addresses, home: document.body.metadata.name });
+  }
+  const reason = `the home registrar of the device's evidence, ${document?.body.metadata.name ?? home}, is a registrar no more`;
+  const fix = `An admission operator hands its claims, batches and passes over: \`portolan registrar handover ${document?.body.metadata.name ?? home}\`.`;
+  return wait(hello, { code: "identity.home-gone", reason, fix }, context);
+}
+
+/** `pass`: hex hash of the key of the pass that the device has proven to hold. */
+function judge(hello: JoinHello, pass: string | undefined, context: RegistrarContext): EvidenceVerdict {
+  const { store, ledger, index, peer, nodeId, nowMs } = context;
   const request = {
     keyHash: keyHash(hello.key),
     labels: hello.labels,
+    ...(pass === undefined ? {} : { pass }),
     ...(hello.serial === undefined ? {} : { serial: hello.serial }),
     ...(hello.site === undefined ? {} : { site: hello.site }),
     ...(peer.remoteIp === undefined ? {} : { remoteIp: peer.remoteIp }),
   };
   return judgeEvidence(request, {
     accepts: store.charter?.body.spec.join.evidence ?? [],
-    claims,
-    batches: store.list("Batch"),
+    index,
     uses: ledger,
     former: formerMember(formerBody(context)),
+    quarantined: ledger.isQuarantined(peer.nodeId),
+    self: nodeId,
     nowMs,
   });
 }
@@ -163,11 +178,11 @@ function wait(
 
 function refuse(hello: JoinHello, { code, reason, fix }: Refusal, { peer, nowMs }: RegistrarContext): RegistrarStep {
   const step = deny({ code, reason, fix });
-  if (hello.serial === undefined || !QUARANTINED.has(code)) return step;
+  if (!RECORDED.has(code)) return step;
   const refused = {
     node: peer.nodeId,
     code,
-    serial: hello.serial,
+    serial: hello.serial ?? "",
     address: peer.remoteIp ?? "",
     atMs: Math.floor(nowMs),
   };
@@ -188,7 +203,17 @@ function ownDocument({ store, nodeId, key }: RegistrarContext): SignedDocument<"
   return store.list("Registrar").find(({ body }) => body.spec.node === nodeId);
 }
 
-const QUARANTINED: ReadonlySet<string> = new Set(["identity.claim-taken", "identity.claim-other-key"]);
+/** Refusals that tell of a copied or forged device. */
+const RECORDED: ReadonlySet<string> = new Set([
+  "identity.claim-taken",
+  "identity.claim-other-key",
+  "identity.pass-taken",
+]);
+const BAD_PROOF: Refusal = {
+  code: "identity.proof",
+  reason: "a signature over the exchange is wrong",
+  fix: "Upgrade the older of the two.",
+};
 const NOT_REGISTRAR: Refusal = {
   code: "identity.not-registrar",
   reason: "this node may not admit others",

@@ -10,7 +10,7 @@ export type Role = (typeof ROLES)[number];
 export const OPERATOR_ROLES = ["admission", "publisher", "network", "security"] as const;
 
 /** Evidence that a charter may accept for joining. */
-export const EVIDENCE = ["claim", "approve", "batch"] as const;
+export const EVIDENCE = ["claim", "approve", "batch", "pass"] as const;
 
 const hex32 = z.string().regex(/^[0-9a-f]{64}$/u, "64 hex digits");
 const base64Bytes = (length: number) =>
@@ -99,6 +99,16 @@ const registrar = z.strictObject({
   maxMembers: count,
 });
 
+/** What a membership used up for good: a serial that was claimed without a key, a pass (hex SHA-256 of its public key), a place in a batch (document id). */
+const evidenceUse = z.union([
+  z.strictObject({ claim: serial }),
+  z.strictObject({ pass: hex32 }),
+  z.strictObject({ batch: z.string().min(1).max(200) }),
+]);
+
+/** The registrar that keeps what was used up of a document; without it the one of highest weight, see `homeOf`. */
+const home = nodeId.optional();
+
 const member = z.strictObject({
   node: nodeId,
   publicKey,
@@ -110,6 +120,7 @@ const member = z.strictObject({
   /** Key id of the registrar that admitted the node. */
   registrar: hex32,
   evidence: z.enum(EVIDENCE),
+  used: evidenceUse.optional(),
 });
 
 const claimRow = z.strictObject({
@@ -124,7 +135,7 @@ const claimRow = z.strictObject({
 });
 
 const claimList = z
-  .strictObject({ rows: z.array(claimRow).min(1).max(10_000) })
+  .strictObject({ rows: z.array(claimRow).min(1).max(10_000), home })
   .refine((spec) => new Set(spec.rows.map((row) => row.serial)).size === spec.rows.length, "a serial stands twice");
 
 const batch = z.strictObject({
@@ -134,6 +145,15 @@ const batch = z.strictObject({
   ratePerMinute: z.number().positive().max(100_000).optional(),
   site: dnsName.optional(),
   labels: labels.optional(),
+  home,
+});
+
+const pass = z.strictObject({
+  /** Public half of the Ed25519 key that the pass's secret gives, see pass.ts. */
+  publicKey,
+  site: dnsName.optional(),
+  labels: labels.optional(),
+  home,
 });
 
 const revocation = z.strictObject({
@@ -172,7 +192,7 @@ const placement = z.strictObject({ artifact: artifactName, selector });
 
 const tombstone = z.strictObject({
   target: z.strictObject({
-    kind: z.enum(["Artifact", "Placement", "ClaimList", "Batch", "Operator", "Registrar"]),
+    kind: z.enum(["Artifact", "Placement", "ClaimList", "Batch", "Pass", "Operator", "Registrar"]),
     name: z.string().max(128),
   }),
   /** The highest version that is gone; a higher one brings the name back. */
@@ -227,6 +247,7 @@ export const KINDS = {
     hours: YEAR_HOURS,
   }),
   Batch: define({ spec: batch, name: dnsName, maxBytes: 16 * KIB, rule: { role: "admission", count: 1 }, hours: 24 }),
+  Pass: define({ spec: pass, name: dnsName, maxBytes: 16 * KIB, rule: { role: "admission", count: 1 }, hours: 24 }),
   Revocation: define({
     spec: revocation,
     name: z.literal("fleet"),

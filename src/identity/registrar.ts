@@ -8,13 +8,15 @@ import {
   type Random,
   withDeadline,
 } from "#core";
-import { indexClaims } from "./claim-index.ts";
+import { isDocumentOf, type SignedDocument } from "./document.ts";
 import type { DocumentStore } from "./document-store.ts";
-import type { ClaimIndex } from "./evidence.ts";
+import { type EvidenceIndex, indexEvidence } from "./evidence-index.ts";
 import { type RegistrarState, stepRegistrar } from "./join-registrar.ts";
 import type { JoiningPeer, RegistrarContext, RegistrarEffect } from "./registrar-effect.ts";
 import { JOIN_TIMEOUT_MS, NONCE_BYTES, parseDeviceMessage, TICKET_BYTES } from "./join-wire.ts";
-import { nodeIdOf } from "./node-id.ts";
+import type { Kind } from "./kinds.ts";
+import { MemberIndex } from "./member-index.ts";
+import { keyHash, type NodeId, nodeIdOf } from "./node-id.ts";
 import type { RegistrarLedger } from "./registrar-ledger.ts";
 import type { WaitingList } from "./waiting-list.ts";
 
@@ -30,8 +32,10 @@ export type RegistrarDeps = {
   ledger: RegistrarLedger;
   /** Devices that wait for approval. */
   waiting: WaitingList;
-  /** Where the fleet's registrars are reached, for a node that is none. */
-  registrarAddresses: () => readonly string[];
+  /** Where a node is reached, as far as this one knows. */
+  addressesOf: (node: NodeId) => readonly string[];
+  /** Evidence that two keys used up, each at another registrar: one of the two is a copy. `holder`: the key hash that has it here. */
+  usedTwice: (member: SignedDocument<"Member">, holder: string) => void;
 };
 
 /** How an exchange with a device ended, for the log and the events. */
@@ -47,12 +51,21 @@ export type JoinReport = {
 export class Registrar {
   readonly #deps: RegistrarDeps;
   readonly #nodeId: string;
-  #claims: ClaimIndex | undefined;
-  #claimsOf = "";
+  readonly #members: MemberIndex;
+  #index: EvidenceIndex | undefined;
 
   constructor(deps: RegistrarDeps) {
+    const { store } = deps;
     this.#deps = deps;
     this.#nodeId = nodeIdOf(deps.key.publicKey);
+    this.#members = new MemberIndex(store);
+    this.#learn(store.list("Member"));
+    store.onAccepted((document) => {
+      if (isDocumentOf(document, "Member")) this.#learn([document]);
+      if (isDocumentOf(document, "Registrar") && document.body.spec.node === this.#nodeId)
+        this.#learn(store.list("Member"));
+      if (CHANGES_EVIDENCE.has(document.kind)) this.#index = undefined;
+    });
   }
 
   /**
@@ -82,15 +95,17 @@ export class Registrar {
 
   /** What a decision about this device stands on at this moment. */
   context(peer: JoiningPeer): RegistrarContext {
-    const { random, nowMs, key, store, ledger, waiting, registrarAddresses } = this.#deps;
+    const { random, nowMs, key, store, ledger, waiting, addressesOf } = this.#deps;
+    this.#index ??= indexEvidence(store);
     return {
       key,
       nodeId: this.#nodeId,
       store,
       ledger,
       waiting,
-      claims: this.#claimIndex(),
-      registrarAddresses: registrarAddresses(),
+      index: this.#index,
+      members: this.#members,
+      addressesOf,
       peer,
       nonce: random.bytes(NONCE_BYTES),
       ticket: random.bytes(TICKET_BYTES),
@@ -149,15 +164,25 @@ export class Registrar {
     return report ?? { outcome: "denied", code: "identity.join-lost" };
   }
 
-  /** Built anew only when claims, or who may sign them, have changed: a list has up to 10,000 rows. */
-  #claimIndex(): ClaimIndex {
-    const { store } = this.#deps;
-    const sources = [...store.list("ClaimList"), ...store.list("Operator"), ...store.list("Charter")];
-    const digests = sources.map(({ digest }) => digest).join();
-    if (this.#claims === undefined || digests !== this.#claimsOf) {
-      this.#claims = indexClaims(store);
-      this.#claimsOf = digests;
-    }
-    return this.#claims;
+  /** What other registrars admitted by is used up here too: this one may inherit their claims, and a device may come to any. */
+  #learn(members: readonly SignedDocument<"Member">[]): void {
+    const { store, ledger, key, usedTwice } = this.#deps;
+    if (!store.list("Registrar").some(({ body }) => body.spec.node === this.#nodeId)) return;
+    const own = keyHash(key.publicKey);
+    const others = members.filter(({ body }) => body.spec.used !== undefined && body.spec.registrar !== own);
+    if (others.length === 0) return;
+    for (const { member, holder } of ledger.learn(others)) usedTwice(member, holder);
   }
 }
+
+/** A list of claims has up to 10,000 rows, so the index is made anew only after one of these. */
+const CHANGES_EVIDENCE: ReadonlySet<Kind> = new Set([
+  "Charter",
+  "Operator",
+  "Registrar",
+  "Revocation",
+  "Tombstone",
+  "ClaimList",
+  "Batch",
+  "Pass",
+]);

@@ -36,7 +36,16 @@ export type ReplicaOptions = {
 /** `repeatMs`: one small message a minute keeps an idle node quiet. `settleMs`: well under the 3 s from token to first artifact. */
 export const DEFAULT_REPLICA: Readonly<ReplicaOptions> = { repeatMs: 60_000, settleMs: 60, pullMs: 30_000 };
 
-type Deps = { host: Host; store: DocumentStore; clock: Clock; random: Random; log: Log; trustedMs: () => number };
+type Deps = {
+  host: Host;
+  store: DocumentStore;
+  clock: Clock;
+  random: Random;
+  log: Log;
+  trustedMs: () => number;
+  /** Whether this node may pass on the document with this id to a peer; without it, all. */
+  mayTell?: (id: string, peer: NodeId) => boolean;
+};
 
 /** Keeps this node's documents equal to its neighbours': each tells its summary, whoever differs pulls. */
 export interface Replica extends AsyncDisposable {
@@ -194,8 +203,10 @@ class RunningReplica implements Replica {
             const frame = await frames.read(signal);
             if (frame === undefined) return;
             const request = Request.parse(frame.header);
-            if (request.op === "compare") frames.send({ entries: this.#differing(request.buckets) });
-            else await this.#sendAll(frames, request.ids, signal);
+            const may = (id: string): boolean => this.#deps.mayTell?.(id, peer.nodeId) ?? true;
+            if (request.op === "compare") {
+              frames.send({ entries: this.#differing(request.buckets).filter(([id]) => may(id)) });
+            } else await this.#sendAll(frames, request.ids.filter(may), signal);
           }
         },
         this.#stopping.signal,

@@ -32,6 +32,8 @@ export class JoinBench {
   ledger: RegistrarLedger;
   waiting = new WaitingList();
   registrar: Registrar;
+  /** Ids of member documents whose evidence another key had used up. */
+  readonly usedTwice: string[] = [];
 
   constructor(fleet = new TestFleet()) {
     this.fleet = fleet;
@@ -128,7 +130,8 @@ export class JoinBench {
       store,
       ledger,
       waiting,
-      registrarAddresses: () => [],
+      addressesOf: () => [],
+      usedTwice: (member) => this.usedTwice.push(member.id),
     });
   }
 }

@@ -31,7 +31,7 @@ export function createHandlers(state: NodeState, deps: ControlDeps): Handlers {
     ...statusHandlers(state, deps),
     leave: async () => {
       state.store.forgetFleet();
-      for (const name of ["token", "demo", "peers"] as const) state.settings.delete(name);
+      for (const name of ["token", "pass", "provisional", "demo", "peers"] as const) state.settings.delete(name);
       state.log.info("left the fleet");
       deps.shutdown();
       return { done: true };
