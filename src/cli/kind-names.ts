@@ -40,6 +40,7 @@ export const KIND_NAMES: readonly KindName[] = [
   document("Member", "members", "mem"),
   document("ClaimList", "claimlists", "claims", "claim", "cl"),
   document("Batch", "batches", "ba"),
+  document("Pass", "passes"),
   document("Revocation", "revocations", "rev"),
   document("Placement", "placements", "pl"),
   document("Tombstone", "tombstones"),

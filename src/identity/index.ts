@@ -27,6 +27,8 @@ export { type DocumentListener, DocumentStore, type PendingDocument, SUMMARY_BUC
 export {
   isKind,
   KIND_NAMES,
+  KINDS,
+  MAX_CLAIM_ROWS,
   type Kind,
   OPERATOR_ROLES,
   type Role,
@@ -36,7 +38,7 @@ export { isNodeId, keyHash, type NodeId, nodeIdOf, publicKeyOf, shortId } from "
 export { openStateDatabase } from "./state-database.ts";
 export { type MemberInfo, Membership } from "./membership.ts";
 export { type ClaimRow, readClaims } from "./claims-csv.ts";
-export { writeDurably } from "./durable-file.ts";
+export { createPrivateFile, writeDurably } from "./durable-file.ts";
 export { isCidr } from "./ip-range.ts";
 export { createKeyFile, type NamedKey, openKeyFile } from "./key-file.ts";
 export { loadNodeKey, type NodeKey } from "./node-key.ts";

@@ -134,8 +134,10 @@ const claimRow = z.strictObject({
   expires: isoTime.optional(),
 });
 
+/** Rows of one claim list. */
+export const MAX_CLAIM_ROWS = 10_000;
 const claimList = z
-  .strictObject({ rows: z.array(claimRow).min(1).max(10_000), home })
+  .strictObject({ rows: z.array(claimRow).min(1).max(MAX_CLAIM_ROWS), home })
   .refine((spec) => new Set(spec.rows.map((row) => row.serial)).size === spec.rows.length, "a serial stands twice");
 
 const batch = z.strictObject({

@@ -4,6 +4,7 @@ import type { Command } from "commander";
 import { Fault } from "#core";
 import { collect } from "../labels.ts";
 import { type Cli, action, type CommonOptions, type Session } from "../session.ts";
+import { registerHandover } from "./handover.ts";
 import { examples, signs } from "./options.ts";
 
 type CreateOptions = CommonOptions & { out?: string };
@@ -13,7 +14,7 @@ type RegistrarOptions = CommonOptions & { maxMembers?: string };
 /** Most members of one registrar unless `--max-members` says otherwise: the size that the design aims at. */
 const DEFAULT_MAX_MEMBERS = 10_000;
 
-/** `owner create`, `operator create|add|remove`, `registrar add|remove`. */
+/** `owner create`, `operator create|add|remove`, `registrar add|remove|handover`. */
 export function registerKeys(program: Command, cli: Cli): void {
   const owner = program.command("owner").description("keys of the fleet's owners, made on each owner's own machine");
   createsKey(owner, "alice", cli);
@@ -60,6 +61,7 @@ function registerRegistrar(program: Command, cli: Cli): void {
     .description("let a node admit no more; owners sign it")
     .action(action(cli, (session, [name]) => removeDocument(session, "Registrar", name as string)));
   examples(remove, "portolan registrar remove cam-7 --as alice.key");
+  registerHandover(registrar, cli);
 }
 
 async function createKey(session: Session<CreateOptions>, [name = ""]: string[]): Promise<void> {
