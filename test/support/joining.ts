@@ -26,7 +26,7 @@ export class JoinBench {
   readonly fleet: TestFleet;
   readonly clock = new VirtualClock(NOW_MS);
   readonly random = new SeededRandom(7);
-  readonly #folder = mkdtempSync(join(tmpdir(), "ptl-join-"));
+  readonly #folder: string;
   #db: DatabaseSync;
   store: DocumentStore;
   ledger: RegistrarLedger;
@@ -35,12 +35,16 @@ export class JoinBench {
   /** Ids of member documents whose evidence another key had used up. */
   readonly usedTwice: string[] = [];
 
-  constructor(fleet = new TestFleet()) {
+  /** `folder`: of an earlier registrar, whose disk is taken over. */
+  constructor(fleet = new TestFleet(), folder = mkdtempSync(join(tmpdir(), "ptl-join-"))) {
     this.fleet = fleet;
-    this.#db = openStateDatabase(join(this.#folder, "state.db"));
+    this.#folder = folder;
+    this.#db = openStateDatabase(join(folder, "state.db"));
     this.store = new DocumentStore(this.#db, SILENT_LOG, NOW_MS);
-    this.store.pinFleet(fleet.id);
-    this.submit(fleet.charter, ...fleet.foundation());
+    if (this.store.charter === undefined) {
+      this.store.pinFleet(fleet.id);
+      this.submit(fleet.charter, ...fleet.foundation());
+    }
     this.ledger = new RegistrarLedger(this.#db);
     this.registrar = this.#start();
   }

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import type { ControlClient } from "#api";
 import { Fault } from "#core";
-import { type HomedDocument, registrarNamed, type RegistrarSeen, registrarsSeen } from "../home.ts";
+import { type HomedDocument, look, registrarNamed, type RegistrarSeen, registrarsSeen } from "../home.ts";
 import { type Cli, action, type CommonOptions, type Session } from "../session.ts";
 import { examples, signs } from "./options.ts";
 
@@ -41,16 +41,19 @@ async function handOver(session: Session<HandoverOptions>, [from = ""]: string[]
   });
 }
 
-/** The node may be no registrar any more, or revoked: then its claims name it still. */
+/** A registrar that was revoked is no node of the fleet any more, but the owners' word for it still stands. */
 async function nodeIdOfFormer(
   client: ControlClient,
   registrars: readonly RegistrarSeen[],
   text: string,
 ): Promise<string> {
   const { isNodeId } = await import("#identity");
-  const found = registrars.find(({ name, nodeId }) => name === text || nodeId === text)?.nodeId;
+  if (isNodeId(text)) return text;
+  const found = registrars.find(({ name }) => name === text)?.nodeId;
   if (found !== undefined) return found;
-  return isNodeId(text) ? text : (await client.call("nodes.get", { name: text })).nodeId;
+  const document = await look(() => client.call("documents.get", { name: `Registrar/${text}` }));
+  if (document !== undefined) return (document.body["spec"] as { node: string }).node;
+  return (await client.call("nodes.get", { name: text })).nodeId;
 }
 
 function heirsOf(registrars: readonly RegistrarSeen[], old: string, to: string | undefined): string[] {
