@@ -4,7 +4,7 @@ import type { ControlClient } from "#api";
 import { Fault } from "#core";
 import type { ClaimRow } from "#identity";
 import { homeFor, look } from "./home.ts";
-import type { CommonOptions, Session } from "./session.ts";
+import type { Session } from "./session.ts";
 
 /** Rows of one file that become one signed document. */
 type Part = { number: number; rows: ClaimRow[] };
@@ -17,7 +17,7 @@ const HEAD_BYTES = 4 * 1024;
  * mistake in it; then each part becomes a document, which counts as a whole or not at all. The same command again goes on
  * where it was stopped: parts that are there already are left alone.
  */
-export async function admitFile(session: Session<CommonOptions>, file: string, name: string): Promise<void> {
+export async function admitFile(session: Session, file: string, name: string): Promise<void> {
   checkFile(file);
   let total = 0;
   let parts = 0;
