@@ -24,13 +24,15 @@ export const NodeView = z.object({
   site: z.string(),
   tenant: z.string(),
   roles: z.array(z.string()),
+  /** A newcomer whom only its registrar has told what is revoked; a second member confirms it. */
+  provisional: z.boolean().optional(),
   serial: z.string().optional(),
   model: z.string().optional(),
   address: z.string().optional(),
   rttMs: z.number().optional(),
   /** The six words to compare, of a node that is pending. */
   words: z.array(z.string()).optional(),
-  /** Why it is pending or refused, and what to do. */
+  /** Why it is pending, refused or provisional. */
   reason: z.string().optional(),
   evidence: z.string().optional(),
   registrar: z.string().optional(),

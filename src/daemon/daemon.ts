@@ -155,6 +155,7 @@ class Daemon {
         mayTell: (id, peer) => state.provisional.mayTell(id, peer),
       }),
     );
+    stack.defer(state.provisional.connect(host));
     copies.connect(gossip);
     stack.use(copies);
     const { time } = this.#node;

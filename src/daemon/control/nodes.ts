@@ -71,6 +71,9 @@ function listNodes(state: NodeState, host: Host | undefined): NodeView[] {
   return nodes;
 }
 
+/** What `get nodes` says of a newcomer. */
+const PROVISIONAL = "provisional: only its registrar has told it what is revoked";
+
 function memberView(state: NodeState, host: Host | undefined, member: MemberInfo): NodeView {
   const session = host?.session(member.node);
   const self = member.node === state.data.key.nodeId;
@@ -86,6 +89,7 @@ function memberView(state: NodeState, host: Host | undefined, member: MemberInfo
     site: member.site,
     tenant: member.tenant,
     roles,
+    ...(state.provisional.is(member.node) ? { provisional: true, reason: PROVISIONAL } : {}),
     expires: new Date(member.expiresMs).toISOString(),
     ...(session === undefined ? {} : { address: session.address }),
     ...(rttMs === undefined ? {} : { rttMs: Math.round(rttMs * 100) / 100 }),
