@@ -20,7 +20,7 @@ export class JoinRound {
   /** Addresses of the next node to ask, none of them asked before in this round; `undefined` when nobody is left. */
   next(): string[] | undefined {
     for (let target = this.#targets.shift(); target !== undefined; target = this.#targets.shift()) {
-      const fresh = target.filter((address) => !this.#asked.has(address));
+      const fresh = [...new Set(target)].filter((address) => !this.#asked.has(address));
       for (const address of fresh) this.#asked.add(address);
       if (fresh.length > 0) return fresh;
     }

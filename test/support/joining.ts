@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
-import { FrameStream, memoryStreamPair, SeededRandom, SILENT_LOG, VirtualClock } from "#core";
+import { type Ed25519Key, FrameStream, memoryStreamPair, SeededRandom, SILENT_LOG, VirtualClock } from "#core";
 import { DocumentStore } from "../../src/identity/document-store.ts";
 import type { ClaimRow } from "../../src/identity/claims-csv.ts";
 import {
@@ -12,7 +12,7 @@ import {
   runDeviceJoin,
 } from "../../src/identity/join-device.ts";
 import { FROM_DEVICE, FROM_REGISTRAR } from "../../src/identity/join-wire.ts";
-import { keyHash, nodeIdOf } from "../../src/identity/node-id.ts";
+import { keyHash, type NodeId, nodeIdOf } from "../../src/identity/node-id.ts";
 import { type NodeKey, nodeKeyFrom } from "../../src/identity/node-key.ts";
 import { type JoinReport, Registrar } from "../../src/identity/registrar.ts";
 import { RegistrarLedger } from "../../src/identity/registrar-ledger.ts";
@@ -27,6 +27,7 @@ export class JoinBench {
   readonly clock = new VirtualClock(NOW_MS);
   readonly random = new SeededRandom(7);
   readonly #folder: string;
+  readonly #key: Ed25519Key;
   #db: DatabaseSync;
   store: DocumentStore;
   ledger: RegistrarLedger;
@@ -35,9 +36,10 @@ export class JoinBench {
   /** Ids of member documents whose evidence another key had used up. */
   readonly usedTwice: string[] = [];
 
-  /** `folder`: of an earlier registrar, whose disk is taken over. */
-  constructor(fleet = new TestFleet(), folder = mkdtempSync(join(tmpdir(), "ptl-join-"))) {
+  /** `folder`: of an earlier registrar, whose disk is taken over. `key`: of another registrar than the fleet's first. */
+  constructor(fleet = new TestFleet(), folder = mkdtempSync(join(tmpdir(), "ptl-join-")), key = fleet.registrar) {
     this.fleet = fleet;
+    this.#key = key;
     this.#folder = folder;
     this.#db = openStateDatabase(join(folder, "state.db"));
     this.store = new DocumentStore(this.#db, SILENT_LOG, NOW_MS);
@@ -47,6 +49,10 @@ export class JoinBench {
     }
     this.ledger = new RegistrarLedger(this.#db);
     this.registrar = this.#start();
+  }
+
+  get nodeId(): NodeId {
+    return nodeIdOf(this.#key.publicKey);
   }
 
   get token(): BootstrapToken {
@@ -117,13 +123,13 @@ export class JoinBench {
       token,
       floor: { charter: 0, revocation: 0 },
       facts: { labels: {}, ...facts },
-      registrar: nodeIdOf(this.fleet.registrar.publicKey),
+      registrar: this.nodeId,
     };
   }
 
   #start(): Registrar {
     const { clock, random, store, ledger, waiting } = this;
-    const key = this.fleet.registrar;
+    const key = this.#key;
     const nowMs = (): number => clock.wallMs();
     return new Registrar({
       clock,
