@@ -36,12 +36,12 @@ export class JoinBench {
   /** Ids of member documents whose evidence another key had used up. */
   readonly usedTwice: string[] = [];
 
-  /** `folder`: of an earlier registrar, whose disk is taken over. `key`: of another registrar than the fleet's first. */
+  /** `folder`: of an earlier registrar, whose disk is taken over; `:memory:` for none. `key`: of another registrar than the fleet's first. */
   constructor(fleet = new TestFleet(), folder = mkdtempSync(join(tmpdir(), "ptl-join-")), key = fleet.registrar) {
     this.fleet = fleet;
     this.#key = key;
     this.#folder = folder;
-    this.#db = openStateDatabase(join(folder, "state.db"));
+    this.#db = openStateDatabase(folder === ":memory:" ? folder : join(folder, "state.db"));
     this.store = new DocumentStore(this.#db, SILENT_LOG, NOW_MS);
     if (this.store.charter === undefined) {
       this.store.pinFleet(fleet.id);
@@ -109,7 +109,7 @@ export class JoinBench {
 
   [Symbol.dispose](): void {
     this.#db.close();
-    rmSync(this.#folder, { recursive: true });
+    rmSync(this.#folder, { recursive: true, force: true });
   }
 
   /** What a device of this fleet joins with. */
