@@ -43,10 +43,9 @@ export type EvidenceIndex = {
 /**
  * The evidence in force. A list with a single row that names a key is an approval: somebody looked at that one device.
  *
- * A row may name another tenant than its list: it counts only if those who signed the list may admit devices there too.
+ * `registrars`: nodes that may admit now. A row may name another tenant than its list: it counts only if those who signed the list may admit devices there too.
  */
-export function indexEvidence(store: DocumentStore): EvidenceIndex {
-  const registrars = liveRegistrars(store);
+export function indexEvidence(store: DocumentStore, registrars: readonly NodeId[]): EvidenceIndex {
   const signed = ({ id, body }: SignedDocument<"ClaimList" | "Batch" | "Pass">): Signed => ({
     tenant: body.metadata.tenant,
     expiresMs: Date.parse(body.expires),
@@ -87,17 +86,6 @@ function* claimsOf(store: DocumentStore, list: SignedDocument<"ClaimList">, comm
     const rowEndMs = row.expires === undefined ? Number.POSITIVE_INFINITY : Date.parse(row.expires);
     yield { ...common, list: list.id, evidence, row, tenant, expiresMs: Math.min(common.expiresMs, rowEndMs) };
   }
-}
-
-/** Nodes that may admit others now. */
-export function liveRegistrars(store: DocumentStore): NodeId[] {
-  return store
-    .list("Registrar")
-    .filter(({ body }) => {
-      const key = store.keys.get(keyHash(Buffer.from(body.spec.publicKey, "base64")));
-      return key !== undefined && key.keepMembers === undefined;
-    })
-    .map(({ body }) => body.spec.node);
 }
 
 function mayAdmit(store: DocumentStore, list: SignedDocument<"ClaimList">, tenant: string): boolean {

@@ -30,7 +30,7 @@ export const claimRefusals = {
     fix: "An admission operator runs `portolan approve NODE`, or admits it with `portolan admit -f claims.csv`.",
   }),
   quarantined: (): Refusal => ({
-    code: "identity.quarantined",
+    code: "identity.claim-quarantined",
     reason:
       "this key came with a serial that another device had taken up, and is let in by nothing that others could show too",
     fix: CLONE_FIX,

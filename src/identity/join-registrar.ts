@@ -2,7 +2,6 @@ import { verifyEd25519 } from "#core";
 import { judgeClocks } from "./clock-skew.ts";
 import type { SignedDocument } from "./document.ts";
 import { type EvidenceVerdict, judgeEvidence, type Refusal } from "./evidence.ts";
-import { liveRegistrars } from "./evidence-index.ts";
 import { FIRST_GENERATION, formerBody, formerMember, planGrant } from "./join-grant.ts";
 import {
   type DeviceMessage,
@@ -35,9 +34,9 @@ export function stepRegistrar(state: RegistrarState, message: DeviceMessage, con
 }
 
 function onHello(hello: JoinHello, context: RegistrarContext): RegistrarStep {
-  const { peer, store, addressesOf } = context;
+  const { peer, offices, addressesOf } = context;
   if (ownDocument(context) === undefined) {
-    const addresses = liveRegistrars(store).flatMap(addressesOf).slice(0, MAX_ADDRESSES);
+    const addresses = offices.live.flatMap(({ body }) => addressesOf(body.spec.node)).slice(0, MAX_ADDRESSES);
     return addresses.length > 0 ? finish({ t: "redirect", addresses }) : deny(NOT_REGISTRAR);
   }
   const wrong = judgeHello(hello, context);
@@ -51,23 +50,15 @@ function onHello(hello: JoinHello, context: RegistrarContext): RegistrarStep {
   return { state: { at: "offered", hello, offer }, effects: [{ do: "send", message: offer }] };
 }
 
-/** What lets a device verify this fleet: charters, registrars, revocation, and those who signed that. */
-function makeOffer({ store, nonce, nowMs }: RegistrarContext): JoinOffer {
-  const revocation = store.get("Revocation", "fleet");
-  const signedIt = ({ body }: SignedDocument<"Operator">): boolean =>
-    revocation?.signers.includes(keyHash(Buffer.from(body.spec.publicKey, "base64"))) ?? false;
-  const documents = [
-    ...store.list("Operator").filter(signedIt),
-    ...store.list("Registrar"),
-    ...(revocation === undefined ? [] : [revocation]),
-  ];
+/** What lets a device verify this fleet. */
+function makeOffer({ store, offices, nonce, nowMs }: RegistrarContext): JoinOffer {
   return {
     t: "offer",
     nonce,
     timeMs: Math.floor(nowMs),
     charter: store.charter?.body.version ?? 0,
     charters: store.charterChain(),
-    documents: documents.map(({ bytes }) => bytes),
+    documents: [...offices.offered],
   };
 }
 
@@ -117,14 +108,15 @@ function onProof(proof: JoinProof, hello: JoinHello, offer: JoinOffer, context: 
 
 /** Sends a device on to the registrar that keeps what was used up of its evidence. */
 function sendHome(hello: JoinHello, home: NodeId, context: RegistrarContext): RegistrarStep {
-  const { store, addressesOf } = context;
-  const document = store.list("Registrar").find(({ body }) => body.spec.node === home);
-  if (document !== undefined && liveRegistrars(store).includes(home)) {
+  const { store, offices, addressesOf } = context;
+  const office = offices.live.find(({ body }) => body.spec.node === home);
+  if (office !== undefined) {
     const addresses = addressesOf(home).slice(0, MAX_ADDRESSES);
-    return finish({ t: "redirect", addresses, home: document.body.metadata.name });
+    return finish({ t: "redirect", addresses, home: office.body.metadata.name });
   }
-  const reason = `the home registrar of the device's evidence, ${document?.body.metadata.name ?? home}, is a registrar no more`;
-  const fix = `An admission operator hands its claims, batches and passes over: \`portolan registrar handover ${document?.body.metadata.name ?? home}\`.`;
+  const name = store.list("Registrar").find(({ body }) => body.spec.node === home)?.body.metadata.name ?? home;
+  const reason = `the home registrar of the device's evidence, ${name}, is a registrar no more`;
+  const fix = `An admission operator hands its claims, batches and passes over: \`portolan registrar handover ${name}\`.`;
   return wait(hello, { code: "identity.home-gone", reason, fix }, context);
 }
 
@@ -198,9 +190,8 @@ function finish(message: RegistrarMessage): RegistrarStep {
 }
 
 /** The registrar's own document, while it may admit others. */
-function ownDocument({ store, nodeId, key }: RegistrarContext): SignedDocument<"Registrar"> | undefined {
-  if (store.keys.get(keyHash(key.publicKey))?.keepMembers !== undefined) return undefined;
-  return store.list("Registrar").find(({ body }) => body.spec.node === nodeId);
+function ownDocument({ offices: { own }, nowMs }: RegistrarContext): SignedDocument<"Registrar"> | undefined {
+  return own !== undefined && Date.parse(own.body.expires) > nowMs ? own : undefined;
 }
 
 /** Refusals that tell of a copied or forged device. */

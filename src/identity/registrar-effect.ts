@@ -5,6 +5,7 @@ import type { EvidenceIndex } from "./evidence-index.ts";
 import type { RegistrarMessage } from "./join-wire.ts";
 import type { MemberIndex } from "./member-index.ts";
 import type { NodeId } from "./node-id.ts";
+import type { Offices } from "./offices.ts";
 import type { IssuedMember, RefusedDevice, RegistrarLedger } from "./registrar-ledger.ts";
 import type { WaitingDevice, WaitingList } from "./waiting-list.ts";
 
@@ -19,6 +20,7 @@ export type RegistrarContext = {
   ledger: RegistrarLedger;
   waiting: WaitingList;
   index: EvidenceIndex;
+  offices: Offices;
   members: MemberIndex;
   /** Where a node is reached, as far as this one knows. */
   addressesOf: (node: NodeId) => readonly string[];

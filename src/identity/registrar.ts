@@ -13,6 +13,7 @@ import type { DocumentStore } from "./document-store.ts";
 import { type EvidenceIndex, indexEvidence } from "./evidence-index.ts";
 import { type RegistrarState, stepRegistrar } from "./join-registrar.ts";
 import type { JoiningPeer, RegistrarContext, RegistrarEffect } from "./registrar-effect.ts";
+import { type Offices, readOffices } from "./offices.ts";
 import { JOIN_TIMEOUT_MS, NONCE_BYTES, parseDeviceMessage, TICKET_BYTES } from "./join-wire.ts";
 import type { Kind } from "./kinds.ts";
 import { MemberIndex } from "./member-index.ts";
@@ -52,7 +53,7 @@ export class Registrar {
   readonly #deps: RegistrarDeps;
   readonly #nodeId: string;
   readonly #members: MemberIndex;
-  #index: EvidenceIndex | undefined;
+  #known: { keys: DocumentStore["keys"]; offices: Offices; index: EvidenceIndex } | undefined;
 
   constructor(deps: RegistrarDeps) {
     const { store } = deps;
@@ -61,10 +62,10 @@ export class Registrar {
     this.#members = new MemberIndex(store);
     this.#learn(store.list("Member"));
     store.onAccepted((document) => {
+      if (EVIDENCE_KINDS.has(document.kind)) this.#known = undefined;
       if (isDocumentOf(document, "Member")) this.#learn([document]);
       if (isDocumentOf(document, "Registrar") && document.body.spec.node === this.#nodeId)
         this.#learn(store.list("Member"));
-      if (CHANGES_EVIDENCE.has(document.kind)) this.#index = undefined;
     });
   }
 
@@ -96,14 +97,15 @@ export class Registrar {
   /** What a decision about this device stands on at this moment. */
   context(peer: JoiningPeer): RegistrarContext {
     const { random, nowMs, key, store, ledger, waiting, addressesOf } = this.#deps;
-    this.#index ??= indexEvidence(store);
+    const { offices, index } = this.#read();
     return {
       key,
       nodeId: this.#nodeId,
       store,
       ledger,
       waiting,
-      index: this.#index,
+      offices,
+      index,
       members: this.#members,
       addressesOf,
       peer,
@@ -164,10 +166,24 @@ export class Registrar {
     return report ?? { outcome: "denied", code: "identity.join-lost" };
   }
 
+  /**
+   * Who may admit, and by what. A list has up to 10,000 rows, so it is worked out anew only when evidence came, or when the store
+   * has worked out anew whom the fleet trusts: it does whenever a document goes out of force, and its `keys` are another map then.
+   */
+  #read(): { offices: Offices; index: EvidenceIndex } {
+    const { store } = this.#deps;
+    if (this.#known === undefined || this.#known.keys !== store.keys) {
+      const offices = readOffices(store, this.#nodeId);
+      const registrars = offices.live.map(({ body }) => body.spec.node);
+      this.#known = { keys: store.keys, offices, index: indexEvidence(store, registrars) };
+    }
+    return this.#known;
+  }
+
   /** What other registrars admitted by is used up here too: this one may inherit their claims, and a device may come to any. */
   #learn(members: readonly SignedDocument<"Member">[]): void {
-    const { store, ledger, key, usedTwice } = this.#deps;
-    if (!store.list("Registrar").some(({ body }) => body.spec.node === this.#nodeId)) return;
+    const { ledger, key, usedTwice } = this.#deps;
+    if (this.#read().offices.own === undefined) return;
     const own = keyHash(key.publicKey);
     const others = members.filter(({ body }) => body.spec.used !== undefined && body.spec.registrar !== own);
     if (others.length === 0) return;
@@ -175,14 +191,5 @@ export class Registrar {
   }
 }
 
-/** A list of claims has up to 10,000 rows, so the index is made anew only after one of these. */
-const CHANGES_EVIDENCE: ReadonlySet<Kind> = new Set([
-  "Charter",
-  "Operator",
-  "Registrar",
-  "Revocation",
-  "Tombstone",
-  "ClaimList",
-  "Batch",
-  "Pass",
-]);
+/** Documents that admit without changing whom the fleet trusts. */
+const EVIDENCE_KINDS: ReadonlySet<Kind> = new Set(["ClaimList", "Batch", "Pass"]);

@@ -4,12 +4,13 @@ import { once } from "node:events";
 import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { TestFleet } from "../support/fleet.ts";
 import { openScene, type Scene, type SceneName, SCENES } from "../support/join-scenes.ts";
 import { ALL_EFFECTS, DeviceDisk, type Effect, walkJoin } from "../support/join-walk.ts";
 import { JoinBench } from "../support/joining.ts";
 
-const VICTIM = join(import.meta.dirname, "..", "support", "join-victim.ts");
+const VICTIM = fileURLToPath(import.meta.resolve("../support/join-victim.ts"));
 /** Victims at a time: each is a process that starts, joins and dies. */
 const AT_A_TIME = 2;
 

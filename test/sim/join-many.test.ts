@@ -29,19 +29,18 @@ function joinBlindly(bench: JoinBench, index: number): string {
     serial: serialOf(index),
   };
   let answer = "nothing";
-  let state: RegistrarState = { at: "listening" };
-  const say = (message: DeviceMessage): void => {
+  const say = (state: RegistrarState, message: DeviceMessage): RegistrarState => {
     const step = stepRegistrar(state, message, bench.registrar.context(peer));
-    state = step.state;
     for (const effect of step.effects) {
       bench.registrar.perform(effect, sink, peer);
       if (effect.do === "send") answer = effect.message.t;
     }
+    return step.state;
   };
-  say(hello);
+  const state = say({ at: "listening" }, hello);
   if (state.at !== "offered") return answer;
   const sealing = new Uint8Array(32).fill(1);
-  say({ t: "proof", sealing, sig: key.sign(transcriptHash(hello, state.offer, sealing)) });
+  say(state, { t: "proof", sealing, sig: key.sign(transcriptHash(hello, state.offer, sealing)) });
   return answer;
 }
 

@@ -152,7 +152,7 @@ describe("several registrars", () => {
     two.meet();
     assert.equal(await ask(a, 3), "pending identity.batch-full");
     assert.equal(await ask(a, 3, undefined, "SN-1"), "denied identity.claim-taken");
-    assert.equal(await ask(a, 3), "denied identity.quarantined", "and it stays out without the serial too");
+    assert.equal(await ask(a, 3), "denied identity.claim-quarantined", "and it stays out without the serial too");
   });
 
   it("let who waits for the claims of a registrar that was shut out wait", async () => {
