@@ -124,7 +124,7 @@ describe("command line against a control server", () => {
   });
 
   it("has an example in the help of every command, and the options of the whole", async () => {
-    const groups = ["owner", "operator", "registrar", "fleet", "batch", "context"];
+    const groups = ["owner", "operator", "registrar", "fleet", "batch", "pass", "context"];
     const top = await cli.run(["--help"]);
     assert.equal(top.code, 0);
     const verbs = [...top.out.matchAll(/^ {2}([a-z]+) /gmu)].map(([, verb]) => verb as string);
