@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { DeviceOutcome } from "../../src/identity/join-device.ts";
+import { type DeviceOutcome, startDevice } from "../../src/identity/join-device.ts";
+import { stepRegistrar } from "../../src/identity/join-registrar.ts";
+import { transcriptHash } from "../../src/identity/join-wire.ts";
 import { keyHash, nodeIdOf } from "../../src/identity/node-id.ts";
 import { createPass, passKey } from "../../src/identity/pass.ts";
 import { base64, TestFleet, testKey } from "../support/fleet.ts";
@@ -79,10 +81,24 @@ describe("several registrars", () => {
     );
   });
 
-  it("take no pass whose key did not sign, and none of another fleet", async () => {
+  it("take no pass that they do not know, and none whose key did not sign", async () => {
     const { a } = two;
-    two.pass("p", a);
+    const { text } = two.pass("p", a);
     assert.equal(await ask(a, 1, createPass(a.random)), "pending identity.pass-unknown");
+    const thief = a.device(2); // it has seen the pass's document, and not the pass
+    const { send: hello } = startDevice({ ...a.deviceDeps(thief), nonce: a.random.bytes(16) }, a.clock.wallMs());
+    const peer = { nodeId: thief.nodeId, remoteIp: "192.0.2.9" };
+    const { state } = stepRegistrar({ at: "listening" }, hello, a.registrar.context(peer));
+    assert.ok(state.at === "offered");
+    const transcript = transcriptHash(hello, state.offer, thief.sealingPublic);
+    const key = new Uint8Array(passKey(text, two.fleet.id).publicKey);
+    const sig = thief.key.sign(transcript);
+    const proof = { t: "proof", sealing: thief.sealingPublic, sig, pass: { key, sig } } as const;
+    const { effects } = stepRegistrar(state, proof, a.registrar.context(peer));
+    assert.deepEqual(
+      effects.map((effect) => effect.do === "send" && effect.message.t === "denied" && effect.message.code),
+      ["identity.proof"],
+    );
   });
 
   it("give the same key the same answer, also when its answer was lost and its home is another now", async () => {
