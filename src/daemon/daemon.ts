@@ -34,7 +34,7 @@ import type { Settings } from "./data-directory.ts";
 import { createMetrics, startMetricsServer } from "./metrics.ts";
 import { type OpenNode, openNode } from "./node.ts";
 import { registerNodeMetrics } from "./node-metrics.ts";
-import { nodeName } from "./node-state.ts";
+import { nodeName, type NodeState } from "./node-state.ts";
 import { startControlServer } from "./server.ts";
 import { BEACONS, startTimeKeeper } from "./time-keeper.ts";
 import { VERSION } from "./version.ts";
@@ -137,6 +137,7 @@ class Daemon {
       new Gossip({
         host,
         key: data.key.key,
+        boot: nextBoot(state),
         fleet: () => store.fleet,
         isMember: (id) => members.of(id) !== undefined,
         clock,
@@ -158,8 +159,7 @@ class Daemon {
     stack.defer(state.provisional.connect(host));
     copies.connect(gossip);
     stack.use(copies);
-    const { time } = this.#node;
-    stack.use(startTimeKeeper({ clock, log, gossip, store, members, self: data.key.nodeId, time }));
+    stack.use(startTimeKeeper({ state, gossip, host }));
     const rendezvous = stack.use(await this.#meetOthers(host));
     Object.assign(reach, { host, rendezvous });
     const addressesOf = (peer: NodeId): string[] =>
@@ -239,7 +239,12 @@ class Daemon {
       facts: rememberedFacts(state.settings),
       candidates: () => rendezvous.candidates(),
       joined: (registrarMs, registrar) => {
-        this.#node.time.observe(registrarMs, registrar, store.list("Registrar").length);
+        const verdict = state.time.observe(
+          { timeMs: registrarMs, registrar, fresh: true },
+          store.list("Registrar").length,
+        );
+        if (verdict.outcome === "accepted") state.contact.heard(state.clock.nowMs());
+        store.expire(state.trustedMs());
       },
     });
     const running = joining.run(this.#stop.signal);
@@ -293,9 +298,10 @@ class Daemon {
     if (this.#lastAnswer.size > MAX_ANSWERS) this.#lastAnswer.delete(this.#lastAnswer.keys().next().value ?? "");
   }
 
-  /** A revocation ends live connections, not only future ones. */
+  /** A revocation ends live connections, not only future ones; so does quarantine. */
   #endRevoked(host: Host): void {
-    const { store, members, events } = this.#node.state;
+    const { store, members, events, quarantine } = this.#node.state;
+    this.#stack.defer(quarantine.onAdded((node) => host.disconnect(node, "two machines use its key")));
     const end = (): void => {
       for (const session of host.sessions()) {
         if (members.of(session.nodeId) !== undefined) continue;
@@ -344,6 +350,13 @@ function rememberPass({ state }: OpenNode, given: string | undefined, { passFile
   if (members.of(data.key.nodeId) !== undefined) return settings.delete("pass");
   const pass = given ?? (passFile === undefined ? undefined : readPassFile(passFile));
   if (pass !== undefined) settings.set("pass", checkPass(pass));
+}
+
+/** The number of this start: the time, or one more than at the last start if the clock has gone back since. */
+function nextBoot({ settings, clock }: NodeState): number {
+  const boot = Math.max(Math.floor(clock.wallMs()), Number(settings.get("boot") ?? 0) + 1);
+  settings.set("boot", String(boot));
+  return boot;
 }
 
 /** What this device says of itself when it joins. */

@@ -139,4 +139,6 @@ export type SettingName =
   | "demo"
   | "name"
   | "peers"
-  | "addresses";
+  | "addresses"
+  | "boot"
+  | "machine";

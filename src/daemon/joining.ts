@@ -84,7 +84,9 @@ export class Joining {
     if (own?.registrar === true) return LOOK_MS;
     if (own === undefined) return this.#token() === undefined && store.fleet === undefined ? LOOK_MS : undefined;
     const dueMs = renewalDueMs(Date.parse(own.document.body.notBefore), own.expiresMs, this.#renewalChance);
-    const leftMs = dueMs - trustedMs();
+    const admittedBy = store.keys.get(own.admittedBy ?? "");
+    const orphaned = admittedBy === undefined || admittedBy.keepMembers !== undefined; // its registrar is one no more
+    const leftMs = orphaned ? 0 : dueMs - trustedMs();
     return leftMs > 0 && !this.#shallAskWhyAlone() ? Math.min(leftMs, LOOK_MS) : undefined;
   }
 
@@ -140,6 +142,10 @@ export class Joining {
     for (let next = round.next(); next !== undefined; next = round.next()) {
       try {
         const outcome = await this.#ask(next, token, signal);
+        if (outcome.outcome === "denied" && outcome.code === "identity.not-registrar") {
+          round.failed(new Fault(outcome.code, outcome.reason, { fix: outcome.fix })); // another address may be a registrar's
+          continue;
+        }
         if (outcome.outcome !== "redirect") return outcome;
         round.redirected(outcome);
       } catch (error) {
@@ -156,7 +162,7 @@ export class Joining {
     signal: AbortSignal,
   ): Promise<DeviceOutcome & { from: NodeId }> {
     const { host, facts } = this.#deps;
-    const { clock, random, data, store, settings, trustedMs } = this.#state;
+    const { clock, random, data, store, settings, time, trustedMs } = this.#state;
     const pass = settings.get("pass");
     const connection = await this.#dial(addresses, signal);
     try {
@@ -176,7 +182,11 @@ export class Joining {
           nowMs: trustedMs,
           node: data.key,
           token,
-          floor: { charter: store.charter?.body.version ?? 0, revocation: revocationVersion(store) },
+          floor: {
+            charter: store.charter?.body.version ?? 0,
+            revocation: revocationVersion(store),
+            ...(store.charter === undefined || time.confirmed ? {} : { timeMs: time.floorMs() }),
+          },
           facts,
           registrar: connection.nodeId,
           ...(ticket === undefined ? {} : { ticket }),
@@ -238,6 +248,8 @@ export class Joining {
     const { store, members, data, settings, provisional, trustedMs, log, events } = this.#state;
     const newcomer = members.of(data.key.nodeId) === undefined;
     const pass = settings.get("pass") !== undefined;
+    const { member, beaconMs, registrar } = outcome;
+    this.#deps.joined(beaconMs, member.body.spec.registrar); // first, so that a node without a clock does not take them for the future's
     for (const effect of planAdoption(outcome, { newcomer, registrar: outcome.from, pass })) {
       performAdoption(effect, {
         store,
@@ -246,7 +258,6 @@ export class Joining {
         forgetPass: () => settings.delete("pass"),
       });
     }
-    const { member, beaconMs, registrar } = outcome;
     const { name } = member.body.metadata;
     log.info("admitted", { name, site: member.body.spec.site, registrar, until: member.body.expires });
     events.record({
@@ -258,7 +269,6 @@ export class Joining {
     });
     this.#pauseMs = FIRST_PAUSE_MS;
     this.#status = { state: "member" };
-    this.#deps.joined(beaconMs, member.body.spec.registrar);
   }
 
   #token(): BootstrapToken | undefined {
@@ -279,7 +289,7 @@ export class Joining {
 }
 
 const REVOKED_NEXT =
-  "A revoked key stays out; a new data directory makes a new one: portolan up --data NEWDIR --token TOKEN";
+  "An admission operator can approve it anew: portolan approve NODE. With a key of its own: portolan up --data NEWDIR --token TOKEN";
 
 /** What the documents say; `undefined` while they say nothing and the node is on its way. */
 export function standing({ store, members, data, settings }: NodeState): JoinStatus | undefined {

@@ -1,28 +1,37 @@
 import type { Clock, Log, Random } from "#core";
 import {
+  Contact,
   DocumentStore,
   type HighWaterFile,
   Membership,
   type NodeId,
   Registrar,
   RegistrarLedger,
-  type TrustedTime,
   WaitingList,
 } from "#identity";
 import { EventLog } from "#policy";
 import { Copies } from "./copies.ts";
+import { CLONED } from "./admission.ts";
 import { openDataDirectory, Settings } from "./data-directory.ts";
+import { checkMachine } from "./machine.ts";
 import type { NodeState } from "./node-state.ts";
 import { PeerEvents } from "./peer-events.ts";
 import { Provisional } from "./provisional.ts";
+import { Quarantine } from "./quarantine.ts";
 import { openTrustedTime } from "./time-keeper.ts";
 
-export type NodeDeps = { clock: Clock; random: Random; log: Log; version: string };
+export type NodeDeps = {
+  clock: Clock;
+  random: Random;
+  log: Log;
+  version: string;
+  /** Seconds since the machine started; default: what the system says. */
+  uptimeSeconds?: () => number;
+};
 
 /** A node whose data directory is open: everything that needs no network. */
 export type OpenNode = {
   state: NodeState;
-  time: TrustedTime;
   registrar: Registrar;
   copies: Copies;
   /** Closes the data directory. */
@@ -37,13 +46,14 @@ export function openNode(path: string, deps: NodeDeps, addressesOf: (node: NodeI
   const { clock, random, log, version } = deps;
   const data = openDataDirectory(path, random);
   try {
-    const { time, marks } = openTrustedTime(clock, path);
+    const { time, marks } = openTrustedTime(clock, path, deps.uptimeSeconds);
     const trustedMs = (): number => time.nowMs();
     const settings = new Settings(data.db);
     const store = new DocumentStore(data.db, log, trustedMs());
     const ledger = new RegistrarLedger(data.db);
     const waiting = new WaitingList();
     const events = new EventLog(data.db, trustedMs);
+    const quarantine = new Quarantine(data.db, store, trustedMs);
     const registrar = new Registrar({
       clock,
       random,
@@ -62,6 +72,7 @@ export function openNode(path: string, deps: NodeDeps, addressesOf: (node: NodeI
           outcome: "refused",
           message: `what it was admitted by was used up before, by key ${holder.slice(0, 12)}: revoke the one that is not yours`,
         }),
+      barred: (node) => (quarantine.sinceMs(node) === undefined ? undefined : CLONED),
     });
     const members = new Membership(store);
     const state: NodeState = {
@@ -78,12 +89,18 @@ export function openNode(path: string, deps: NodeDeps, addressesOf: (node: NodeI
       waiting,
       provisional: new Provisional({ settings, store, members, self: data.key.nodeId, log }),
       trustedMs,
+      time,
+      contact: new Contact(clock.nowMs()),
+      quarantine,
+      machine: checkMachine({ settings, data }),
       startedMs: clock.nowMs(),
       version,
     };
     recordRefusals(state);
+    recordMachine(state);
     keepMarks(store, marks);
-    return { state, time, registrar, copies: new Copies(data.db, clock), close: () => data.release() };
+    obeyTimeResets(state);
+    return { state, registrar, copies: new Copies(data.db, clock), close: () => data.release() };
   } catch (error) {
     data.release();
     throw error;
@@ -96,6 +113,40 @@ function keepMarks(store: DocumentStore, marks: HighWaterFile): void {
     if (kind === "Charter") marks.raise({ charter: body.version });
     if (kind === "Revocation") marks.raise({ revocation: body.version });
   });
+}
+
+/** A data directory that was copied brings a key into use twice. */
+function recordMachine({ machine, events, log, data }: NodeState): void {
+  if (machine.changed.length === 0) return;
+  const differ = machine.changed.join(", ");
+  log.warn("this data directory comes from another machine", { differ, path: data.path });
+  events.record({
+    type: "security.moved",
+    subject: data.key.nodeId,
+    outcome: "ok",
+    message: `the data directory is on another machine than before: ${differ} differ`,
+  });
+}
+
+/** The owners' word on the time is carried out once, also when a crash came between its arrival and that. */
+function obeyTimeResets({ store, time, events, log }: NodeState): void {
+  const obey = (): void => {
+    const [document] = store.list("TimeReset");
+    if (document === undefined) return;
+    const { version, spec } = document.body;
+    const reset = { timeMs: Date.parse(spec.time), aheadMs: Date.parse(spec.ahead), version };
+    if (!time.reset(reset)) return;
+    store.expire(time.nowMs());
+    log.warn("the owners have taken the fleet's time back", { to: spec.time });
+    events.record({
+      type: "identity.accepted",
+      subject: document.id,
+      outcome: "ok",
+      message: `the fleet's time was taken back to ${spec.time}`,
+    });
+  };
+  obey();
+  store.onAccepted(({ kind }) => (kind === "TimeReset" ? obey() : undefined));
 }
 
 /** Codes that say nothing about anybody: what is old, or was seen before. */

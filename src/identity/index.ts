@@ -23,7 +23,9 @@ export {
   type SignedDocument,
   signPayload,
 } from "./document.ts";
-export { type DocumentListener, DocumentStore, type PendingDocument, SUMMARY_BUCKETS } from "./document-store.ts";
+export { type DocumentListener, DocumentStore } from "./document-store.ts";
+export { SUMMARY_BUCKETS } from "./document-summary.ts";
+export type { PendingDocument } from "./pending-documents.ts";
 export {
   isKind,
   KIND_NAMES,
@@ -55,5 +57,7 @@ export { renewalDueMs } from "./member.ts";
 export { type JoinReport, Registrar } from "./registrar.ts";
 export { type RefusedDevice, RegistrarLedger } from "./registrar-ledger.ts";
 export { type WaitingDevice, WaitingList } from "./waiting-list.ts";
+export { Contact, OUT_OF_TOUCH_MS } from "./contact.ts";
+export { changedMachine, type MachineFacts, MachinePrint, printMachine } from "./machine.ts";
 export { HighWaterFile } from "./high-water.ts";
 export { TrustedTime } from "./trusted-time.ts";

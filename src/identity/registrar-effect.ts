@@ -1,6 +1,6 @@
 import type { Ed25519Key } from "#core";
 import type { DocumentStore } from "./document-store.ts";
-import type { EvidenceUse } from "./evidence.ts";
+import type { EvidenceUse, Refusal } from "./evidence.ts";
 import type { EvidenceIndex } from "./evidence-index.ts";
 import type { RegistrarMessage } from "./join-wire.ts";
 import type { MemberIndex } from "./member-index.ts";
@@ -25,6 +25,7 @@ export type RegistrarContext = {
   /** Where a node is reached, as far as this one knows. */
   addressesOf: (node: NodeId) => readonly string[];
   peer: JoiningPeer;
+  barred: Refusal | undefined;
   /** Fresh for this exchange. */
   nonce: Uint8Array;
   ticket: Uint8Array;

@@ -10,6 +10,7 @@ import {
 } from "#core";
 import { isDocumentOf, type SignedDocument } from "./document.ts";
 import type { DocumentStore } from "./document-store.ts";
+import type { Refusal } from "./evidence.ts";
 import { type EvidenceIndex, indexEvidence } from "./evidence-index.ts";
 import { type RegistrarState, stepRegistrar } from "./join-registrar.ts";
 import type { JoiningPeer, RegistrarContext, RegistrarEffect } from "./registrar-effect.ts";
@@ -37,6 +38,8 @@ export type RegistrarDeps = {
   addressesOf: (node: NodeId) => readonly string[];
   /** Evidence that two keys used up, each at another registrar: one of the two is a copy. `holder`: the key hash that has it here. */
   usedTwice: (member: SignedDocument<"Member">, holder: string) => void;
+  /** Why a device is not admitted whatever it shows; `undefined`: it may be. */
+  barred?: (node: NodeId) => Refusal | undefined;
 };
 
 /** How an exchange with a device ended, for the log and the events. */
@@ -109,6 +112,7 @@ export class Registrar {
       members: this.#members,
       addressesOf,
       peer,
+      barred: this.#deps.barred?.(peer.nodeId),
       nonce: random.bytes(NONCE_BYTES),
       ticket: random.bytes(TICKET_BYTES),
       nowMs: nowMs(),

@@ -8,6 +8,9 @@ const EVENT_TYPES = [
   "node.revoked",
   "node.connected",
   "node.disconnected",
+  "node.cut-off",
+  "node.in-touch",
+  "node.autonomous",
   "identity.accepted",
   "identity.refused",
   "identity.pending",
@@ -20,6 +23,7 @@ const EVENT_TYPES = [
   "security.refused-peer",
   "security.banned-peer",
   "security.clone",
+  "security.moved",
 ] as const;
 export type EventType = (typeof EVENT_TYPES)[number];
 

@@ -85,7 +85,7 @@ function memberView(state: NodeState, host: Host | undefined, member: MemberInfo
     nodeId: member.node,
     keyHash: member.keyHash,
     generation: member.generation,
-    state: self ? "self" : session === undefined ? "known" : "connected",
+    state: self ? "self" : standing(state, member, session),
     site: member.site,
     tenant: member.tenant,
     roles,
@@ -99,6 +99,12 @@ function memberView(state: NodeState, host: Host | undefined, member: MemberInfo
       ? {}
       : { registrar: state.store.keys.get(member.admittedBy)?.name ?? member.admittedBy }),
   };
+}
+
+function standing({ quarantine }: NodeState, member: MemberInfo, session: Session | undefined): NodeView["state"] {
+  if (quarantine.sinceMs(member.node) !== undefined) return "quarantine";
+  if (member.autonomous) return "autonomous";
+  return session === undefined ? "known" : "connected";
 }
 
 function strangerView(state: NodeState, node: NodeId, is: "pending" | "refused" | "revoked"): NodeView {
