@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { Flow, type Mark } from "../../src/artifacts/swarm/flow.ts";
+import { Lane } from "../../src/artifacts/swarm/lane.ts";
 
 const CELL = 64 * 1024;
 /** 20 Mbit/s in bytes per millisecond. */
@@ -69,5 +70,37 @@ describe("the flow of a swarm", () => {
       nowMs = Math.max(nowMs, flow.paceMs);
     }
     near((50 * CELL) / (nowMs - from), (1.25 * flow.bytesPerSecond()) / 1_000, 0.02);
+  });
+});
+
+describe("the lane into the site", () => {
+  /** A lane that has delivered a cell each 26 ms for 2 s, the fastest acknowledgements `rttMs` old; returns its pace ÷ the link's rate. */
+  function paceAt(rttMs: number): number {
+    const lane = new Lane(0.07);
+    lane.noteRtt(2, 0);
+    const marks: Mark[] = [];
+    let nowMs = 0;
+    for (; nowMs < 2_000; nowMs += CELL / LINK) {
+      marks.push(lane.sent(CELL, nowMs));
+      const due = marks[0];
+      if (due === undefined || nowMs - due.atMs < rttMs) continue;
+      marks.shift();
+      lane.acked(CELL, due, nowMs);
+    }
+    for (let i = 0; i < 4; i++) lane.sent(CELL, nowMs);
+    const fromMs = lane.paceMs;
+    lane.sent(CELL, nowMs);
+    return CELL / (lane.paceMs - fromMs) / LINK;
+  }
+
+  it("tries for more while its queue is short, and drains it when it is not", () => {
+    near(paceAt(5), 1.2, 0.06);
+    near(paceAt(120), 0.95, 0.06);
+  });
+
+  it("does not hold back before it knows what the link sustains", () => {
+    const lane = new Lane(0.07);
+    for (let i = 0; i < 10; i++) lane.sent(CELL, 100);
+    assert.ok(lane.paceMs <= 100);
   });
 });

@@ -44,8 +44,8 @@ export class Flow {
     // After a pause, time runs from the sending on: nobody could have acknowledged anything before.
     if (this.inFlightBytes === 0) this.#deliveredAtMs = nowMs;
     this.inFlightBytes += bytes;
-    if (this.#rate > 0)
-      this.#paceMs = Math.max(this.#paceMs, nowMs - PACE_CREDIT_MS) + bytes / (this.#rate * PACE_GAIN);
+    const pace = this.paceBytesPerMs(nowMs);
+    if (pace > 0) this.#paceMs = Math.max(this.#paceMs, nowMs - PACE_CREDIT_MS) + bytes / pace;
     return { atMs: nowMs, deliveredBytes: this.#deliveredBytes, deliveredAtMs: this.#deliveredAtMs };
   }
 
@@ -55,9 +55,18 @@ export class Flow {
     this.#deliveredBytes += bytes;
     this.#deliveredAtMs = nowMs;
     this.noteRtt(nowMs - mark.atMs, nowMs);
+    this.delivered(this.#deliveredBytes, nowMs - mark.atMs, nowMs);
     const tookMs = Math.max(MIN_SAMPLE_MS, nowMs - mark.deliveredAtMs);
     this.#noteRate((this.#deliveredBytes - mark.deliveredBytes) / tookMs, nowMs);
   }
+
+  /** How fast bytes may leave; 0: as they come. */
+  protected paceBytesPerMs(_nowMs: number): number {
+    return this.#rate * PACE_GAIN;
+  }
+
+  /** After every acknowledgement. `totalBytes`: all that was ever acknowledged. */
+  protected delivered(_totalBytes: number, _rttMs: number, _nowMs: number): void {}
 
   /** Sent bytes of which nothing will be heard any more. */
   forget(bytes: number): void {
@@ -80,8 +89,12 @@ export class Flow {
   /** Bytes that may be on the way; at least `minBytes`. */
   windowBytes(minBytes: number): number {
     if (this.#rate === 0) return minBytes;
-    const rttMs = Math.min(this.#rttMs, this.#lastRttMs);
+    const rttMs = this.shortestRttMs;
     return Math.min(MAX_WINDOW_BYTES, Math.max(minBytes, this.#rate * (this.#aheadS * 1_000 + rttMs)));
+  }
+
+  protected get shortestRttMs(): number {
+    return Math.min(this.#rttMs, this.#lastRttMs);
   }
 
   /** A round trip that took so long. */

@@ -1,4 +1,5 @@
 import { CELL_BYTES } from "../chunk-map.ts";
+import type { Flow } from "./flow.ts";
 import {
   FRAME_S,
   MAX_FRAME_BYTES,
@@ -12,7 +13,7 @@ import type { Outgoing, Peer, SwarmState } from "./swarm-state.ts";
 export function sendCells(state: SwarmState, budget: { lan: number; wan: number }, nowMs: number): void {
   const { senders } = state;
   state.wakeMs = Number.POSITIVE_INFINITY;
-  const lanRoom = (): number => Math.min(budget.lan, laneRoom(state));
+  const lanRoom = (): number => (mustWait(state, state.uplink.lan, nowMs) ? 0 : Math.min(budget.lan, laneRoom(state)));
   let idle = 0; // receivers in a row that could take nothing
   while (idle < senders.length) {
     if (state.nextSender >= senders.length) state.nextSender = 0;
@@ -36,13 +37,16 @@ function laneRoom(state: SwarmState): number {
   return flow.windowBytes(MIN_LANE_WINDOW_BYTES) - flow.inFlightBytes;
 }
 
+function mustWait(state: SwarmState, { paceMs }: Flow, nowMs: number): boolean {
+  if (paceMs <= nowMs) return false;
+  state.wakeMs = Math.min(state.wakeMs, paceMs);
+  return true;
+}
+
 /** Returns the bytes sent: 0 when the window is full or the next cell has not arrived here yet. */
 function sendNext(state: SwarmState, peer: Peer, room: number, nowMs: number): number {
   const minBytes = peer.wan ? MIN_WAN_WINDOW_BYTES : MIN_PEER_WINDOW_BYTES;
-  if (peer.wan && peer.flow.paceMs > nowMs) {
-    state.wakeMs = Math.min(state.wakeMs, peer.flow.paceMs);
-    return 0;
-  }
+  if (peer.wan && mustWait(state, peer.flow, nowMs)) return 0;
   if (peer.flow.inFlightBytes >= peer.flow.windowBytes(minBytes)) return 0;
   for (const outgoing of peer.outgoing.values()) {
     const ready = cellsReady(state, outgoing.chunk) - outgoing.next;

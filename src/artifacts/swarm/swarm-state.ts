@@ -4,6 +4,7 @@ import type { NodeId } from "#identity";
 import { Bitset } from "../bitset.ts";
 import { type BlobRef, Geometry } from "../chunk-map.ts";
 import { Flow, type Mark } from "./flow.ts";
+import { Lane } from "./lane.ts";
 import { Rarity } from "./rarity.ts";
 import { RateMeter } from "./rate-meter.ts";
 import type { PeerStatus, SwarmEffect, SwarmMessage } from "./swarm-event.ts";
@@ -96,7 +97,7 @@ export class SwarmState {
   /** Bytes offered or accepted, not yet sent: to site members, and over the WAN. */
   readonly unsent = { lan: 0, wan: 0 };
   readonly arrivingBytes = { lan: 0, wan: 0 };
-  readonly uplink = { lan: new Flow(LANE_WINDOW_S), wan: new Flow(WAN_PEER_WINDOW_S) };
+  readonly uplink = { lan: new Lane(LANE_WINDOW_S), wan: new Flow(WAN_PEER_WINDOW_S) };
   readonly downlink = { lan: new RateMeter(), wan: new RateMeter() };
   status: PeerStatus;
   begun = false;

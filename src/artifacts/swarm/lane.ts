@@ -1,0 +1,52 @@
+import { Flow } from "./flow.ts";
+
+/** The rate that an uplink sustains is measured over so long, from readings this far apart. */
+const SUSTAINED_MS = 500;
+const READING_MS = 50;
+/** Nothing was acknowledged for so long: a pause, which says nothing about the link. */
+const PAUSE_MS = 200;
+/** What is left of an old rate with each reading, should the link have become slower. */
+const DECAY = 0.995;
+/** The queue of the uplink shows in the fastest acknowledgements of so long. */
+const QUEUE_WINDOW_MS = 150;
+/** More than this, beyond the shortest round trip, is a queue of my own: drain it; less: try for more. */
+const QUEUE_MS = 40;
+const DRAIN_GAIN = 0.95;
+const PROBE_GAIN = 1.2;
+
+/**
+ * My uplink into the site, which all receivers share. Its window alone cannot keep its queue short: much of what is unacknowledged waits at
+ * receivers who are sent to from all sides. So it is paced at the rate that it sustains: a switch port or an access router holds 40 ms, and
+ * what is more is dropped.
+ */
+export class Lane extends Flow {
+  readonly #readings: { atMs: number; totalBytes: number }[] = [];
+  readonly #rtts: { atMs: number; rttMs: number }[] = [];
+  /** Bytes per millisecond; 0 before it is known. */
+  #sustained = 0;
+
+  protected override paceBytesPerMs(nowMs: number): number {
+    while (this.#rtts[0] !== undefined && nowMs - this.#rtts[0].atMs > QUEUE_WINDOW_MS) this.#rtts.shift();
+    const queueMs = Math.min(...this.#rtts.map(({ rttMs }) => rttMs)) - this.shortestRttMs;
+    return this.#sustained * (queueMs < QUEUE_MS ? PROBE_GAIN : DRAIN_GAIN);
+  }
+
+  protected override delivered(totalBytes: number, rttMs: number, nowMs: number): void {
+    this.#noteQueue(rttMs, nowMs);
+    const last = this.#readings.at(-1);
+    if (last !== undefined && nowMs - last.atMs < READING_MS) return;
+    if (last !== undefined && nowMs - last.atMs > PAUSE_MS) this.#readings.length = 0;
+    this.#readings.push({ atMs: nowMs, totalBytes });
+    while ((this.#readings[1]?.atMs ?? nowMs) <= nowMs - SUSTAINED_MS) this.#readings.shift();
+    const first = this.#readings[0];
+    if (first === undefined || nowMs - first.atMs < SUSTAINED_MS) return;
+    this.#sustained = Math.max((totalBytes - first.totalBytes) / (nowMs - first.atMs), this.#sustained * DECAY);
+  }
+
+  /** Keeps the smallest of each millisecond, so that a fast link does not fill memory. */
+  #noteQueue(rttMs: number, nowMs: number): void {
+    const last = this.#rtts.at(-1);
+    if (last !== undefined && nowMs - last.atMs < 1) last.rttMs = Math.min(last.rttMs, rttMs);
+    else this.#rtts.push({ atMs: nowMs, rttMs });
+  }
+}
