@@ -23,7 +23,9 @@ export {
   type SignedDocument,
   signPayload,
 } from "./document.ts";
-export { type DocumentListener, DocumentStore, type PendingDocument, SUMMARY_BUCKETS } from "./document-store.ts";
+export { type DocumentListener, DocumentStore } from "./document-store.ts";
+export { SUMMARY_BUCKETS } from "./document-summary.ts";
+export type { PendingDocument } from "./pending-documents.ts";
 export {
   isKind,
   KIND_NAMES,

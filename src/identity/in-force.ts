@@ -1,0 +1,143 @@
+import { type FleetView, isAuthorised, trustedKeys, type TrustedKey } from "./charter.ts";
+import { DocumentSummary } from "./document-summary.ts";
+import { documentId, isDocumentOf, type SignedDocument } from "./document.ts";
+import type { Kind } from "./kinds.ts";
+
+/** Kinds that change who is trusted or what is gone. */
+const CHANGES_TRUST: ReadonlySet<Kind> = new Set(["Charter", "Operator", "Registrar", "Revocation", "Tombstone"]);
+
+type Mark = { version: number; digest: string };
+
+/**
+ * Which of the accepted documents count now, and whose keys they make the fleet trust. The answer depends on the set of
+ * documents and on the time, never on the order in which they came. In memory; the store keeps them on disk.
+ */
+export class InForce implements FleetView {
+  readonly #all = new Map<string, SignedDocument>();
+  readonly #marks = new Map<string, Mark>();
+  readonly #gone = new Map<string, number>();
+  readonly #effective = new Map<string, SignedDocument>();
+  readonly #summary = new DocumentSummary();
+  #charter: SignedDocument<"Charter"> | undefined;
+  #keys = new Map<string, TrustedKey>();
+  #revision = 0;
+  fleet: string | undefined;
+
+  get charter(): SignedDocument<"Charter"> | undefined {
+    return this.#charter;
+  }
+
+  get keys(): ReadonlyMap<string, TrustedKey> {
+    return this.#keys;
+  }
+
+  get documents(): ReadonlyMap<string, SignedDocument> {
+    return this.#effective;
+  }
+
+  get summary(): DocumentSummary {
+    return this.#summary;
+  }
+
+  /** Grows whenever the set of documents in force changes. */
+  get revision(): number {
+    return this.#revision;
+  }
+
+  document(id: string): SignedDocument | undefined {
+    return this.#all.get(id);
+  }
+
+  mark(id: string): Mark | undefined {
+    return this.#marks.get(id);
+  }
+
+  goneUpTo(id: string): number {
+    return this.#gone.get(id) ?? 0;
+  }
+
+  /** The highest version of this id that was ever accepted or taken away; 0 for none. */
+  highest(id: string): number {
+    return Math.max(this.#marks.get(id)?.version ?? 0, this.goneUpTo(id));
+  }
+
+  /** Takes in a document that was just accepted. */
+  accept(document: SignedDocument, nowMs: number): void {
+    this.restore(document);
+    if (CHANGES_TRUST.has(document.kind)) this.rebuild(nowMs);
+    else this.#put(document);
+  }
+
+  /** Takes in a document that was accepted earlier; `rebuild` says what it is worth. */
+  restore(document: SignedDocument): void {
+    const { id, body, digest } = document;
+    this.#all.set(id, document);
+    this.restoreMark(id, { version: body.version, digest });
+    if (isDocumentOf(document, "Charter")) this.#charter = document;
+  }
+
+  /** Remembers how far an id has got, also when its document is lost. */
+  restoreMark(id: string, mark: Mark): void {
+    this.#marks.set(id, mark);
+  }
+
+  /** Takes what has expired out of force. */
+  expire(nowMs: number): void {
+    for (const document of this.#effective.values()) {
+      if (document.kind !== "Charter" && !isLive(document, nowMs)) return this.rebuild(nowMs);
+    }
+  }
+
+  /** Works out anew who is trusted and what is in force. */
+  rebuild(nowMs: number): void {
+    const live = [...this.#all.values()].filter((document) => isLive(document, nowMs));
+    this.#rebuildTrust(live);
+    this.#effective.clear();
+    this.#summary.clear();
+    this.#revision += 1;
+    for (const document of live) if (this.#counts(document)) this.#put(document);
+    // A charter stays in force past its end: a fleet that is cut off must not fall apart.
+    if (this.#charter !== undefined) this.#put(this.#charter);
+  }
+
+  clear(): void {
+    this.fleet = undefined;
+    this.#charter = undefined;
+    this.#revision += 1;
+    for (const map of [this.#all, this.#marks, this.#gone, this.#effective, this.#keys, this.#summary]) map.clear();
+  }
+
+  /** Owners authorise operators and registrars, these authorise the rest; tombstones take away before anything counts. */
+  #rebuildTrust(live: readonly SignedDocument[]): void {
+    const inForce = <K extends Kind>(kind: K): SignedDocument<K>[] =>
+      live.filter((document): document is SignedDocument<K> => isDocumentOf(document, kind) && this.#counts(document));
+    this.#keys = trustedKeys(this.#charter, [], [], undefined);
+    this.#gone.clear();
+    for (let round = 0; round < 2; round++) {
+      for (const { body } of inForce("Tombstone")) {
+        const target = documentId(body.spec.target.kind, body.spec.target.name, body.metadata.tenant);
+        this.#gone.set(target, Math.max(this.goneUpTo(target), body.spec.version));
+      }
+      const [operators, registrars] = [inForce("Operator"), inForce("Registrar")];
+      this.#keys = trustedKeys(this.#charter, operators, [], undefined);
+      const [revocation] = inForce("Revocation");
+      this.#keys = trustedKeys(this.#charter, inForce("Operator"), registrars, revocation);
+    }
+  }
+
+  #counts(document: SignedDocument): boolean {
+    return document.body.version > this.goneUpTo(document.id) && isAuthorised(document, this);
+  }
+
+  #put(document: SignedDocument): void {
+    const old = this.#effective.get(document.id);
+    if (old !== undefined) this.#summary.toggle(old);
+    this.#summary.toggle(document);
+    this.#effective.set(document.id, document);
+    this.#revision += 1;
+  }
+}
+
+function isLive({ body }: SignedDocument, nowMs: number): boolean {
+  return Date.parse(body.expires) > nowMs;
+}
