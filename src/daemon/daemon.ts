@@ -32,7 +32,7 @@ import type { Settings } from "./data-directory.ts";
 import { createMetrics, startMetricsServer } from "./metrics.ts";
 import { type OpenNode, openNode } from "./node.ts";
 import { registerNodeMetrics } from "./node-metrics.ts";
-import { nodeName } from "./node-state.ts";
+import { nodeName, type NodeState } from "./node-state.ts";
 import { startControlServer } from "./server.ts";
 import { BEACONS, startTimeKeeper } from "./time-keeper.ts";
 import { VERSION } from "./version.ts";
@@ -129,6 +129,7 @@ class Daemon {
       new Gossip({
         host,
         key: data.key.key,
+        boot: nextBoot(state),
         fleet: () => store.fleet,
         isMember: (id) => members.of(id) !== undefined,
         clock,
@@ -139,8 +140,7 @@ class Daemon {
     stack.use(startReplica({ host, store, clock, random, log, trustedMs: state.trustedMs }));
     copies.connect(gossip);
     stack.use(copies);
-    const { time } = this.#node;
-    stack.use(startTimeKeeper({ clock, log, gossip, store, members, self: data.key.nodeId, time }));
+    stack.use(startTimeKeeper({ state, gossip, host }));
     const rendezvous = stack.use(await this.#meetOthers(host));
     const addressesOf = (peer: NodeId): string[] =>
       rendezvous.candidates().filter((address) => address.endsWith(`/p2p/${peer}`));
@@ -220,7 +220,12 @@ class Daemon {
       facts: rememberedFacts(state.settings),
       candidates: () => rendezvous.candidates(),
       joined: (registrarMs, registrar) => {
-        this.#node.time.observe(registrarMs, registrar, store.list("Registrar").length);
+        const verdict = state.time.observe(
+          { timeMs: registrarMs, registrar, fresh: true },
+          store.list("Registrar").length,
+        );
+        if (verdict.outcome === "accepted") state.contact.heard(state.clock.nowMs());
+        store.expire(state.trustedMs());
       },
     });
     const running = joining.run(this.#stop.signal);
@@ -317,6 +322,13 @@ function rememberConfig({ state }: OpenNode, { token, site, serial, model, label
   if (site !== undefined && signed !== undefined && site !== signed) {
     state.log.warn("the site that is signed for this node counts, not --site", { signed, asked: site });
   }
+}
+
+/** The number of this start: the time, or one more than at the last start if the clock has gone back since. */
+function nextBoot({ settings, clock }: NodeState): number {
+  const boot = Math.max(Math.floor(clock.wallMs()), Number(settings.get("boot") ?? 0) + 1);
+  settings.set("boot", String(boot));
+  return boot;
 }
 
 /** What this device says of itself when it joins. */

@@ -128,4 +128,14 @@ export class Settings {
   }
 }
 
-export type SettingName = "token" | "site" | "serial" | "model" | "labels" | "demo" | "name" | "peers" | "addresses";
+export type SettingName =
+  | "token"
+  | "site"
+  | "serial"
+  | "model"
+  | "labels"
+  | "demo"
+  | "name"
+  | "peers"
+  | "addresses"
+  | "boot";

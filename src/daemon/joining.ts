@@ -135,6 +135,10 @@ export class Joining {
     for (const address of addresses) {
       try {
         const outcome = await this.#ask([address], token, signal);
+        if (outcome.outcome === "denied" && outcome.code === "identity.not-registrar") {
+          failure ??= new Fault(outcome.code, outcome.reason, { fix: outcome.fix }); // another address may be a registrar's
+          continue;
+        }
         if (outcome.outcome !== "redirect") return outcome;
         if (redirects < MAX_REDIRECTS) addresses.push(...outcome.addresses.filter((a) => !addresses.includes(a)));
         redirects += 1;
@@ -153,7 +157,7 @@ export class Joining {
 
   async #ask(addresses: readonly string[], token: BootstrapToken, signal: AbortSignal): Promise<DeviceOutcome> {
     const { host, facts } = this.#deps;
-    const { clock, random, data, store, trustedMs } = this.#state;
+    const { clock, random, data, store, time, trustedMs } = this.#state;
     const connection = await this.#dial(addresses, signal);
     try {
       const stream = await withDeadline(
@@ -172,7 +176,11 @@ export class Joining {
           nowMs: trustedMs,
           node: data.key,
           token,
-          floor: { charter: store.charter?.body.version ?? 0, revocation: revocationVersion(store) },
+          floor: {
+            charter: store.charter?.body.version ?? 0,
+            revocation: revocationVersion(store),
+            ...(store.charter === undefined || time.confirmed ? {} : { timeMs: time.floorMs() }),
+          },
           facts,
           registrar: connection.nodeId,
           ...(ticket === undefined ? {} : { ticket }),
@@ -233,6 +241,7 @@ export class Joining {
   #admit({ fleet, documents, member, beaconMs, registrar }: Extract<DeviceOutcome, { outcome: "member" }>): void {
     const { store, trustedMs, log, events } = this.#state;
     store.pinFleet(fleet);
+    this.#deps.joined(beaconMs, member.body.spec.registrar); // first, so that a node without a clock does not take them for the future's
     for (const bytes of documents) store.submit(bytes, trustedMs(), "join");
     const { name } = member.body.metadata;
     log.info("admitted", { name, site: member.body.spec.site, registrar, until: member.body.expires });
@@ -245,7 +254,6 @@ export class Joining {
     });
     this.#pauseMs = FIRST_PAUSE_MS;
     this.#status = { state: "member" };
-    this.#deps.joined(beaconMs, member.body.spec.registrar);
   }
 
   #token(): BootstrapToken | undefined {

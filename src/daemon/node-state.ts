@@ -1,7 +1,7 @@
 import type { Clock, Log, Random } from "#core";
 import { Fault } from "#core";
 import { shortId } from "#identity";
-import type { DocumentStore, Membership, RegistrarLedger, WaitingList } from "#identity";
+import type { Contact, DocumentStore, Membership, RegistrarLedger, TrustedTime, WaitingList } from "#identity";
 import type { EventLog } from "#policy";
 import type { DataDirectory, Settings } from "./data-directory.ts";
 import type { PeerEvents } from "./peer-events.ts";
@@ -23,6 +23,9 @@ export type NodeState = {
   waiting: WaitingList;
   /** Trusted Unix time in milliseconds. */
   trustedMs: () => number;
+  time: TrustedTime;
+  /** Whether a registrar is heard. */
+  contact: Contact;
   /** Monotonic milliseconds when this process opened the directory. */
   startedMs: number;
   /** Version of this program. */

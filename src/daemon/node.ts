@@ -1,11 +1,11 @@
 import type { Clock, Log, Random } from "#core";
 import {
+  Contact,
   DocumentStore,
   type HighWaterFile,
   Membership,
   Registrar,
   RegistrarLedger,
-  type TrustedTime,
   WaitingList,
 } from "#identity";
 import { EventLog } from "#policy";
@@ -20,7 +20,6 @@ export type NodeDeps = { clock: Clock; random: Random; log: Log; version: string
 /** A node whose data directory is open: everything that needs no network. */
 export type OpenNode = {
   state: NodeState;
-  time: TrustedTime;
   registrar: Registrar;
   copies: Copies;
   /** Closes the data directory. */
@@ -66,12 +65,15 @@ export function openNode(path: string, deps: NodeDeps, registrarAddresses: () =>
       ledger,
       waiting,
       trustedMs,
+      time,
+      contact: new Contact(clock.nowMs()),
       startedMs: clock.nowMs(),
       version,
     };
     recordRefusals(state);
     keepMarks(store, marks);
-    return { state, time, registrar, copies: new Copies(data.db, clock), close: () => data.release() };
+    obeyTimeResets(state);
+    return { state, registrar, copies: new Copies(data.db, clock), close: () => data.release() };
   } catch (error) {
     data.release();
     throw error;
@@ -84,6 +86,27 @@ function keepMarks(store: DocumentStore, marks: HighWaterFile): void {
     if (kind === "Charter") marks.raise({ charter: body.version });
     if (kind === "Revocation") marks.raise({ revocation: body.version });
   });
+}
+
+/** The owners' word on the time is carried out once, also when a crash came between its arrival and that. */
+function obeyTimeResets({ store, time, events, log }: NodeState): void {
+  const obey = (): void => {
+    const [document] = store.list("TimeReset");
+    if (document === undefined) return;
+    const { version, spec } = document.body;
+    const reset = { timeMs: Date.parse(spec.time), aheadMs: Date.parse(spec.ahead), version };
+    if (!time.reset(reset)) return;
+    store.expire(time.nowMs());
+    log.warn("the owners have taken the fleet's time back", { to: spec.time });
+    events.record({
+      type: "identity.accepted",
+      subject: document.id,
+      outcome: "ok",
+      message: `the fleet's time was taken back to ${spec.time}`,
+    });
+  };
+  obey();
+  store.onAccepted(({ kind }) => (kind === "TimeReset" ? obey() : undefined));
 }
 
 /** Codes that say nothing about anybody: what is old, or was seen before. */

@@ -141,6 +141,13 @@ export class DocumentStore {
     return found;
   }
 
+  /** Memberships of a kind that have ended, and that nobody took back. */
+  lapsed<K extends "Member" | "Registrar">(kind: K): SignedDocument<K>[] {
+    const found: SignedDocument<K>[] = [];
+    for (const document of this.#force.lapsed.values()) if (isDocumentOf(document, kind)) found.push(document);
+    return found;
+  }
+
   /** Every document in force. */
   all(): Iterable<SignedDocument> {
     return this.#force.documents.values();
@@ -185,9 +192,9 @@ export class DocumentStore {
     return this.#pending.onChange(listener);
   }
 
-  /** Takes what has expired out of force. Called now and then. */
+  /** Takes what has expired out of force. Called now and then, and when the time has changed. */
   expire(nowMs: number): void {
-    this.#force.expire(nowMs);
+    this.#force.refresh(nowMs);
   }
 
   /** SHA-256 over all documents in force: equal on two nodes that know the same. */

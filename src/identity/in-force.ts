@@ -1,4 +1,4 @@
-import { type FleetView, isAuthorised, trustedKeys, type TrustedKey } from "./charter.ts";
+import { type FleetView, isAuthorised, outlivesItsEnd, trustedKeys, type TrustedKey } from "./charter.ts";
 import { DocumentSummary } from "./document-summary.ts";
 import { documentId, isDocumentOf, type SignedDocument } from "./document.ts";
 import type { Kind } from "./kinds.ts";
@@ -17,11 +17,15 @@ export class InForce implements FleetView {
   readonly #marks = new Map<string, Mark>();
   readonly #gone = new Map<string, number>();
   readonly #effective = new Map<string, SignedDocument>();
+  readonly #lapsed = new Map<string, SignedDocument>();
   readonly #summary = new DocumentSummary();
   #charter: SignedDocument<"Charter"> | undefined;
   #keys = new Map<string, TrustedKey>();
   #revision = 0;
+  /** Trusted time of the last rebuild. */
+  #builtMs = 0;
   fleet: string | undefined;
+  foundedMs = 0;
 
   get charter(): SignedDocument<"Charter"> | undefined {
     return this.#charter;
@@ -33,6 +37,11 @@ export class InForce implements FleetView {
 
   get documents(): ReadonlyMap<string, SignedDocument> {
     return this.#effective;
+  }
+
+  /** Memberships that would be in force had they not ended. */
+  get lapsed(): ReadonlyMap<string, SignedDocument> {
+    return this.#lapsed;
   }
 
   get summary(): DocumentSummary {
@@ -65,7 +74,7 @@ export class InForce implements FleetView {
   accept(document: SignedDocument, nowMs: number): void {
     this.restore(document);
     if (CHANGES_TRUST.has(document.kind)) this.rebuild(nowMs);
-    else this.#put(document);
+    else this.#put(document, nowMs);
   }
 
   /** Takes in a document that was accepted earlier; `rebuild` says what it is worth. */
@@ -73,7 +82,9 @@ export class InForce implements FleetView {
     const { id, body, digest } = document;
     this.#all.set(id, document);
     this.restoreMark(id, { version: body.version, digest });
-    if (isDocumentOf(document, "Charter")) this.#charter = document;
+    if (!isDocumentOf(document, "Charter")) return;
+    this.#charter = document;
+    if (body.version === 1) this.foundedMs = Date.parse(body.notBefore);
   }
 
   /** Remembers how far an id has got, also when its document is lost. */
@@ -81,37 +92,39 @@ export class InForce implements FleetView {
     this.#marks.set(id, mark);
   }
 
-  /** Takes what has expired out of force. */
-  expire(nowMs: number): void {
+  /** Takes what has expired out of force; after time went back, what had expired into it. */
+  refresh(nowMs: number): void {
+    const back = nowMs < this.#builtMs;
     for (const document of this.#effective.values()) {
-      if (document.kind !== "Charter" && !isLive(document, nowMs)) return this.rebuild(nowMs);
+      if (back || !isLive(document, nowMs)) return this.rebuild(nowMs);
     }
   }
 
   /** Works out anew who is trusted and what is in force. */
   rebuild(nowMs: number): void {
-    const live = [...this.#all.values()].filter((document) => isLive(document, nowMs));
-    this.#rebuildTrust(live);
+    const all = [...this.#all.values()].filter((document) => isLive(document, nowMs) || outlivesItsEnd(document.kind));
+    this.#rebuildTrust(all, nowMs);
+    this.#builtMs = nowMs;
     this.#effective.clear();
+    this.#lapsed.clear();
     this.#summary.clear();
     this.#revision += 1;
-    for (const document of live) if (this.#counts(document)) this.#put(document);
-    // A charter stays in force past its end: a fleet that is cut off must not fall apart.
-    if (this.#charter !== undefined) this.#put(this.#charter);
+    for (const document of all) if (this.#counts(document)) this.#put(document, nowMs);
   }
 
   clear(): void {
     this.fleet = undefined;
     this.#charter = undefined;
     this.#revision += 1;
-    for (const map of [this.#all, this.#marks, this.#gone, this.#effective, this.#keys, this.#summary]) map.clear();
+    for (const map of [this.#all, this.#marks, this.#gone, this.#effective, this.#lapsed, this.#keys]) map.clear();
+    this.#summary.clear();
   }
 
   /** Owners authorise operators and registrars, these authorise the rest; tombstones take away before anything counts. */
-  #rebuildTrust(live: readonly SignedDocument[]): void {
+  #rebuildTrust(all: readonly SignedDocument[], nowMs: number): void {
     const inForce = <K extends Kind>(kind: K): SignedDocument<K>[] =>
-      live.filter((document): document is SignedDocument<K> => isDocumentOf(document, kind) && this.#counts(document));
-    this.#keys = trustedKeys(this.#charter, [], [], undefined);
+      all.filter((document): document is SignedDocument<K> => isDocumentOf(document, kind) && this.#counts(document));
+    this.#keys = trustedKeys(this.#charter, [], [], undefined, nowMs);
     this.#gone.clear();
     for (let round = 0; round < 2; round++) {
       for (const { body } of inForce("Tombstone")) {
@@ -119,9 +132,9 @@ export class InForce implements FleetView {
         this.#gone.set(target, Math.max(this.goneUpTo(target), body.spec.version));
       }
       const [operators, registrars] = [inForce("Operator"), inForce("Registrar")];
-      this.#keys = trustedKeys(this.#charter, operators, [], undefined);
+      this.#keys = trustedKeys(this.#charter, operators, [], undefined, nowMs);
       const [revocation] = inForce("Revocation");
-      this.#keys = trustedKeys(this.#charter, inForce("Operator"), registrars, revocation);
+      this.#keys = trustedKeys(this.#charter, inForce("Operator"), registrars, revocation, nowMs);
     }
   }
 
@@ -129,15 +142,22 @@ export class InForce implements FleetView {
     return document.body.version > this.goneUpTo(document.id) && isAuthorised(document, this);
   }
 
-  #put(document: SignedDocument): void {
+  #put(document: SignedDocument, nowMs: number): void {
     const old = this.#effective.get(document.id);
     if (old !== undefined) this.#summary.toggle(old);
+    this.#effective.delete(document.id);
+    this.#lapsed.delete(document.id);
+    this.#revision += 1;
+    if (!isLive(document, nowMs)) {
+      this.#lapsed.set(document.id, document);
+      return;
+    }
     this.#summary.toggle(document);
     this.#effective.set(document.id, document);
-    this.#revision += 1;
   }
 }
 
-function isLive({ body }: SignedDocument, nowMs: number): boolean {
-  return Date.parse(body.expires) > nowMs;
+/** A charter stays in force past its end: a fleet that is cut off must not fall apart. A time reset is about wrong time. */
+function isLive({ kind, body }: SignedDocument, nowMs: number): boolean {
+  return kind === "Charter" || kind === "TimeReset" || Date.parse(body.expires) > nowMs;
 }

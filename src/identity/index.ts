@@ -51,5 +51,6 @@ export { renewalDueMs } from "./member.ts";
 export { type JoinReport, Registrar } from "./registrar.ts";
 export { type RefusedDevice, RegistrarLedger } from "./registrar-ledger.ts";
 export { type WaitingDevice, WaitingList } from "./waiting-list.ts";
+export { Contact, OUT_OF_TOUCH_MS } from "./contact.ts";
 export { HighWaterFile } from "./high-water.ts";
 export { TrustedTime } from "./trusted-time.ts";

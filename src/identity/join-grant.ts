@@ -97,7 +97,9 @@ function contentOf({ metadata, spec }: Body<"Member">): string {
 export function formerBody({ peer, store, ledger }: RegistrarContext): Body<"Member"> | undefined {
   const issued = ledger.issuedTo(peer.nodeId);
   const here = issued === undefined ? undefined : memberBody(issued.bytes);
-  const there = store.list("Member").find(({ body }) => body.spec.node === peer.nodeId)?.body;
+  const there = [...store.list("Member"), ...store.lapsed("Member")].find(
+    ({ body }) => body.spec.node === peer.nodeId,
+  )?.body;
   if (here === undefined || there === undefined) return here ?? there;
   return Date.parse(there.expires) > Date.parse(here.expires) ? there : here;
 }

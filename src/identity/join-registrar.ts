@@ -88,9 +88,11 @@ function judgeHello(hello: JoinHello, context: RegistrarContext): Refusal | unde
       fix: "Give the device the token that `portolan token` prints in this fleet.",
     };
   }
+  const former = formerBody(context);
   const clocks = judgeClocks(hello.timeMs, nowMs);
-  if (clocks !== undefined) return clocks;
-  const generation = formerBody(context)?.spec.generation ?? FIRST_GENERATION;
+  // a former member that was off for months may have lost its clock: it takes the time from our answer
+  if (clocks !== undefined && former === undefined) return clocks;
+  const generation = former?.spec.generation ?? FIRST_GENERATION;
   if (isRevoked(peer.nodeId, generation, store.get("Revocation", "fleet"))) {
     const fix =
       "A revoked key stays out. To bring the machine back give it a new one, with `portolan up --data NEWDIR`, and approve that.";
@@ -191,8 +193,8 @@ function ownDocument({ store, nodeId, key }: RegistrarContext): SignedDocument<"
 const QUARANTINED: ReadonlySet<string> = new Set(["identity.claim-taken", "identity.claim-other-key"]);
 const NOT_REGISTRAR: Refusal = {
   code: "identity.not-registrar",
-  reason: "this node may not admit others",
-  fix: "The owners make a node a registrar with `portolan registrar add NODE`.",
+  reason: "this node may not admit others, and reaches no registrar",
+  fix: "It goes on by itself once a registrar is in reach. The owners make a node one with `portolan registrar add NODE`.",
 };
 
 function toHex(bytes: Uint8Array): string {

@@ -152,6 +152,13 @@ const beacon = z.strictObject({
   nonce: base64Bytes(16).optional(),
 });
 
+const timeReset = z.strictObject({
+  /** It is at least this late, by the clock of who signed. */
+  time: isoTime,
+  /** What the fleet took the time for: a node whose time is earlier than that never ran ahead. */
+  ahead: isoTime,
+});
+
 const artifact = z.strictObject({
   mediaType: z.string().min(1).max(128),
   sizeBytes: z.int().min(0),
@@ -235,6 +242,13 @@ export const KINDS = {
     hours: 10 * YEAR_HOURS,
   }),
   Beacon: define({ spec: beacon, name: dnsName, maxBytes: 2 * KIB, rule: { role: "registrar", count: 1 }, hours: 1 }),
+  TimeReset: define({
+    spec: timeReset,
+    name: z.literal("fleet"),
+    maxBytes: 4 * KIB,
+    rule: { role: "owner", count: "threshold" },
+    hours: 10 * YEAR_HOURS,
+  }),
   Artifact: define({
     spec: artifact,
     name: artifactName,

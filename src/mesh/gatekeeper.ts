@@ -1,5 +1,5 @@
 import type { Connection, Stream } from "@libp2p/interface";
-import { type Clock, Fault, type Log, withDeadline } from "#core";
+import { asError, type Clock, Fault, type Log, withDeadline } from "#core";
 import { isNodeId, type NodeId } from "#identity";
 import { type GateVerdict, HELLO_PROTOCOL, type HelloHooks, type SessionLine, startHello } from "./hello-exchange.ts";
 import { Libp2pByteStream } from "./libp2p-byte-stream.ts";
@@ -70,6 +70,11 @@ export class Gatekeeper {
   sessionOf(connection: Connection): LiveSession | undefined {
     const link = this.#guests.get(connection)?.link;
     return link === undefined ? undefined : this.#sessions.get(connection.remotePeer.toString());
+  }
+
+  /** Resolves when an accepted connection may carry every protocol; `undefined`: it may at once. */
+  settled(connection: Connection): Promise<void> | undefined {
+    return this.#guests.get(connection)?.link?.greeting.settled;
   }
 
   /** A new connection, in either direction. */
@@ -189,6 +194,7 @@ export class Gatekeeper {
         guest.guard.limit(undefined);
         guest.deadline.abort();
         guest.link = { connection, stream: bytes, guard: guest.guard, greeting };
+        greeting.settled?.catch((error: unknown) => this.end(connection, asError(error)));
         this.#deps.releaseStranger(connection);
         const session = this.#adopt(peer, guest.link);
         done(session);

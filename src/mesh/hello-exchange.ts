@@ -25,7 +25,15 @@ const Message = z.strictObject({ k: z.string().min(1).max(32), b: z.unknown().op
 
 /** What the gate makes of a hello. */
 export type GateVerdict =
-  | { accepted: true /** Where the peer is. */; site: string /** Its node name. */; name: string }
+  | {
+      accepted: true;
+      /** Where the peer is. */
+      site: string;
+      /** Its node name. */
+      name: string;
+      /** Until it resolves only protocols that bring documents open a stream; rejected, it ends the connection. */
+      settled?: Promise<void>;
+    }
   | {
       accepted: false /** Stable, for programs. */;
       code: string /** What is wrong and what to do, for people. */;
@@ -33,7 +41,7 @@ export type GateVerdict =
     };
 
 /** A hello that was accepted, on both sides. */
-export type Greeting = { boot: string; addresses: string[]; site: string; name: string };
+export type Greeting = { boot: string; addresses: string[]; site: string; name: string; settled?: Promise<void> };
 
 /** Who hears what comes over the stream once it is a session. */
 export type SessionLine = { message(kind: string, body: unknown): void; ended(error?: Error): void };
@@ -106,7 +114,8 @@ class HelloExchange {
     const verdict = this.#hooks.judge(hello.offer);
     if (!verdict.accepted) return this.#refuse(verdict.code, verdict.reason);
     const boot = Buffer.from(hello.boot).toString("hex");
-    const greeting = { boot, addresses: hello.addrs, site: verdict.site, name: verdict.name };
+    const { site, name, settled } = verdict;
+    const greeting = { boot, addresses: hello.addrs, site, name, ...(settled === undefined ? {} : { settled }) };
     if (this.#role === "acceptor") {
       this.#greeting = greeting;
       this.#sendHello();

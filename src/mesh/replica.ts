@@ -1,4 +1,13 @@
-import { type Clock, errorMessage, Fault, FrameStream, type Log, type Random, withDeadline } from "#core";
+import {
+  type ByteStream,
+  type Clock,
+  errorMessage,
+  Fault,
+  FrameStream,
+  type Log,
+  type Random,
+  withDeadline,
+} from "#core";
 import { type DocumentStore, MAX_ENVELOPE_BYTES, type NodeId, SUMMARY_BUCKETS } from "#identity";
 import { z } from "zod";
 import type { Host, Session } from "./host.ts";
@@ -63,9 +72,10 @@ class RunningReplica implements Replica {
     this.#deps = deps;
     this.#options = options;
     const { host, store } = deps;
-    host.handle(DOCUMENTS_PROTOCOL, (stream, peer) => {
-      this.#run(this.#serve(new FrameStream(stream, { maxHeaderBytes: MAX_HEADER_BYTES, maxPayloadBytes: 0 }), peer));
-    });
+    const limits = { maxHeaderBytes: MAX_HEADER_BYTES, maxPayloadBytes: 0 };
+    const serve = (stream: ByteStream, peer: Session): void =>
+      this.#run(this.#serve(new FrameStream(stream, limits), peer));
+    host.handle(DOCUMENTS_PROTOCOL, serve, { early: true }); // it brings what a neighbour must know before it settles
     host.onMessage(SUMMARY_MESSAGE, (session, body) => this.#heard(session, body));
     this.#stops.push(
       host.onSession((session, event) => {

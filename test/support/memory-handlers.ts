@@ -63,6 +63,8 @@ export const STATUS: Status = {
   nodeId: "12D3KooWExample",
   site: "berlin",
   state: "member",
+  autonomous: false,
+  time: { now: "2026-11-21T12:00:00.000Z", confirmed: true },
   offline: false,
   version: "0.1.0",
   pid: 1,

@@ -117,11 +117,13 @@ async function showStatus(session: Session): Promise<void> {
   const { output } = session.options;
   const status = await session.withNode((client) => client.call("status", {}));
   if (output === "json" || output === "yaml") return session.print(await serialise(status, output));
-  const { store, documents, uptimeSeconds, offline, pid, addresses, ...rest } = status;
+  const { store, documents, uptimeSeconds, cutOffSeconds, time, offline, pid, addresses, ...rest } = status;
   session.print(
     describe({
       ...rest,
       daemon: offline ? "not running" : `running for ${formatSeconds(uptimeSeconds)}, process ${pid}`,
+      time: `${time.now}, ${time.confirmed ? "confirmed by a registrar" : "not confirmed"}`,
+      ...(cutOffSeconds === undefined ? {} : { registrar: `none heard for ${formatSeconds(cutOffSeconds)}` }),
       documents: `${documents.count}, digest ${documents.digest.slice(0, 16)}`,
       store: `${store.artifacts} artifacts, ${formatBytes(store.usedBytes)} used, ${formatBytes(store.freeBytes)} free`,
       addresses,

@@ -82,7 +82,7 @@ function memberView(state: NodeState, host: Host | undefined, member: MemberInfo
     nodeId: member.node,
     keyHash: member.keyHash,
     generation: member.generation,
-    state: self ? "self" : session === undefined ? "known" : "connected",
+    state: self ? "self" : member.autonomous ? "autonomous" : session === undefined ? "known" : "connected",
     site: member.site,
     tenant: member.tenant,
     roles,
