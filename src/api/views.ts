@@ -19,8 +19,11 @@ export const NodeView = z.object({
   keyHash: z.string(),
   /** What a revocation names beside the id. */
   generation: z.number().int().optional(),
-  /** `pending` asks to join and waits for an approval; `autonomous` is expired but not revoked. */
-  state: z.enum(["self", "connected", "known", "pending", "refused", "autonomous", "revoked"]),
+  /**
+   * `pending` asks to join and waits for an approval; `autonomous` is expired but not revoked; of one in `quarantine` two machines
+   * were seen to use the key.
+   */
+  state: z.enum(["self", "connected", "known", "pending", "refused", "autonomous", "quarantine", "revoked"]),
   site: z.string(),
   tenant: z.string(),
   roles: z.array(z.string()),

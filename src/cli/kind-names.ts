@@ -43,6 +43,7 @@ export const KIND_NAMES: readonly KindName[] = [
   document("Revocation", "revocations", "rev"),
   document("Placement", "placements", "pl"),
   document("Tombstone", "tombstones"),
+  document("TimeReset", "timeresets"),
 ];
 
 /** The kind that a word means: plural, singular or short, in any case. Throws Fault `cli.kind` (exit `invalid`). */

@@ -47,11 +47,38 @@ export function createGate(state: NodeState, self: NodeId): Gate {
       }
       return verdict;
     },
+    cloned: (peer) => quarantineClones(state, peer),
   };
+}
+
+/** What a registrar tells a machine whose key is in use twice. */
+export const CLONED = {
+  code: "identity.quarantined",
+  reason: "two machines use this node's key: its data directory was copied",
+  fix: "On the copy run `portolan machine rekey`; then an admission operator approves this node and the copy: portolan approve NODE.",
+};
+
+/** Nobody can tell the copy from the original, so both are shut out. `sinceMs`: when a registrar did, on whose word this node does too. */
+export function quarantineClones(
+  { members, quarantine, events, log }: NodeState,
+  node: NodeId,
+  sinceMs?: number,
+): void {
+  if (!(sinceMs === undefined ? quarantine.add(node) : quarantine.hear(node, sinceMs))) return;
+  const name = members.of(node)?.name ?? node;
+  log.error("two machines use one key: both are shut out", { node, name });
+  events.record({
+    type: "security.clone",
+    subject: name,
+    outcome: "refused",
+    message: `${CLONED.reason}; both are shut out`,
+  });
 }
 
 function judgeHello(state: NodeState, peer: NodeId, hello: unknown): GateVerdict {
   const { store, members } = state;
+  if (state.quarantine.sinceMs(peer) !== undefined)
+    return refuse("mesh.quarantined", `${CLONED.reason}. ${CLONED.fix}`);
   const offer = Offer.safeParse(hello);
   if (store.fleet === undefined || store.charter === undefined) {
     return refuse("mesh.not-a-member-here", "this node has not joined the fleet itself yet; try again later");
@@ -88,15 +115,16 @@ function judgeHello(state: NodeState, peer: NodeId, hello: unknown): GateVerdict
 
 /** A membership that has ended is good only among nodes that no registrar could have renewed. */
 function judgeMember(
-  { contact, clock, events }: NodeState,
-  { name, site, autonomous, expiresMs }: MemberInfo,
+  { contact, clock, peerEvents }: NodeState,
+  { node, name, site, autonomous, expiresMs }: MemberInfo,
 ): GateVerdict {
   if (!autonomous) return { accepted: true, site, name };
   const ended = `its membership ended at ${new Date(expiresMs).toISOString()}`;
   if (!contact.admitsAutonomous(clock.nowMs())) {
     return refuse("mesh.membership-ended", `${ended}; a registrar is in reach and renews it: portolan doctor`);
   }
-  events.record({ type: "node.autonomous", subject: name, outcome: "ok", message: `taken in although ${ended}` });
+  const message = `taken in although ${ended}`;
+  peerEvents.record(node, { type: "node.autonomous", subject: name, outcome: "ok", message });
   return { accepted: true, site, name };
 }
 

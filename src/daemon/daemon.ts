@@ -279,9 +279,10 @@ class Daemon {
     if (this.#lastAnswer.size > MAX_ANSWERS) this.#lastAnswer.delete(this.#lastAnswer.keys().next().value ?? "");
   }
 
-  /** A revocation ends live connections, not only future ones. */
+  /** A revocation ends live connections, not only future ones; so does quarantine. */
   #endRevoked(host: Host): void {
-    const { store, members, events } = this.#node.state;
+    const { store, members, events, quarantine } = this.#node.state;
+    this.#stack.defer(quarantine.onAdded((node) => host.disconnect(node, "two machines use its key")));
     const end = (): void => {
       for (const session of host.sessions()) {
         if (members.of(session.nodeId) !== undefined) continue;

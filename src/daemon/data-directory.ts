@@ -138,4 +138,5 @@ export type SettingName =
   | "name"
   | "peers"
   | "addresses"
-  | "boot";
+  | "boot"
+  | "machine";

@@ -80,7 +80,9 @@ export class Joining {
     if (own?.registrar === true) return LOOK_MS;
     if (own === undefined) return this.#token() === undefined && store.fleet === undefined ? LOOK_MS : undefined;
     const dueMs = renewalDueMs(Date.parse(own.document.body.notBefore), own.expiresMs, this.#renewalChance);
-    const leftMs = dueMs - trustedMs();
+    const admittedBy = store.keys.get(own.admittedBy ?? "");
+    const orphaned = admittedBy === undefined || admittedBy.keepMembers !== undefined; // its registrar is one no more
+    const leftMs = orphaned ? 0 : dueMs - trustedMs();
     return leftMs > 0 && !this.#shallAskWhyAlone() ? Math.min(leftMs, LOOK_MS) : undefined;
   }
 
@@ -274,7 +276,7 @@ export class Joining {
 }
 
 const REVOKED_NEXT =
-  "A revoked key stays out; a new data directory makes a new one: portolan up --data NEWDIR --token TOKEN";
+  "An admission operator can approve it anew: portolan approve NODE. With a key of its own: portolan up --data NEWDIR --token TOKEN";
 
 /** What the documents say; `undefined` while they say nothing and the node is on its way. */
 export function standing({ store, members, data, settings }: NodeState): JoinStatus | undefined {

@@ -4,7 +4,9 @@ import { shortId } from "#identity";
 import type { Contact, DocumentStore, Membership, RegistrarLedger, TrustedTime, WaitingList } from "#identity";
 import type { EventLog } from "#policy";
 import type { DataDirectory, Settings } from "./data-directory.ts";
+import type { MachineCheck } from "./machine.ts";
 import type { PeerEvents } from "./peer-events.ts";
+import type { Quarantine } from "./quarantine.ts";
 
 /** What a node is and knows, whether it runs or only its data directory is open. */
 export type NodeState = {
@@ -26,6 +28,10 @@ export type NodeState = {
   time: TrustedTime;
   /** Whether a registrar is heard. */
   contact: Contact;
+  /** Keys that two machines were seen to use. */
+  quarantine: Quarantine;
+  /** Whether the data directory is still on its machine. */
+  machine: MachineCheck;
   /** Monotonic milliseconds when this process opened the directory. */
   startedMs: number;
   /** Version of this program. */

@@ -10,12 +10,22 @@ import {
 } from "#identity";
 import { EventLog } from "#policy";
 import { Copies } from "./copies.ts";
+import { CLONED } from "./admission.ts";
 import { openDataDirectory, Settings } from "./data-directory.ts";
+import { checkMachine } from "./machine.ts";
 import type { NodeState } from "./node-state.ts";
 import { PeerEvents } from "./peer-events.ts";
+import { Quarantine } from "./quarantine.ts";
 import { openTrustedTime } from "./time-keeper.ts";
 
-export type NodeDeps = { clock: Clock; random: Random; log: Log; version: string };
+export type NodeDeps = {
+  clock: Clock;
+  random: Random;
+  log: Log;
+  version: string;
+  /** Seconds since the machine started; default: what the system says. */
+  uptimeSeconds?: () => number;
+};
 
 /** A node whose data directory is open: everything that needs no network. */
 export type OpenNode = {
@@ -34,12 +44,13 @@ export function openNode(path: string, deps: NodeDeps, registrarAddresses: () =>
   const { clock, random, log, version } = deps;
   const data = openDataDirectory(path, random);
   try {
-    const { time, marks } = openTrustedTime(clock, path);
+    const { time, marks } = openTrustedTime(clock, path, deps.uptimeSeconds);
     const trustedMs = (): number => time.nowMs();
     const settings = new Settings(data.db);
     const store = new DocumentStore(data.db, log, trustedMs());
     const ledger = new RegistrarLedger(data.db);
     const waiting = new WaitingList();
+    const quarantine = new Quarantine(data.db, store, trustedMs);
     const registrar = new Registrar({
       clock,
       random,
@@ -50,6 +61,7 @@ export function openNode(path: string, deps: NodeDeps, registrarAddresses: () =>
       ledger,
       waiting,
       registrarAddresses,
+      barred: (node) => (quarantine.sinceMs(node) === undefined ? undefined : CLONED),
     });
     const events = new EventLog(data.db, trustedMs);
     const state: NodeState = {
@@ -67,10 +79,13 @@ export function openNode(path: string, deps: NodeDeps, registrarAddresses: () =>
       trustedMs,
       time,
       contact: new Contact(clock.nowMs()),
+      quarantine,
+      machine: checkMachine({ settings, data }),
       startedMs: clock.nowMs(),
       version,
     };
     recordRefusals(state);
+    recordMachine(state);
     keepMarks(store, marks);
     obeyTimeResets(state);
     return { state, registrar, copies: new Copies(data.db, clock), close: () => data.release() };
@@ -85,6 +100,19 @@ function keepMarks(store: DocumentStore, marks: HighWaterFile): void {
   store.onAccepted(({ kind, body }) => {
     if (kind === "Charter") marks.raise({ charter: body.version });
     if (kind === "Revocation") marks.raise({ revocation: body.version });
+  });
+}
+
+/** A data directory that was copied brings a key into use twice. */
+function recordMachine({ machine, events, log, data }: NodeState): void {
+  if (machine.changed.length === 0) return;
+  const differ = machine.changed.join(", ");
+  log.warn("this data directory comes from another machine", { differ, path: data.path });
+  events.record({
+    type: "security.moved",
+    subject: data.key.nodeId,
+    outcome: "ok",
+    message: `the data directory is on another machine than before: ${differ} differ`,
   });
 }
 

@@ -1,10 +1,10 @@
 import { uptime } from "node:os";
 import { join } from "node:path";
 import type { Clock } from "#core";
-import { HighWaterFile, type NodeId, OUT_OF_TOUCH_MS, TrustedTime } from "#identity";
+import { HighWaterFile, isNodeId, type NodeId, OUT_OF_TOUCH_MS, TrustedTime } from "#identity";
 import type { Gossip, Host } from "#mesh";
 import { z } from "zod";
-import { revocationVersion } from "./admission.ts";
+import { quarantineClones, revocationVersion } from "./admission.ts";
 import type { NodeState } from "./node-state.ts";
 
 export const BEACONS = "beacon";
@@ -15,13 +15,27 @@ const BEACON_MS = 10_000;
 /** Smaller changes of the time matter to nobody: documents bear 5 min. */
 const WORTH_TELLING_MS = 60_000;
 const count = z.int().min(0);
-const Beacon = z.strictObject({ timeMs: count, charter: count, revocation: count });
+/** Keys in quarantine that one beacon names; the newest, because the older ones were named before. */
+const MAX_NAMED = 16;
+const Beacon = z.strictObject({
+  timeMs: count,
+  charter: count,
+  revocation: count,
+  quarantine: z
+    .array(z.strictObject({ node: z.string().refine(isNodeId), sinceMs: count }))
+    .max(MAX_NAMED)
+    .optional(),
+});
 const MemberTime = z.strictObject({ timeMs: count });
 
 /** The node's trusted time, kept across restarts in its data directory. */
-export function openTrustedTime(clock: Clock, dataPath: string): { time: TrustedTime; marks: HighWaterFile } {
+export function openTrustedTime(
+  clock: Clock,
+  dataPath: string,
+  uptimeSeconds: () => number = uptime,
+): { time: TrustedTime; marks: HighWaterFile } {
   const marks = new HighWaterFile(join(dataPath, "high-water"));
-  return { time: new TrustedTime({ clock, uptimeSeconds: uptime, marks }), marks };
+  return { time: new TrustedTime({ clock, uptimeSeconds, marks }), marks };
 }
 
 type Deps = { state: NodeState; gossip: Gossip; host: Host };
@@ -84,6 +98,9 @@ class TimeKeeper implements AsyncDisposable {
     const word = { timeMs: beacon.data.timeMs, registrar: from.keyHash };
     const verdict = time.observe(word, store.list("Registrar").length);
     if (verdict.outcome === "accepted") contact.heard(clock.nowMs());
+    for (const { node, sinceMs } of beacon.data.quarantine ?? []) {
+      if (node !== data.key.nodeId) quarantineClones(this.#state, node, sinceMs);
+    }
     if (verdict.outcome === "refused")
       log.warn("a registrar's time was refused", { code: verdict.code, reason: verdict.reason });
   }
@@ -97,14 +114,21 @@ class TimeKeeper implements AsyncDisposable {
 
   /** A registrar beats the time; any other node says what it goes by when that has changed and nobody has confirmed it. */
   #sayTime(): void {
-    const { members, data, store, time, contact, clock } = this.#state;
+    const { members, data, store, time, contact, clock, quarantine } = this.#state;
     const own = members.of(data.key.nodeId);
     const timeMs = Math.floor(time.nowMs());
     if (own?.registrar === true && !own.autonomous) {
       contact.heard(clock.nowMs());
       time.vouchForOwnClock();
       const charter = store.charter?.body.version ?? 0;
-      this.#gossip.publish(BEACONS, { timeMs, charter, revocation: revocationVersion(store) });
+      const revocation = revocationVersion(store);
+      const shutOut = quarantine.all().slice(-MAX_NAMED);
+      this.#gossip.publish(BEACONS, {
+        timeMs,
+        charter,
+        revocation,
+        ...(shutOut.length === 0 ? {} : { quarantine: shutOut }),
+      });
       return;
     }
     const aheadMs = timeMs - clock.nowMs();

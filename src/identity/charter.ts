@@ -21,7 +21,7 @@ export type TrustedKey = {
   name: string;
   /** What it may do, and in which tenant (`*`: in all). With `untilMs` only under what ends no later: of a registrar whose own document has ended. */
   grants: { role: Role; tenant: string; untilMs?: number }[];
-  /** Set for a revoked registrar: the digests of members that stay good although it signed them. */
+  /** Set for a registrar that was revoked or removed: the digests of members that stay good although it signed them. */
   keepMembers?: ReadonlySet<string>;
 };
 
@@ -163,11 +163,22 @@ function judgeCharter(open: OpenEnvelope, bytes: Uint8Array, digest: string, vie
   if (untimely !== undefined) return untimely;
   const newSigners = verifiedSigners(open, ownerKeys(body.spec));
   const signers = [...new Set([...oldSigners, ...newSigners])];
-  if (newSigners.length === 0) return refuse("identity.unknown-signer", "none of its owners signed this charter", id);
+  if (current === undefined && newSigners.length === 0) {
+    return refuse("identity.unknown-signer", "none of its owners signed this charter", id);
+  }
+  const locksOut = current === undefined ? undefined : judgeSpare(body.spec, current.body.spec);
+  if (locksOut !== undefined) return refuse("identity.lock-out", locksOut, id);
   if (oldSigners.length < oldThreshold || newSigners.length < body.spec.threshold) {
     return { outcome: "pending", id, digest, open, signers, missing: missingSignatures(body, signers, view) };
   }
   return { outcome: "accepted", document: { kind: "Charter", id, body, digest, signers, bytes } };
+}
+
+/** Nobody can help a fleet whose owners have lost one key too many. */
+function judgeSpare(next: Spec<"Charter">, old: Spec<"Charter">): string | undefined {
+  const spare = next.owners.length - next.threshold;
+  if (spare >= 1 || spare >= old.owners.length - old.threshold) return undefined;
+  return `${next.threshold} of ${next.owners.length} owners would have to sign: once a single key is lost, nothing can be changed any more`;
 }
 
 function judgeOrdinary(open: OpenEnvelope, bytes: Uint8Array, digest: string, view: FleetView, nowMs: number): Verdict {
@@ -285,16 +296,35 @@ export function missingSignatures(
 ): Missing {
   const { tenant } = body.metadata;
   if (body.kind === "Charter") {
-    const spec = (body as Body<"Charter">).spec;
-    const old = view.charter?.body.spec;
-    const owners = new Map([...ownerKeys(spec), ...(old === undefined ? [] : ownerKeys(old))]);
-    return missing("owner", Math.max(spec.threshold, old?.threshold ?? 0), owners, signers);
+    return missingOwners((body as Body<"Charter">).spec, view.charter?.body.spec, signers);
   }
   const rule = view.charter === undefined ? undefined : ruleFor(view.charter.body.spec, body);
   const { role, count } = rule ?? { role: "owner" as const, count: 1 };
   const what = { role, tenant, digest: "", expiresMs: Date.parse(body.expires) };
   const able = [...view.keys].filter(([keyid]) => entitled([keyid], what, view.keys).length > 0);
   return missing(role, count, new Map(able), signers);
+}
+
+/** A new charter needs a threshold of the old owners and of its own; who is both counts twice. */
+function missingOwners(next: Spec<"Charter">, old: Spec<"Charter"> | undefined, signers: readonly string[]): Missing {
+  const wanting = [next, ...(old === undefined ? [] : [old])].map((spec) => {
+    const keys = ownerKeys(spec);
+    const open = [...keys.values()].filter(({ keyid }) => !signers.includes(keyid));
+    return { keys, open, needs: Math.max(0, spec.threshold - (keys.size - open.length)) };
+  });
+  const [ours, theirs] = wanting;
+  const needs = wanting.map((side) => side.needs);
+  const both = ours?.open.filter(({ keyid }) => theirs?.keys.has(keyid)).length ?? 0;
+  const shared = needs.length < 2 ? 0 : Math.min(both, ...needs);
+  const count = signers.length + needs.reduce((sum, need) => sum + need, 0) - shared;
+  const names = new Map(wanting.flatMap(({ keys }) => [...keys]));
+  const helpful = wanting.flatMap((side) => (side.needs > 0 ? side.open : []));
+  return {
+    role: "owner",
+    count,
+    have: signers.map((keyid) => ({ keyid, name: names.get(keyid)?.name ?? "" })),
+    candidates: [...new Map(helpful.map(({ keyid, name }) => [keyid, { keyid, name }])).values()],
+  };
 }
 
 function missing(
@@ -317,13 +347,21 @@ function refuse(code: string, reason: string, id?: string): Extract<Verdict, { o
   return { outcome: "refused", code, reason, ...(id === undefined ? {} : { id }) };
 }
 
+/** What takes trust away from registrars, as far as `trustedKeys` leaves them some. */
+export type TrustLimits = {
+  revocation: SignedDocument<"Revocation"> | undefined;
+  /** Registrars that a tombstone took away, and what stays good of what they signed. */
+  removed: readonly { document: SignedDocument<"Registrar">; keepMembers: readonly string[] }[];
+  /** Trusted Unix milliseconds. */
+  nowMs: number;
+};
+
 /** The keys that a set of accepted documents trusts. Documents must already be authorised; tombstoned ones and expired operators left out. */
 export function trustedKeys(
   charter: SignedDocument<"Charter"> | undefined,
   operators: readonly SignedDocument<"Operator">[],
   registrars: readonly SignedDocument<"Registrar">[],
-  revocation: SignedDocument<"Revocation"> | undefined,
-  nowMs: number,
+  { revocation, removed, nowMs }: TrustLimits,
 ): Map<string, TrustedKey> {
   const keys = charter === undefined ? new Map<string, TrustedKey>() : ownerKeys(charter.body.spec);
   const add = (publicKey: string, name: string, grants: TrustedKey["grants"]): void => {
@@ -344,6 +382,12 @@ export function trustedKeys(
     const untilMs = Date.parse(body.expires);
     const ended = untilMs <= nowMs ? { untilMs } : {};
     add(body.spec.publicKey, body.metadata.name, [{ role: "registrar", tenant: "*", ...ended }]);
+  }
+  const active = new Set(keys.keys());
+  for (const { document, keepMembers } of removed) {
+    add(document.body.spec.publicKey, document.body.metadata.name, [{ role: "registrar", tenant: "*" }]);
+    const key = keys.get(keyHash(Buffer.from(document.body.spec.publicKey, "base64")));
+    if (key !== undefined && !active.has(key.keyid)) key.keepMembers = new Set(keepMembers);
   }
   for (const { key, keepMembers } of revocation?.body.spec.registrars ?? []) {
     const revoked = keys.get(key);

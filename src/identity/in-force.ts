@@ -1,4 +1,11 @@
-import { type FleetView, isAuthorised, outlivesItsEnd, trustedKeys, type TrustedKey } from "./charter.ts";
+import {
+  type FleetView,
+  isAuthorised,
+  outlivesItsEnd,
+  trustedKeys,
+  type TrustedKey,
+  type TrustLimits,
+} from "./charter.ts";
 import { DocumentSummary } from "./document-summary.ts";
 import { documentId, isDocumentOf, type SignedDocument } from "./document.ts";
 import type { Kind } from "./kinds.ts";
@@ -124,18 +131,28 @@ export class InForce implements FleetView {
   #rebuildTrust(all: readonly SignedDocument[], nowMs: number): void {
     const inForce = <K extends Kind>(kind: K): SignedDocument<K>[] =>
       all.filter((document): document is SignedDocument<K> => isDocumentOf(document, kind) && this.#counts(document));
-    this.#keys = trustedKeys(this.#charter, [], [], undefined, nowMs);
+    const none = { revocation: undefined, removed: [], nowMs };
+    this.#keys = trustedKeys(this.#charter, [], [], none);
     this.#gone.clear();
     for (let round = 0; round < 2; round++) {
-      for (const { body } of inForce("Tombstone")) {
-        const target = documentId(body.spec.target.kind, body.spec.target.name, body.metadata.tenant);
-        this.#gone.set(target, Math.max(this.goneUpTo(target), body.spec.version));
-      }
+      const removed = this.#bury(inForce("Tombstone"));
       const [operators, registrars] = [inForce("Operator"), inForce("Registrar")];
-      this.#keys = trustedKeys(this.#charter, operators, [], undefined, nowMs);
+      this.#keys = trustedKeys(this.#charter, operators, [], none);
       const [revocation] = inForce("Revocation");
-      this.#keys = trustedKeys(this.#charter, inForce("Operator"), registrars, revocation, nowMs);
+      this.#keys = trustedKeys(this.#charter, inForce("Operator"), registrars, { revocation, removed, nowMs });
     }
+  }
+
+  /** Takes away what tombstones name. Returns the registrars among that whose members shall stay. */
+  #bury(tombstones: readonly SignedDocument<"Tombstone">[]): TrustLimits["removed"] {
+    return tombstones.flatMap(({ body }) => {
+      const { target, version, keepMembers = [] } = body.spec;
+      const id = documentId(target.kind, target.name, body.metadata.tenant);
+      this.#gone.set(id, Math.max(this.goneUpTo(id), version));
+      const document = this.#all.get(id);
+      const isKept = keepMembers.length > 0 && document !== undefined && document.body.version <= version;
+      return isKept && isDocumentOf(document, "Registrar") ? [{ document, keepMembers }] : [];
+    });
   }
 
   #counts(document: SignedDocument): boolean {

@@ -52,5 +52,6 @@ export { type JoinReport, Registrar } from "./registrar.ts";
 export { type RefusedDevice, RegistrarLedger } from "./registrar-ledger.ts";
 export { type WaitingDevice, WaitingList } from "./waiting-list.ts";
 export { Contact, OUT_OF_TOUCH_MS } from "./contact.ts";
+export { changedMachine, type MachineFacts, MachinePrint, printMachine } from "./machine.ts";
 export { HighWaterFile } from "./high-water.ts";
 export { TrustedTime } from "./trusted-time.ts";

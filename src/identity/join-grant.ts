@@ -61,7 +61,7 @@ function freshMember(
     fleet: store.fleet ?? "",
     name,
     version: Math.max(store.nextVersion(memberId(name, tenant)), (kept?.version ?? 0) + 1),
-    generation: former?.spec.generation ?? FIRST_GENERATION,
+    generation: nextGeneration(context),
     publicKey: hello.key,
     sealing: proof.sealing,
     grant,
@@ -69,6 +69,14 @@ function freshMember(
     expiresMs,
   });
   return { node: peer.nodeId, tenant, name, expiresMs, bytes };
+}
+
+/** A node keeps its generation; one that was revoked and approved anew gets the next. */
+function nextGeneration(context: RegistrarContext): number {
+  const { store, peer } = context;
+  const revoked = store.get("Revocation", "fleet")?.body.spec.nodes.find(({ node }) => node === peer.nodeId);
+  const former = formerBody(context)?.spec.generation ?? FIRST_GENERATION;
+  return revoked === undefined ? former : Math.max(former, revoked.generation + 1);
 }
 
 function isNameTaken(name: string, tenant: string, { ledger, store, peer }: RegistrarContext): boolean {

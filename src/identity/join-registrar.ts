@@ -88,17 +88,33 @@ function judgeHello(hello: JoinHello, context: RegistrarContext): Refusal | unde
       fix: "Give the device the token that `portolan token` prints in this fleet.",
     };
   }
+  if (context.barred !== undefined) return context.barred;
   const former = formerBody(context);
   const clocks = judgeClocks(hello.timeMs, nowMs);
   // a former member that was off for months may have lost its clock: it takes the time from our answer
   if (clocks !== undefined && former === undefined) return clocks;
+  const revocation = store.get("Revocation", "fleet");
   const generation = former?.spec.generation ?? FIRST_GENERATION;
-  if (isRevoked(peer.nodeId, generation, store.get("Revocation", "fleet"))) {
-    const fix =
-      "A revoked key stays out. To bring the machine back give it a new one, with `portolan up --data NEWDIR`, and approve that.";
-    return { code: "identity.revoked", reason: `node ${peer.nodeId} was revoked`, fix };
+  if (isRevoked(peer.nodeId, generation, revocation) && !isApprovedSince(revocation, context)) {
+    return {
+      code: "identity.revoked",
+      reason: `node ${peer.nodeId} was revoked, up to generation ${generation}`,
+      fix: "If it shall come back, an admission operator approves it anew with `portolan approve NODE`: it becomes the next generation. Was its key stolen, give it another: `portolan up --data NEWDIR`.",
+    };
   }
   return undefined;
+}
+
+/** Whether an operator has approved this very device after the revocation list was signed; a long list may hold it by mistake. */
+function isApprovedSince(
+  revocation: SignedDocument<"Revocation"> | undefined,
+  { claims, peer, store, nowMs }: RegistrarContext,
+): boolean {
+  const revokedMs = Date.parse(revocation?.body.notBefore ?? "");
+  return claims.byKey(keyHash(publicKeyOf(peer.nodeId))).some(({ list, evidence, expiresMs }) => {
+    const document = evidence === "approve" && expiresMs > nowMs ? store.byId(list) : undefined;
+    return document !== undefined && Date.parse(document.body.notBefore) > revokedMs;
+  });
 }
 
 function onProof(proof: JoinProof, hello: JoinHello, offer: JoinOffer, context: RegistrarContext): RegistrarStep {

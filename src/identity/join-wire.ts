@@ -15,7 +15,8 @@ export const TICKET_BYTES = 16;
 export const FROM_DEVICE: Readonly<FrameLimits> = { maxHeaderBytes: 16 * 1024, maxPayloadBytes: 0 };
 /** The offer carries the charter chain, operators, registrars and a revocation list of up to 4 MiB in base64. */
 export const FROM_REGISTRAR: Readonly<FrameLimits> = { maxHeaderBytes: 8 * 1024 * 1024, maxPayloadBytes: 0 };
-const MAX_CHARTERS = 256;
+/** A change of owners a week for 78 years; with three owners each has 1.6 KB, so they fit the message. */
+const MAX_CHARTERS = 4_096;
 const MAX_DOCUMENTS = 4_096;
 const MAX_REDIRECTS = 16;
 

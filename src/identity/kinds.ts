@@ -61,6 +61,9 @@ const serial = z
 const multiaddr = z.string().min(1).max(256).startsWith("/");
 const count = z.int().min(0).max(1_000_000_000);
 
+/** As many as one registrar may admit (`portolan registrar add --max-members`). */
+const MAX_KEPT_MEMBERS = 10_000;
+
 const rule = z.strictObject({ role: z.enum(ROLES), count: z.int().min(1).max(16) });
 
 const charter = z
@@ -184,6 +187,8 @@ const tombstone = z.strictObject({
   }),
   /** The highest version that is gone; a higher one brings the name back. */
   version: count,
+  /** Of a registrar: body digests of the memberships that it signed and that stay good to their end. */
+  keepMembers: z.array(hex32).max(MAX_KEPT_MEMBERS).optional(),
 });
 
 const KIB = 1024;
@@ -266,7 +271,7 @@ export const KINDS = {
   Tombstone: define({
     spec: tombstone,
     name: z.string().max(200),
-    maxBytes: 4 * KIB,
+    maxBytes: KIB * KIB, // kept members have 67 bytes each
     rule: { role: "publisher", count: 1 },
     hours: 10 * YEAR_HOURS,
   }),

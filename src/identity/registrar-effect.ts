@@ -1,6 +1,6 @@
 import type { Ed25519Key } from "#core";
 import type { DocumentStore } from "./document-store.ts";
-import type { ClaimIndex, EvidenceUse } from "./evidence.ts";
+import type { ClaimIndex, EvidenceUse, Refusal } from "./evidence.ts";
 import type { RegistrarMessage } from "./join-wire.ts";
 import type { NodeId } from "./node-id.ts";
 import type { IssuedMember, RefusedDevice, RegistrarLedger } from "./registrar-ledger.ts";
@@ -20,6 +20,7 @@ export type RegistrarContext = {
   /** Where registrars are reached, for when this node is none. */
   registrarAddresses: readonly string[];
   peer: JoiningPeer;
+  barred: Refusal | undefined;
   /** Fresh for this exchange. */
   nonce: Uint8Array;
   ticket: Uint8Array;

@@ -10,11 +10,11 @@ import {
 } from "#core";
 import { indexClaims } from "./claim-index.ts";
 import type { DocumentStore } from "./document-store.ts";
-import type { ClaimIndex } from "./evidence.ts";
+import type { ClaimIndex, Refusal } from "./evidence.ts";
 import { type RegistrarState, stepRegistrar } from "./join-registrar.ts";
 import type { JoiningPeer, RegistrarContext, RegistrarEffect } from "./registrar-effect.ts";
 import { JOIN_TIMEOUT_MS, NONCE_BYTES, parseDeviceMessage, TICKET_BYTES } from "./join-wire.ts";
-import { nodeIdOf } from "./node-id.ts";
+import { type NodeId, nodeIdOf } from "./node-id.ts";
 import type { RegistrarLedger } from "./registrar-ledger.ts";
 import type { WaitingList } from "./waiting-list.ts";
 
@@ -32,6 +32,8 @@ export type RegistrarDeps = {
   waiting: WaitingList;
   /** Where the fleet's registrars are reached, for a node that is none. */
   registrarAddresses: () => readonly string[];
+  /** Why a device is not admitted whatever it shows; `undefined`: it may be. */
+  barred?: (node: NodeId) => Refusal | undefined;
 };
 
 /** How an exchange with a device ended, for the log and the events. */
@@ -92,6 +94,7 @@ export class Registrar {
       claims: this.#claimIndex(),
       registrarAddresses: registrarAddresses(),
       peer,
+      barred: this.#deps.barred?.(peer.nodeId),
       nonce: random.bytes(NONCE_BYTES),
       ticket: random.bytes(TICKET_BYTES),
       nowMs: nowMs(),

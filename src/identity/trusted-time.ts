@@ -9,6 +9,8 @@ export const MAX_STEP_MS = 24 * 3_600_000;
 export const MAX_HEARSAY_MS = 366 * 24 * 3_600_000;
 /** How long a clock must run true before its own word goes on record: a wrongly set one is noticed meanwhile. */
 const VOUCH_AFTER_MS = 6 * 3_600_000;
+/** A clock without correction is off by no more (RFC 5905, MAXFREQ): less than that has certainly gone by. 22 min in a month. */
+const MAX_DRIFT = 500e-6;
 /** How often time that merely went by is written down; every write wears flash. */
 const SAVE_EVERY_MS = 10 * 60_000;
 /** Registrars whose word about one step is kept. */
@@ -67,7 +69,8 @@ export class TrustedTime {
 
   /** The time that has certainly come, in Unix milliseconds. */
   floorMs(): number {
-    return this.#since(this.#floor);
+    const { timeMs, uptimeMs } = this.#floor;
+    return timeMs + Math.max(0, this.#uptimeMs() - uptimeMs) * (1 - MAX_DRIFT);
   }
 
   /** Whether registrars have confirmed the time since this start. */

@@ -23,6 +23,7 @@ const EVENT_TYPES = [
   "security.refused-peer",
   "security.banned-peer",
   "security.clone",
+  "security.moved",
 ] as const;
 export type EventType = (typeof EVENT_TYPES)[number];
 

@@ -52,6 +52,8 @@ export function memoryHandlers(resources: MemoryResources, given: Partial<Handle
     exportTorrent: none,
     fetch: none,
     leave: none,
+    rekey: none,
+    acceptMachine: none,
     shutdown: none,
     ...given,
     resources,

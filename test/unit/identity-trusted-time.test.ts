@@ -92,6 +92,90 @@ describe("trusted time", () => {
     assert.equal(start().time.nowMs(), NOW_MS);
   });
 
+  it("goes on from what was persisted when the clock is dead, power cut after power cut", async () => {
+    const first = start();
+    first.time.observe({ timeMs: NOW_MS, registrar: "r1" }, 1);
+    first.time.save();
+    let expectedMs = NOW_MS;
+    for (let cut = 0; cut < 3; cut++) {
+      const { clock, time } = start(-NOW_MS);
+      assert.equal(time.nowMs(), expectedMs);
+      await clock.advanceMs(3 * DAY_MS);
+      expectedMs = Math.floor(expectedMs + 3 * DAY_MS * (1 - 500e-6)); // the least that 3 days by this machine's count can be
+      assert.ok(Math.abs(time.nowMs() - expectedMs) <= 1);
+      time.save();
+    }
+  });
+
+  it("takes a member's word forward, a year at most, until a registrar speaks, and persists none of it", () => {
+    const { time, marks } = start(-NOW_MS);
+    marks.raise({ timeMs: NOW_MS });
+    const again = start(-NOW_MS).time;
+    assert.equal(again.hear(NOW_MS - DAY_MS), false, "not back");
+    assert.equal(again.hear(NOW_MS + 367 * DAY_MS), false, "not too far");
+    assert.equal(again.hear(NOW_MS + 40 * DAY_MS), true);
+    assert.equal(again.nowMs(), NOW_MS + 40 * DAY_MS);
+    again.save();
+    assert.equal(start(-NOW_MS).time.nowMs(), NOW_MS);
+    assert.equal(again.observe({ timeMs: NOW_MS + 30 * DAY_MS, registrar: "r1", fresh: true }, 1).outcome, "accepted");
+    assert.equal(again.nowMs(), NOW_MS + 30 * DAY_MS, "a registrar outweighs what members said");
+    assert.equal(again.hear(NOW_MS + 50 * DAY_MS), false);
+    assert.equal(time.confirmed, false);
+  });
+
+  it("follows registrars over months only before it was confirmed, and only where one answered this very node", () => {
+    start().marks.raise({ timeMs: NOW_MS });
+    const laterMs = NOW_MS + 90 * DAY_MS;
+    const { time } = start(-NOW_MS);
+    assert.equal(time.observe({ timeMs: laterMs, registrar: "r1" }, 1).outcome, "waiting", "that may be a replay");
+    assert.equal(time.nowMs(), NOW_MS);
+    assert.equal(time.observe({ timeMs: laterMs, registrar: "r1", fresh: true }, 2).outcome, "waiting");
+    assert.deepEqual([time.nowMs(), time.confirmed], [laterMs, false], "one fresh word stands in");
+    assert.equal(time.observe({ timeMs: laterMs, registrar: "r1" }, 2).outcome, "waiting", "still only one registrar");
+    assert.equal(time.observe({ timeMs: laterMs + MINUTE_MS, registrar: "r2" }, 2).outcome, "accepted");
+    assert.equal(time.confirmed, true);
+    const verdict = time.observe({ timeMs: laterMs + 2 * DAY_MS, registrar: "r1", fresh: true }, 1);
+    assert.ok(verdict.outcome === "refused" && verdict.code === "identity.time-jump");
+  });
+
+  it("goes back when the owners say so: once, and only where it ran ahead", () => {
+    const wrongMs = NOW_MS + 400 * DAY_MS;
+    const reset = { timeMs: NOW_MS, aheadMs: wrongMs, version: 1 };
+    start().marks.raise({ timeMs: wrongMs });
+    const { time } = start();
+    assert.equal(time.nowMs(), wrongMs);
+    assert.equal(time.reset(reset), true);
+    assert.equal(time.nowMs(), NOW_MS);
+    time.observe({ timeMs: NOW_MS + MINUTE_MS, registrar: "r1" }, 1);
+    assert.equal(time.reset(reset), false, "each version counts once");
+    assert.equal(time.nowMs(), NOW_MS + MINUTE_MS);
+    time.save();
+    assert.equal(start(-NOW_MS).time.nowMs(), NOW_MS + MINUTE_MS, "it is on disk");
+    assert.equal(start().time.reset({ ...reset, version: 2 }), false, "this node did not run ahead again");
+    assert.equal(start(-NOW_MS).time.nowMs(), NOW_MS + MINUTE_MS);
+  });
+
+  it("puts a lone registrar's own clock on record after hours in which it ran true", async () => {
+    const { clock, time, marks } = start();
+    const keepFor = async (hours: number): Promise<void> => {
+      for (let i = 0; i < hours * 6; i++) {
+        time.vouchForOwnClock();
+        await clock.advanceMs(10 * MINUTE_MS);
+      }
+    };
+    await keepFor(5);
+    assert.equal(marks.marks.timeMs, 0);
+    clock.jumpWallMs(DAY_MS);
+    await keepFor(5);
+    assert.equal(marks.marks.timeMs, 0, "it was set meanwhile");
+    await keepFor(2);
+    assert.ok(Math.abs(marks.marks.timeMs - clock.wallMs()) <= 20 * MINUTE_MS);
+    clock.jumpWallMs(400 * DAY_MS);
+    const beforeMs = marks.marks.timeMs;
+    await keepFor(9);
+    assert.ok(marks.marks.timeMs <= beforeMs + DAY_MS, "over a year ahead is not believed");
+  });
+
   it("writes the time that goes by at most every 10 minutes", async () => {
     const { clock, time, marks } = start();
     const written = new Set<number>();

@@ -14,7 +14,7 @@ import { examples, formats } from "./options.ts";
 type UpOptions = CommonOptions &
   Omit<UpRequest["options"], "data" | "labels"> & { label?: Record<string, string>; config?: string };
 
-/** `up`, `id`, `status`, `doctor`, `leave`. */
+/** `up`, `id`, `status`, `doctor`, `leave`, `machine rekey|accept`. */
 export function registerNode(program: Command, cli: Cli): void {
   registerUp(program, cli);
   examples(
@@ -42,6 +42,41 @@ export function registerNode(program: Command, cli: Cli): void {
       .action(action<CommonOptions & { yes?: boolean }>(cli, leave)),
     "portolan leave",
   );
+  registerMachine(program, cli);
+}
+
+function registerMachine(program: Command, cli: Cli): void {
+  const machine = program.command("machine").description("what ties a node to its hardware");
+  examples(
+    machine
+      .command("rekey")
+      .description(
+        "give this node a key of its own, because its data directory was copied; then it must be admitted again",
+      )
+      .option("--yes", "do not ask")
+      .action(action<CommonOptions & { yes?: boolean }>(cli, rekey)),
+    "portolan machine rekey",
+  );
+  examples(
+    machine
+      .command("accept")
+      .description("the hardware was replaced, or the data directory moved here: take this machine for its own")
+      .action(action(cli, acceptMachine)),
+    "portolan machine accept",
+  );
+}
+
+async function rekey(session: Session<CommonOptions & { yes?: boolean }>): Promise<void> {
+  const { io, options, data } = session;
+  if (options.yes !== true && !(await askYesNo(io, `Throw the key of ${data} away and join as a new node?`)))
+    return session.say("nothing was done");
+  await session.withNode((client) => client.call("rekey", {}));
+  session.say("the key is gone: portolan up makes another; an operator lets it in with portolan approve");
+}
+
+async function acceptMachine(session: Session): Promise<void> {
+  await session.withNode((client) => client.call("acceptMachine", {}));
+  session.say("this machine is the data directory's own now");
 }
 
 function registerUp(program: Command, cli: Cli): void {

@@ -82,7 +82,7 @@ function memberView(state: NodeState, host: Host | undefined, member: MemberInfo
     nodeId: member.node,
     keyHash: member.keyHash,
     generation: member.generation,
-    state: self ? "self" : member.autonomous ? "autonomous" : session === undefined ? "known" : "connected",
+    state: self ? "self" : standing(state, member, session),
     site: member.site,
     tenant: member.tenant,
     roles,
@@ -95,6 +95,12 @@ function memberView(state: NodeState, host: Host | undefined, member: MemberInfo
       ? {}
       : { registrar: state.store.keys.get(member.admittedBy)?.name ?? member.admittedBy }),
   };
+}
+
+function standing({ quarantine }: NodeState, member: MemberInfo, session: Session | undefined): NodeView["state"] {
+  if (quarantine.sinceMs(member.node) !== undefined) return "quarantine";
+  if (member.autonomous) return "autonomous";
+  return session === undefined ? "known" : "connected";
 }
 
 function strangerView(state: NodeState, node: NodeId, is: "pending" | "refused" | "revoked"): NodeView {

@@ -93,6 +93,7 @@ async function examine(state: NodeState, deps: StatusDeps): Promise<Finding[]> {
     ...examineFleet(state, deps),
     ...examineMembership(state, deps),
     ...examineContact(state, deps),
+    ...examineMachine(state),
     ...examineNetwork(deps),
     examineClock(state),
     await examineDisk(state),
@@ -167,6 +168,26 @@ function examineContact({ members, data, contact, clock }: NodeState, { host }: 
   const autonomous = members.all().filter((member) => member.autonomous).length;
   const cause = `No registrar was heard for ${Math.round(aloneMs / 60_000)} minutes: nobody can join or renew. ${autonomous} nodes go on past the end of their membership.`;
   return [{ level: "warn", subject: "registrar", cause, next: "portolan get links" }];
+}
+
+/** A key that is in use twice, here or elsewhere. */
+function examineMachine({ machine, members, quarantine }: NodeState): Finding[] {
+  const clones = quarantine.all().map(({ node }): Finding => {
+    const name = members.of(node)?.name ?? node;
+    const cause = `Two machines use the key of ${name}: its data directory was copied. Both are shut out.`;
+    return {
+      level: "error",
+      subject: "clone",
+      cause,
+      next: `portolan machine rekey, on the copy; then portolan approve ${name}`,
+    };
+  });
+  if (machine.changed.length === 0) return clones;
+  const cause = `This data directory comes from another machine (${machine.changed.join(", ")} differ). If it was copied, this node needs a key of its own.`;
+  return [
+    ...clones,
+    { level: "warn", subject: "machine", cause, next: "portolan machine rekey, or portolan machine accept" },
+  ];
 }
 
 function examineNetwork({ host, join }: StatusDeps): Finding[] {
