@@ -258,17 +258,18 @@ describe("join", () => {
     member((await bench.join(bench.device(1), { serial: "SN-1" })).outcome);
   });
 
-  it("follows a chain of charters", async () => {
+  it("follows a chain of 300 charters", async () => {
     const { fleet } = bench;
     const spec = bench.store.charter?.body.spec;
     assert.ok(spec !== undefined);
-    bench.submit(
-      fleet.sign("Charter", "plant", { ...spec, memberHours: 1 }, [fleet.owners[1], fleet.owners[2]], { version: 2 }),
-    );
+    for (let version = 2; version <= 300; version++) {
+      const next = { ...spec, memberHours: version === 300 ? 1 : version };
+      bench.submit(fleet.sign("Charter", "plant", next, [fleet.owners[1], fleet.owners[2]], { version }));
+    }
     bench.claim("line-1", { serial: "SN-1" });
     const { member: document, documents } = member((await bench.join(bench.device(1), { serial: "SN-1" })).outcome);
     assert.equal(Date.parse(document.body.expires), NOW_MS + HOUR_MS);
-    assert.equal(documents.length, 4);
+    assert.equal(documents.length, 302);
   });
 
   it("ends with a Fault when the registrar goes silent or away", async () => {
