@@ -217,4 +217,32 @@ describe("a site that nobody reaches for 30 days, on virtual time", function () 
     assert.ok(outcome.outcome === "member" && outcome.member.body.metadata.name === "gateway");
     await Promise.all([hub, ...site].map((machine) => machine.off()));
   });
+
+  it("goes back to the right time at the owners' word, also on a node that was off, and not twice", async () => {
+    const wrong = new VirtualClock(NOW_MS + 400 * DAY_MS);
+    const machine = new Machine(root, 61);
+    machine.on(wrong);
+    const { store, time } = machine.node.state;
+    store.pinFleet(fleet.id);
+    machine.submit(fleet.charter, ...fleet.foundation());
+    time.observe({ timeMs: wrong.wallMs(), registrar: "gate" }, 1);
+    await machine.off();
+
+    const right = new VirtualClock(NOW_MS);
+    machine.on(right);
+    assert.equal(machine.node.state.trustedMs(), wrong.wallMs(), "what was persisted holds it there");
+    const spec = { time: new Date(NOW_MS).toISOString(), ahead: new Date(wrong.wallMs()).toISOString() };
+    const reset = fleet.sign("TimeReset", "fleet", spec, [fleet.owners[0], fleet.owners[1]], { nowMs: wrong.wallMs() });
+    const forged = fleet.sign("TimeReset", "fleet", spec, [fleet.security], { nowMs: wrong.wallMs() });
+    machine.submit(forged);
+    assert.equal(machine.node.state.trustedMs(), wrong.wallMs());
+    machine.submit(reset);
+    assert.equal(machine.node.state.trustedMs(), NOW_MS);
+    await right.advanceMs(HOUR_MS);
+    await machine.off();
+    machine.on(new VirtualClock(NOW_MS + 2 * HOUR_MS));
+    assert.equal(machine.node.state.trustedMs(), NOW_MS + 2 * HOUR_MS, "a version counts once");
+    assert.equal(machine.node.state.store.list("TimeReset").length, 1);
+    await machine.off();
+  });
 });
