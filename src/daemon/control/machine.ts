@@ -12,7 +12,7 @@ export function machineHandlers(
   return {
     leave: async () => {
       state.store.forgetFleet();
-      for (const name of ["token", "demo", "peers"] as const) state.settings.delete(name);
+      for (const name of ["token", "pass", "provisional", "demo", "peers"] as const) state.settings.delete(name);
       state.log.info("left the fleet");
       shutdown();
       return { done: true };
@@ -33,6 +33,7 @@ export function machineHandlers(
       }
       rmSync(join(data.path, "node.key")); // first: whatever a crash leaves undone, the next start has a new key
       store.forgetFleet();
+      settings.delete("provisional");
       machine.accept();
       log.info("the node's key was removed");
       shutdown();
