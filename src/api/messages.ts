@@ -58,6 +58,12 @@ export const Status = z.object({
   documents: z.object({ count: z.number().int(), digest: z.string() }),
   charterVersion: z.number().int(),
   memberExpires: Time.optional(),
+  /** The membership has ended and was not revoked: neighbours without a registrar go by it still. */
+  autonomous: z.boolean(),
+  /** For how long no registrar was heard, at most since the start; absent while one is, and on a node that is no member. */
+  cutOffSeconds: z.number().int().optional(),
+  /** What this node takes the time for, and whether a registrar has confirmed it since the start. */
+  time: z.object({ now: Time, confirmed: z.boolean() }),
   store: z.object({
     /** Content in the store's own files. */
     usedBytes: Bytes,

@@ -107,6 +107,14 @@ export const ROUTES = {
     m.Pruned,
   ),
   leave: call("POST", "/v1/leave", "Forgets the fleet: documents, membership, remembered peers.", {}, Done),
+  rekey: call(
+    "POST",
+    "/v1/rekey",
+    "Removes the node's key and what hangs on it, and stops; the next start makes a key and asks to join.",
+    {},
+    Done,
+  ),
+  acceptMachine: call("POST", "/v1/machine", "Takes this machine for the data directory's own from now on.", {}, Done),
   shutdown: call("POST", "/v1/shutdown", "Stops the daemon in good order.", {}, Done),
 
   "nodes.list": list("nodes", v.NodeView),

@@ -19,18 +19,23 @@ export const NodeView = z.object({
   keyHash: z.string(),
   /** What a revocation names beside the id. */
   generation: z.number().int().optional(),
-  /** `pending` asks to join and waits for an approval; `autonomous` is expired but not revoked. */
-  state: z.enum(["self", "connected", "known", "pending", "refused", "autonomous", "revoked"]),
+  /**
+   * `pending` asks to join and waits for an approval; `autonomous` is expired but not revoked; of one in `quarantine` two machines
+   * were seen to use the key.
+   */
+  state: z.enum(["self", "connected", "known", "pending", "refused", "autonomous", "quarantine", "revoked"]),
   site: z.string(),
   tenant: z.string(),
   roles: z.array(z.string()),
+  /** A newcomer whom only its registrar has told what is revoked; a second member confirms it. */
+  provisional: z.boolean().optional(),
   serial: z.string().optional(),
   model: z.string().optional(),
   address: z.string().optional(),
   rttMs: z.number().optional(),
   /** The six words to compare, of a node that is pending. */
   words: z.array(z.string()).optional(),
-  /** Why it is pending or refused, and what to do. */
+  /** Why it is pending, refused or provisional. */
   reason: z.string().optional(),
   evidence: z.string().optional(),
   registrar: z.string().optional(),

@@ -30,6 +30,7 @@ export type UpRequest = {
   options: {
     data?: string;
     token?: string;
+    passFile?: string;
     site?: string;
     labels?: Record<string, string>;
     serial?: string;
@@ -43,6 +44,8 @@ export type UpRequest = {
     metrics?: string;
   };
   configFile?: string;
+  /** A one-time pass that came through standard input. */
+  pass?: string;
 };
 
 /** A daemon in this process. Disposing of it stops it in good order. */

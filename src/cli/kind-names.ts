@@ -40,9 +40,11 @@ export const KIND_NAMES: readonly KindName[] = [
   document("Member", "members", "mem"),
   document("ClaimList", "claimlists", "claims", "claim", "cl"),
   document("Batch", "batches", "ba"),
+  document("Pass", "passes"),
   document("Revocation", "revocations", "rev"),
   document("Placement", "placements", "pl"),
   document("Tombstone", "tombstones"),
+  document("TimeReset", "timeresets"),
 ];
 
 /** The kind that a word means: plural, singular or short, in any case. Throws Fault `cli.kind` (exit `invalid`). */

@@ -6,6 +6,7 @@ import { registerFleet } from "./commands/fleet.ts";
 import { registerKeys } from "./commands/keys.ts";
 import { registerNode } from "./commands/node.ts";
 import { examples } from "./commands/options.ts";
+import { registerPasses } from "./commands/passes.ts";
 import { registerResources } from "./commands/resources.ts";
 import { registerStore } from "./commands/store.ts";
 import { registerTorrents } from "./commands/torrents.ts";
@@ -43,6 +44,7 @@ const GROUPS: readonly [string, (program: Command, cli: Cli) => void][] = [
   ["Keys", registerKeys],
   ["Signatures", registerSign],
   ["Admission", registerAdmit],
+  ["Admission", registerPasses],
   ["What there is", registerResources],
   ["Artifacts", registerArtifacts],
   ["Artifacts", registerStore],

@@ -1,3 +1,5 @@
+import { Fault } from "#core";
+
 /** Bytes as people read them, in powers of ten as links and disks are sold: `0 B`, `1.5 MB`. */
 export function formatBytes(bytes: number): string {
   const units = ["B", "kB", "MB", "GB", "TB"];
@@ -47,4 +49,18 @@ export function parseSeconds(text: string): number | undefined {
   const match = /^(\d{1,6})\s*(s|m|h|d)$/u.exec(text.trim());
   const unit = { s: 1, m: 60, h: 3_600, d: 86_400 }[match?.[2] ?? ""];
   return match === null || unit === undefined ? undefined : Number(match[1]) * unit;
+}
+
+/**
+ * The time that an option says, as ISO 8601: for how long from now, or until when. Throws Fault `cli.time` (exit `invalid`) for
+ * what is no time, or is past.
+ */
+export function timeAhead(option: string, text: string, nowMs: number): string {
+  const seconds = parseSeconds(text);
+  const ms = seconds === undefined ? Date.parse(text) : nowMs + seconds * 1_000;
+  if (Number.isFinite(ms) && ms > nowMs) return new Date(ms).toISOString();
+  throw new Fault("cli.time", `${option} ${text} is not a time ahead`, {
+    exit: "invalid",
+    fix: `Write ${option} 24h, or ${option} 2026-12-31T18:00:00Z.`,
+  });
 }

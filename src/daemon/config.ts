@@ -57,6 +57,12 @@ const Config = z.strictObject({
     .transform((path) => resolve(path)),
   /** The bootstrap token; needed only until the node is a member. */
   token: z.string().max(4_096).optional(),
+  /** A file with a one-time pass; needed only until the node is a member. */
+  passFile: z
+    .string()
+    .min(1)
+    .transform((path) => resolve(path))
+    .optional(),
   /** Name of the place this node stands in; its members share a LAN. A claim or batch may say another. */
   site: SiteName.optional(),
   labels: z.record(z.string().max(63), z.coerce.string().max(63)).default({}),

@@ -1,12 +1,14 @@
 import { createLog, errorMessage, Fault, FrameStream, SystemClock, SystemRandom } from "#core";
 import {
   type BootstrapToken,
+  checkPass,
   decodeToken,
   type DeviceFacts,
   FROM_DEVICE,
   JOIN_PROTOCOL,
   JOIN_TIMEOUT_MS,
   type NodeId,
+  readPassFile,
 } from "#identity";
 import {
   Gossip,
@@ -33,7 +35,7 @@ import type { Settings } from "./data-directory.ts";
 import { createMetrics, startMetricsServer } from "./metrics.ts";
 import { type OpenNode, openNode } from "./node.ts";
 import { registerNodeMetrics } from "./node-metrics.ts";
-import { nodeName } from "./node-state.ts";
+import { nodeName, type NodeState } from "./node-state.ts";
 import { OtherFleets } from "./other-fleets.ts";
 import { startControlServer } from "./server.ts";
 import { BEACONS, startTimeKeeper } from "./time-keeper.ts";
@@ -48,7 +50,8 @@ const MAX_ANSWERS = 1_000;
 /** A blob is announced in the DHT so long after it was begun: whoever asks its neighbours finds it without, and loading the DHT then takes nothing from the transfer. */
 const ANNOUNCE_AFTER_MS = 5_000;
 
-export type DaemonRequest = { options: ConfigInput; configFile?: string };
+/** `pass`: a one-time pass as text; else it is read from the file that the options name. */
+export type DaemonRequest = { options: ConfigInput; configFile?: string; pass?: string };
 
 /** A daemon in this process. Disposing of it stops it in good order. */
 export interface RunningDaemon extends AsyncDisposable {
@@ -58,19 +61,23 @@ export interface RunningDaemon extends AsyncDisposable {
 }
 
 /** Starts the node: reads the configuration, opens the data directory, listens, joins. Throws Fault for what the person at the terminal can mend. */
-export async function startDaemon({ options, configFile }: DaemonRequest, signal: AbortSignal): Promise<RunningDaemon> {
+export async function startDaemon(
+  { options, configFile, pass }: DaemonRequest,
+  signal: AbortSignal,
+): Promise<RunningDaemon> {
   const config = loadConfig(options, configFile);
   const clock = new SystemClock();
   const log = createLog(clock, (line) => process.stderr.write(line), config.logLevel);
   await using stack = new AsyncDisposableStack();
-  let host: Host | undefined;
-  const node = openNode(config.data, { clock, random: new SystemRandom(), log, version: VERSION }, () =>
-    registrarAddresses(node, host),
+  const reach: Reach = {};
+  const node = openNode(config.data, { clock, random: new SystemRandom(), log, version: VERSION }, (peer) =>
+    addressesOf(reach, peer),
   );
   stack.defer(() => node.close());
   rememberConfig(node, config);
+  rememberPass(node, pass, config);
   const daemon = new Daemon(node, config, stack);
-  host = await daemon.start(signal);
+  await daemon.start(signal, reach);
   const running = stack.move();
   return { data: config.data, stopped: daemon.stopped, [Symbol.asyncDispose]: () => running.disposeAsync() };
 }
@@ -123,7 +130,8 @@ class Daemon {
     return this.#stopped.promise;
   }
 
-  async start(signal: AbortSignal): Promise<Host> {
+  /** `reach`: filled in with what knows where others are. */
+  async start(signal: AbortSignal, reach: Reach): Promise<void> {
     const { state, registrar, copies } = this.#node;
     const { clock, random, log, data, store, members } = state;
     const stack = this.#stack;
@@ -134,6 +142,7 @@ class Daemon {
       new Gossip({
         host,
         key: data.key.key,
+        boot: nextBoot(state),
         fleet: () => store.fleet,
         isMember: (id) => members.of(id) !== undefined,
         clock,
@@ -141,12 +150,23 @@ class Daemon {
         sparse: new Set([PROGRESS, BEACONS]),
       }),
     );
-    stack.use(startReplica({ host, store, clock, random, log, trustedMs: state.trustedMs }));
+    stack.use(
+      startReplica({
+        host,
+        store,
+        clock,
+        random,
+        log,
+        trustedMs: state.trustedMs,
+        mayTell: (id, peer) => state.provisional.mayTell(id, peer),
+      }),
+    );
+    stack.defer(state.provisional.connect(host));
     copies.connect(gossip);
     stack.use(copies);
-    const { time } = this.#node;
-    stack.use(startTimeKeeper({ clock, log, gossip, store, members, self: data.key.nodeId, time }));
+    stack.use(startTimeKeeper({ state, gossip, host }));
     const rendezvous = stack.use(await this.#meetOthers(host));
+    Object.assign(reach, { host, rendezvous });
     const addressesOf = (peer: NodeId): string[] =>
       rendezvous.candidates().filter((address) => address.endsWith(`/p2p/${peer}`));
     const index = stack.use(
@@ -195,7 +215,6 @@ class Daemon {
       state: joining.status().state,
       listen: host.addresses().join(" "),
     });
-    return host;
   }
 
   /** Looks for neighbours among the peers that are remembered, told of, named by the token, or heard on the local network. */
@@ -234,7 +253,12 @@ class Daemon {
       facts: rememberedFacts(state.settings),
       candidates: () => rendezvous.candidates(),
       joined: (registrarMs, registrar) => {
-        this.#node.time.observe(registrarMs, registrar, store.list("Registrar").length);
+        const verdict = state.time.observe(
+          { timeMs: registrarMs, registrar, fresh: true },
+          store.list("Registrar").length,
+        );
+        if (verdict.outcome === "accepted") state.contact.heard(state.clock.nowMs());
+        store.expire(state.trustedMs());
       },
     });
     const running = joining.run(this.#stop.signal);
@@ -288,9 +312,10 @@ class Daemon {
     if (this.#lastAnswer.size > MAX_ANSWERS) this.#lastAnswer.delete(this.#lastAnswer.keys().next().value ?? "");
   }
 
-  /** A revocation ends live connections, not only future ones. */
+  /** A revocation ends live connections, not only future ones; so does quarantine. */
   #endRevoked(host: Host): void {
-    const { store, members, events } = this.#node.state;
+    const { store, members, events, quarantine } = this.#node.state;
+    this.#stack.defer(quarantine.onAdded((node) => host.disconnect(node, "two machines use its key")));
     const end = (): void => {
       for (const session of host.sessions()) {
         if (members.of(session.nodeId) !== undefined) continue;
@@ -333,6 +358,21 @@ function rememberConfig({ state }: OpenNode, { token, site, serial, model, label
   }
 }
 
+/** Keeps a pass until it is used up, so that neither a crash nor the end of standard input loses it. A member needs none. */
+function rememberPass({ state }: OpenNode, given: string | undefined, { passFile }: DaemonConfig): void {
+  const { settings, members, data } = state;
+  if (members.of(data.key.nodeId) !== undefined) return settings.delete("pass");
+  const pass = given ?? (passFile === undefined ? undefined : readPassFile(passFile));
+  if (pass !== undefined) settings.set("pass", checkPass(pass));
+}
+
+/** The number of this start: the time, or one more than at the last start if the clock has gone back since. */
+function nextBoot({ settings, clock }: NodeState): number {
+  const boot = Math.max(Math.floor(clock.wallMs()), Number(settings.get("boot") ?? 0) + 1);
+  settings.set("boot", String(boot));
+  return boot;
+}
+
 /** What this device says of itself when it joins. */
 function rememberedFacts(settings: Settings): DeviceFacts {
   const [site, serial, model] = [settings.get("site"), settings.get("serial"), settings.get("model")];
@@ -340,11 +380,13 @@ function rememberedFacts(settings: Settings): DeviceFacts {
   return { labels, ...given({ site, serial, model }) };
 }
 
-function registrarAddresses({ state }: OpenNode, host: Host | undefined): string[] {
-  const registrars = new Set(state.store.list("Registrar").map(({ body }) => body.spec.node));
-  return (host?.sessions() ?? [])
-    .filter(({ nodeId }) => registrars.has(nodeId))
-    .flatMap(({ addresses }) => [...addresses]);
+/** What knows where other nodes are, once the daemon has started it. */
+type Reach = { host?: Host; rendezvous?: Rendezvous };
+
+/** Where a node says that it listens, and where it was met. */
+function addressesOf({ host, rendezvous }: Reach, peer: NodeId): string[] {
+  const known = [...(host?.session(peer)?.addresses ?? []), ...(rendezvous?.addressesOf(peer) ?? [])];
+  return [...new Set(known)];
 }
 
 /** The IP in a multiaddr such as `/ip4/192.0.2.7/tcp/…`. */

@@ -128,4 +128,17 @@ export class Settings {
   }
 }
 
-export type SettingName = "token" | "site" | "serial" | "model" | "labels" | "demo" | "name" | "peers" | "addresses";
+export type SettingName =
+  | "token"
+  | "pass"
+  | "provisional"
+  | "site"
+  | "serial"
+  | "model"
+  | "labels"
+  | "demo"
+  | "name"
+  | "peers"
+  | "addresses"
+  | "boot"
+  | "machine";

@@ -7,7 +7,10 @@ import {
   FROM_REGISTRAR,
   JOIN_PROTOCOL,
   JOIN_TIMEOUT_MS,
+  JoinRound,
   type NodeId,
+  performAdoption,
+  planAdoption,
   renewalDueMs,
   runDeviceJoin,
 } from "#identity";
@@ -27,8 +30,9 @@ const LOOK_MS = 5_000;
 /** A member that has been alone for so long asks a registrar whether it still is one; then again after twice the time, up to the second. */
 const FIRST_ALONE_MS = 4_000;
 const LAST_ALONE_MS = 600_000;
-/** Registrars that send a device on to each other are followed so far. */
-const MAX_REDIRECTS = 4;
+
+/** An answer that ends a round, and who gave it. */
+type Decided = Exclude<DeviceOutcome, { outcome: "redirect" }> & { from: NodeId };
 
 export type JoiningDeps = {
   host: Host;
@@ -80,7 +84,9 @@ export class Joining {
     if (own?.registrar === true) return LOOK_MS;
     if (own === undefined) return this.#token() === undefined && store.fleet === undefined ? LOOK_MS : undefined;
     const dueMs = renewalDueMs(Date.parse(own.document.body.notBefore), own.expiresMs, this.#renewalChance);
-    const leftMs = dueMs - trustedMs();
+    const admittedBy = store.keys.get(own.admittedBy ?? "");
+    const orphaned = admittedBy === undefined || admittedBy.keepMembers !== undefined; // its registrar is one no more
+    const leftMs = orphaned ? 0 : dueMs - trustedMs();
     return leftMs > 0 && !this.#shallAskWhyAlone() ? Math.min(leftMs, LOOK_MS) : undefined;
   }
 
@@ -111,7 +117,8 @@ export class Joining {
       if (signal.aborted) return 0;
       const fault = error instanceof Fault ? error : new Fault("daemon.join", errorMessage(error));
       const next = fault.fix ?? "portolan doctor";
-      if (!wasMember) this.#status = { state: "joining", problem: { code: fault.code, reason: fault.message, next } };
+      const state = fault.code === "identity.home-unreachable" ? "pending" : "joining";
+      if (!wasMember) this.#status = { state, problem: { code: fault.code, reason: fault.message, next } };
       this.#state.log.warn(wasMember ? "membership not renewed yet" : "not joined yet", {
         code: fault.code,
         reason: fault.message,
@@ -123,37 +130,40 @@ export class Joining {
     }
   }
 
-  async #askAnywhere(token: BootstrapToken, signal: AbortSignal): Promise<DeviceOutcome> {
-    const addresses = [...new Set([...token.rendezvous, ...this.#deps.candidates()])];
+  /** Asks one node after the other, and whom they send us to, until somebody decides. */
+  async #askAnywhere(token: BootstrapToken, signal: AbortSignal): Promise<Decided> {
+    const addresses = [...token.rendezvous, ...this.#deps.candidates()];
     if (addresses.length === 0) {
       throw new Fault("daemon.no-rendezvous", "no address of the fleet is known", {
         fix: "Use a token that names one: `portolan token` on a node that others can reach.",
       });
     }
-    let failure: unknown;
-    let redirects = 0;
-    for (const address of addresses) {
+    const round = new JoinRound(addresses);
+    for (let next = round.next(); next !== undefined; next = round.next()) {
       try {
-        const outcome = await this.#ask([address], token, signal);
+        const outcome = await this.#ask(next, token, signal);
+        if (outcome.outcome === "denied" && outcome.code === "identity.not-registrar") {
+          round.failed(new Fault(outcome.code, outcome.reason, { fix: outcome.fix })); // another address may be a registrar's
+          continue;
+        }
         if (outcome.outcome !== "redirect") return outcome;
-        if (redirects < MAX_REDIRECTS) addresses.push(...outcome.addresses.filter((a) => !addresses.includes(a)));
-        redirects += 1;
+        round.redirected(outcome);
       } catch (error) {
         signal.throwIfAborted();
-        failure ??= error;
+        round.failed(error);
       }
     }
-    throw (
-      failure ??
-      new Fault("daemon.no-registrar", "no registrar of the fleet answered", {
-        fix: "Try again later, or print a new token.",
-      })
-    );
+    throw round.failure();
   }
 
-  async #ask(addresses: readonly string[], token: BootstrapToken, signal: AbortSignal): Promise<DeviceOutcome> {
+  async #ask(
+    addresses: readonly string[],
+    token: BootstrapToken,
+    signal: AbortSignal,
+  ): Promise<DeviceOutcome & { from: NodeId }> {
     const { host, facts } = this.#deps;
-    const { clock, random, data, store, trustedMs } = this.#state;
+    const { clock, random, data, store, settings, time, trustedMs } = this.#state;
+    const pass = settings.get("pass");
     const connection = await this.#dial(addresses, signal);
     try {
       const stream = await withDeadline(
@@ -172,15 +182,20 @@ export class Joining {
           nowMs: trustedMs,
           node: data.key,
           token,
-          floor: { charter: store.charter?.body.version ?? 0, revocation: revocationVersion(store) },
+          floor: {
+            charter: store.charter?.body.version ?? 0,
+            revocation: revocationVersion(store),
+            ...(store.charter === undefined || time.confirmed ? {} : { timeMs: time.floorMs() }),
+          },
           facts,
           registrar: connection.nodeId,
           ...(ticket === undefined ? {} : { ticket }),
+          ...(pass === undefined ? {} : { pass }),
         },
         signal,
       );
       if (outcome.outcome === "pending") this.#tickets.set(connection.nodeId, outcome.ticket);
-      return outcome;
+      return { ...outcome, from: connection.nodeId };
     } finally {
       if (host.session(connection.nodeId) === undefined) connection.close();
     }
@@ -207,14 +222,13 @@ export class Joining {
   }
 
   /** Acts on an answer. Returns how long to wait before the next attempt. */
-  #take(outcome: DeviceOutcome): number {
+  #take(outcome: Decided): number {
     const { log, events, data } = this.#state;
     const subject = data.key.nodeId;
     if (outcome.outcome === "member") {
       this.#admit(outcome);
       return 0;
     }
-    if (outcome.outcome === "redirect") return this.#pauseMs;
     const { code, reason, fix } = outcome;
     const is = outcome.outcome === "pending" ? "pending" : "refused";
     if (this.#status.state !== is || this.#status.problem?.code !== code) {
@@ -230,10 +244,20 @@ export class Joining {
     return outcome.outcome === "pending" ? outcome.retryMs : DENIED_PAUSE_MS;
   }
 
-  #admit({ fleet, documents, member, beaconMs, registrar }: Extract<DeviceOutcome, { outcome: "member" }>): void {
-    const { store, trustedMs, log, events } = this.#state;
-    store.pinFleet(fleet);
-    for (const bytes of documents) store.submit(bytes, trustedMs(), "join");
+  #admit(outcome: Extract<Decided, { outcome: "member" }>): void {
+    const { store, members, data, settings, provisional, trustedMs, log, events } = this.#state;
+    const newcomer = members.of(data.key.nodeId) === undefined;
+    const pass = settings.get("pass") !== undefined;
+    const { member, beaconMs, registrar } = outcome;
+    this.#deps.joined(beaconMs, member.body.spec.registrar); // first, so that a node without a clock does not take them for the future's
+    for (const effect of planAdoption(outcome, { newcomer, registrar: outcome.from, pass })) {
+      performAdoption(effect, {
+        store,
+        nowMs: trustedMs,
+        doubt: (registrar) => provisional.begin(registrar),
+        forgetPass: () => settings.delete("pass"),
+      });
+    }
     const { name } = member.body.metadata;
     log.info("admitted", { name, site: member.body.spec.site, registrar, until: member.body.expires });
     events.record({
@@ -245,7 +269,6 @@ export class Joining {
     });
     this.#pauseMs = FIRST_PAUSE_MS;
     this.#status = { state: "member" };
-    this.#deps.joined(beaconMs, member.body.spec.registrar);
   }
 
   #token(): BootstrapToken | undefined {
@@ -266,7 +289,7 @@ export class Joining {
 }
 
 const REVOKED_NEXT =
-  "A revoked key stays out; a new data directory makes a new one: portolan up --data NEWDIR --token TOKEN";
+  "An admission operator can approve it anew: portolan approve NODE. With a key of its own: portolan up --data NEWDIR --token TOKEN";
 
 /** What the documents say; `undefined` while they say nothing and the node is on its way. */
 export function standing({ store, members, data, settings }: NodeState): JoinStatus | undefined {

@@ -1,10 +1,13 @@
 import type { Clock, Log, Random } from "#core";
 import { Fault } from "#core";
 import { shortId } from "#identity";
-import type { DocumentStore, Membership, RegistrarLedger, WaitingList } from "#identity";
+import type { Contact, DocumentStore, Membership, RegistrarLedger, TrustedTime, WaitingList } from "#identity";
 import type { EventLog } from "#policy";
 import type { DataDirectory, Settings } from "./data-directory.ts";
+import type { MachineCheck } from "./machine.ts";
 import type { PeerEvents } from "./peer-events.ts";
+import type { Provisional } from "./provisional.ts";
+import type { Quarantine } from "./quarantine.ts";
 
 /** What a node is and knows, whether it runs or only its data directory is open. */
 export type NodeState = {
@@ -21,8 +24,17 @@ export type NodeState = {
   /** What this node handed out as a registrar, and who waits at it. Empty on all others. */
   ledger: RegistrarLedger;
   waiting: WaitingList;
+  /** Whether this newcomer still has the word of one node only on what is revoked. */
+  provisional: Provisional;
   /** Trusted Unix time in milliseconds. */
   trustedMs: () => number;
+  time: TrustedTime;
+  /** Whether a registrar is heard. */
+  contact: Contact;
+  /** Keys that two machines were seen to use. */
+  quarantine: Quarantine;
+  /** Whether the data directory is still on its machine. */
+  machine: MachineCheck;
   /** Monotonic milliseconds when this process opened the directory. */
   startedMs: number;
   /** Version of this program. */

@@ -19,9 +19,9 @@ export type TrustedKey = {
   publicKey: Uint8Array;
   /** Name of the owner, operator or registrar. */
   name: string;
-  /** What it may do, and in which tenant (`*`: in all). */
-  grants: { role: Role; tenant: string }[];
-  /** Set for a revoked registrar: the digests of members that stay good although it signed them. */
+  /** What it may do, and in which tenant (`*`: in all). With `untilMs` only under what ends no later: of a registrar whose own document has ended. */
+  grants: { role: Role; tenant: string; untilMs?: number }[];
+  /** Set for a registrar that was revoked or removed: the digests of members that stay good although it signed them. */
   keepMembers?: ReadonlySet<string>;
 };
 
@@ -37,6 +37,8 @@ export type FleetView = {
   mark(id: string): { version: number; digest: string } | undefined;
   /** Highest version of this document that a tombstone took away. */
   goneUpTo(id: string): number;
+  /** Unix milliseconds of charter version 1. */
+  foundedMs: number;
 };
 
 export type SignerName = { keyid: string; name: string };
@@ -50,8 +52,12 @@ export type Verdict =
   | { outcome: "pending"; id: string; digest: string; open: OpenEnvelope; signers: string[]; missing: Missing }
   | { outcome: "refused"; code: string; reason: string; id?: string; equivocation?: true };
 
-/** A version may not run ahead of the last one by more, so that nobody can exhaust the numbers (TUF: fast-forward attack). */
-export const MAX_VERSION_STEP = 1_000_000;
+/**
+ * Versions of one document per day of the fleet's life, so that nobody can exhaust the numbers (TUF: fast-forward attack). It goes
+ * by the document and the fleet alone: a node that was away for years judges like one that saw every version.
+ */
+export const MAX_VERSIONS_PER_DAY = 1_000_000;
+const DAY_MS = 86_400_000;
 
 /**
  * Judges one envelope: the charter's rules, nothing else. Signatures are verified before the body is parsed, thresholds count distinct keys, a version
@@ -110,20 +116,22 @@ export function isAuthorised(document: SignedDocument, view: Pick<FleetView, "ch
   if (document.kind === "Charter") return document.digest === view.charter?.digest;
   if (view.charter === undefined) return false;
   const { role, count } = ruleFor(view.charter.body.spec, document.body);
-  return entitled(document.signers, role, document.body.metadata.tenant, view.keys, document.digest).length >= count;
+  const { metadata, expires } = document.body;
+  const what = { role, tenant: metadata.tenant, digest: document.digest, expiresMs: Date.parse(expires) };
+  return entitled(document.signers, what, view.keys).length >= count;
 }
 
-function entitled(
-  signers: readonly string[],
-  role: Role,
-  tenant: string,
-  keys: ReadonlyMap<string, TrustedKey>,
-  digest: string,
-): string[] {
+type ToSign = { role: Role; tenant: string; digest: string; expiresMs: number };
+
+/** Those of the signers that may sign this. */
+function entitled(signers: readonly string[], what: ToSign, keys: ReadonlyMap<string, TrustedKey>): string[] {
   return signers.filter((keyid) => {
     const key = keys.get(keyid);
-    if (key === undefined || (key.keepMembers !== undefined && !key.keepMembers.has(digest))) return false;
-    return key.grants.some((grant) => grant.role === role && (grant.tenant === "*" || grant.tenant === tenant));
+    if (key === undefined || (key.keepMembers !== undefined && !key.keepMembers.has(what.digest))) return false;
+    return key.grants.some(
+      ({ role, tenant, untilMs = Number.POSITIVE_INFINITY }) =>
+        role === what.role && (tenant === "*" || tenant === what.tenant) && what.expiresMs <= untilMs,
+    );
   });
 }
 
@@ -145,7 +153,7 @@ function judgeCharter(open: OpenEnvelope, bytes: Uint8Array, digest: string, vie
   if (current !== undefined) {
     if (id !== current.id) return refuse("identity.wrong-fleet", "a charter cannot rename its fleet", id);
     if (body.fleet !== view.fleet) return refuse("identity.wrong-fleet", "this charter is of another fleet", id);
-    const stale = judgeVersion(id, body.version, digest, view);
+    const stale = judgeVersion(id, body, digest, view);
     if (stale !== undefined) return stale;
     if (body.version !== current.body.version + 1) {
       return refuse("identity.charter-gap", `charter ${body.version} does not follow ${current.body.version}`, id);
@@ -155,11 +163,22 @@ function judgeCharter(open: OpenEnvelope, bytes: Uint8Array, digest: string, vie
   if (untimely !== undefined) return untimely;
   const newSigners = verifiedSigners(open, ownerKeys(body.spec));
   const signers = [...new Set([...oldSigners, ...newSigners])];
-  if (newSigners.length === 0) return refuse("identity.unknown-signer", "none of its owners signed this charter", id);
+  if (current === undefined && newSigners.length === 0) {
+    return refuse("identity.unknown-signer", "none of its owners signed this charter", id);
+  }
+  const locksOut = current === undefined ? undefined : judgeSpare(body.spec, current.body.spec);
+  if (locksOut !== undefined) return refuse("identity.lock-out", locksOut, id);
   if (oldSigners.length < oldThreshold || newSigners.length < body.spec.threshold) {
     return { outcome: "pending", id, digest, open, signers, missing: missingSignatures(body, signers, view) };
   }
   return { outcome: "accepted", document: { kind: "Charter", id, body, digest, signers, bytes } };
+}
+
+/** Nobody can help a fleet whose owners have lost one key too many. */
+function judgeSpare(next: Spec<"Charter">, old: Spec<"Charter">): string | undefined {
+  const spare = next.owners.length - next.threshold;
+  if (spare >= 1 || spare >= old.owners.length - old.threshold) return undefined;
+  return `${next.threshold} of ${next.owners.length} owners would have to sign: once a single key is lost, nothing can be changed any more`;
 }
 
 function judgeOrdinary(open: OpenEnvelope, bytes: Uint8Array, digest: string, view: FleetView, nowMs: number): Verdict {
@@ -174,7 +193,7 @@ function judgeOrdinary(open: OpenEnvelope, bytes: Uint8Array, digest: string, vi
   const id = documentId(body.kind, name, tenant);
   if (body.fleet !== view.fleet) return refuse("identity.wrong-fleet", "this document is of another fleet", id);
   const { role, count } = ruleFor(charter.body.spec, body);
-  const able = entitled(signers, role, tenant, view.keys, digest);
+  const able = entitled(signers, { role, tenant, digest, expiresMs: Date.parse(body.expires) }, view.keys);
   if (able.length === 0) {
     const names = signers.map((keyid) => view.keys.get(keyid)?.name).join(", ");
     return refuse(
@@ -184,8 +203,7 @@ function judgeOrdinary(open: OpenEnvelope, bytes: Uint8Array, digest: string, vi
     );
   }
   const document: SignedDocument = { kind: body.kind, id, body, digest, signers, bytes };
-  const wrong =
-    judgeTime(id, body, nowMs) ?? judgeVersion(id, body.version, digest, view) ?? judgeContent(document, view);
+  const wrong = judgeTime(id, body, nowMs) ?? judgeVersion(id, body, digest, view) ?? judgeContent(document, view);
   if (wrong !== undefined) return wrong;
   if (able.length < count) {
     return { outcome: "pending", id, digest, open, signers: able, missing: missingSignatures(body, able, view) };
@@ -193,15 +211,22 @@ function judgeOrdinary(open: OpenEnvelope, bytes: Uint8Array, digest: string, vi
   return { outcome: "accepted", document };
 }
 
+/** A membership that has ended is taken in, not into force: whoever is cut off from all registrars goes by it. */
+export function outlivesItsEnd(kind: Kind): boolean {
+  return kind === "Member" || kind === "Registrar";
+}
+
 function judgeTime(id: string, body: Body, nowMs: number): Verdict | undefined {
-  if (Date.parse(body.expires) <= nowMs) return refuse("identity.expired", `expired at ${body.expires}`, id);
+  if (body.kind === "TimeReset") return undefined; // it is there to heal a time that is wrong
+  if (Date.parse(body.expires) <= nowMs && !outlivesItsEnd(body.kind))
+    return refuse("identity.expired", `expired at ${body.expires}`, id);
   if (Date.parse(body.notBefore) > nowMs + CLOCK_TOLERANCE_MS) {
     return refuse("identity.not-yet-valid", `not valid before ${body.notBefore}; is this node's clock right?`, id);
   }
   return undefined;
 }
 
-function judgeVersion(id: string, version: number, digest: string, view: FleetView): Verdict | undefined {
+function judgeVersion(id: string, { version, notBefore }: Body, digest: string, view: FleetView): Verdict | undefined {
   if (version <= view.goneUpTo(id)) return refuse("identity.deleted", `version ${version} was deleted`, id);
   const mark = view.mark(id);
   const known = mark?.version ?? 0;
@@ -213,8 +238,9 @@ function judgeVersion(id: string, version: number, digest: string, view: FleetVi
     };
   }
   if (version < known) return refuse("identity.rolled-back", `version ${version} is older than ${known}`, id);
-  if (version > known + MAX_VERSION_STEP) {
-    return refuse("identity.fast-forwarded", `version ${version} runs too far ahead of ${known}`, id);
+  const days = 1 + Math.max(0, Math.floor((Date.parse(notBefore) - view.foundedMs) / DAY_MS));
+  if (version > days * MAX_VERSIONS_PER_DAY) {
+    return refuse("identity.fast-forwarded", `version ${version} is too high for a fleet of ${days} days`, id);
   }
   return undefined;
 }
@@ -270,15 +296,35 @@ export function missingSignatures(
 ): Missing {
   const { tenant } = body.metadata;
   if (body.kind === "Charter") {
-    const spec = (body as Body<"Charter">).spec;
-    const old = view.charter?.body.spec;
-    const owners = new Map([...ownerKeys(spec), ...(old === undefined ? [] : ownerKeys(old))]);
-    return missing("owner", Math.max(spec.threshold, old?.threshold ?? 0), owners, signers);
+    return missingOwners((body as Body<"Charter">).spec, view.charter?.body.spec, signers);
   }
   const rule = view.charter === undefined ? undefined : ruleFor(view.charter.body.spec, body);
   const { role, count } = rule ?? { role: "owner" as const, count: 1 };
-  const able = [...view.keys].filter(([keyid]) => entitled([keyid], role, tenant, view.keys, "").length > 0);
+  const what = { role, tenant, digest: "", expiresMs: Date.parse(body.expires) };
+  const able = [...view.keys].filter(([keyid]) => entitled([keyid], what, view.keys).length > 0);
   return missing(role, count, new Map(able), signers);
+}
+
+/** A new charter needs a threshold of the old owners and of its own; who is both counts twice. */
+function missingOwners(next: Spec<"Charter">, old: Spec<"Charter"> | undefined, signers: readonly string[]): Missing {
+  const wanting = [next, ...(old === undefined ? [] : [old])].map((spec) => {
+    const keys = ownerKeys(spec);
+    const open = [...keys.values()].filter(({ keyid }) => !signers.includes(keyid));
+    return { keys, open, needs: Math.max(0, spec.threshold - (keys.size - open.length)) };
+  });
+  const [ours, theirs] = wanting;
+  const needs = wanting.map((side) => side.needs);
+  const both = ours?.open.filter(({ keyid }) => theirs?.keys.has(keyid)).length ?? 0;
+  const shared = needs.length < 2 ? 0 : Math.min(both, ...needs);
+  const count = signers.length + needs.reduce((sum, need) => sum + need, 0) - shared;
+  const names = new Map(wanting.flatMap(({ keys }) => [...keys]));
+  const helpful = wanting.flatMap((side) => (side.needs > 0 ? side.open : []));
+  return {
+    role: "owner",
+    count,
+    have: signers.map((keyid) => ({ keyid, name: names.get(keyid)?.name ?? "" })),
+    candidates: [...new Map(helpful.map(({ keyid, name }) => [keyid, { keyid, name }])).values()],
+  };
 }
 
 function missing(
@@ -301,12 +347,21 @@ function refuse(code: string, reason: string, id?: string): Extract<Verdict, { o
   return { outcome: "refused", code, reason, ...(id === undefined ? {} : { id }) };
 }
 
-/** The keys that a set of accepted documents trusts. Documents must already be authorised; tombstoned and expired ones left out. */
+/** What takes trust away from registrars, as far as `trustedKeys` leaves them some. */
+export type TrustLimits = {
+  revocation: SignedDocument<"Revocation"> | undefined;
+  /** Registrars that a tombstone took away, and what stays good of what they signed. */
+  removed: readonly { document: SignedDocument<"Registrar">; keepMembers: readonly string[] }[];
+  /** Trusted Unix milliseconds. */
+  nowMs: number;
+};
+
+/** The keys that a set of accepted documents trusts. Documents must already be authorised; tombstoned ones and expired operators left out. */
 export function trustedKeys(
   charter: SignedDocument<"Charter"> | undefined,
   operators: readonly SignedDocument<"Operator">[],
   registrars: readonly SignedDocument<"Registrar">[],
-  revocation: SignedDocument<"Revocation"> | undefined,
+  { revocation, removed, nowMs }: TrustLimits,
 ): Map<string, TrustedKey> {
   const keys = charter === undefined ? new Map<string, TrustedKey>() : ownerKeys(charter.body.spec);
   const add = (publicKey: string, name: string, grants: TrustedKey["grants"]): void => {
@@ -324,7 +379,15 @@ export function trustedKeys(
     );
   }
   for (const { body } of registrars) {
-    add(body.spec.publicKey, body.metadata.name, [{ role: "registrar", tenant: "*" }]);
+    const untilMs = Date.parse(body.expires);
+    const ended = untilMs <= nowMs ? { untilMs } : {};
+    add(body.spec.publicKey, body.metadata.name, [{ role: "registrar", tenant: "*", ...ended }]);
+  }
+  const active = new Set(keys.keys());
+  for (const { document, keepMembers } of removed) {
+    add(document.body.spec.publicKey, document.body.metadata.name, [{ role: "registrar", tenant: "*" }]);
+    const key = keys.get(keyHash(Buffer.from(document.body.spec.publicKey, "base64")));
+    if (key !== undefined && !active.has(key.keyid)) key.keepMembers = new Set(keepMembers);
   }
   for (const { key, keepMembers } of revocation?.body.spec.registrars ?? []) {
     const revoked = keys.get(key);

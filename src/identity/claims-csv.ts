@@ -6,8 +6,8 @@ import { KINDS, type Spec } from "./kinds.ts";
 /** One device that may join: a row of a ClaimList document. */
 export type ClaimRow = Spec<"ClaimList">["rows"][number];
 
-/** Rows of one list: the bound of the ClaimList document. */
-export const MAX_CLAIM_ROWS = 10_000;
+/** Rows of one file; their serials are kept while it is read, about 10 MiB. */
+export const MAX_FILE_ROWS = 100_000;
 /** Longest line: 32 labels of 126 characters and the other fields. */
 const MAX_LINE_CHARS = 8_192;
 const REQUIRED_COLUMNS = ["serial", "model", "key", "tenant", "labels", "expires"] as const;
@@ -17,12 +17,14 @@ type CsvLine = { record: string[]; info: { lines: number } };
 
 /**
  * Reads `claims.csv`: `serial,model,key,tenant,labels,expires` in any order, and optionally `site`; only `serial` must have
- * a value. Labels are `k=v;k=v`; `expires` is a date or time in ISO 8601. Windows line ends and a byte order mark are fine.
+ * a value. Row by row, so that a long file takes no more memory than its serials. Labels are `k=v;k=v`; `expires` is a date or time in ISO 8601. Windows line ends and a byte order mark are fine.
  *
  * Throws Fault `identity.claims` (invalid) with `details.line` and `details.column` (both as a person counts) for a missing or
- * unknown column, a duplicate serial, a bad value, over 10,000 rows, or no row at all; and whatever `source` throws.
+ * unknown column, a duplicate serial, a bad value, over 100,000 rows, or no row at all; and whatever `source` throws.
  */
-export async function readClaims(source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<ClaimRow[]> {
+export async function* readClaims(
+  source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+): AsyncGenerator<ClaimRow, void, void> {
   const lines = parse({
     bom: true,
     info: true,
@@ -32,7 +34,6 @@ export async function readClaims(source: AsyncIterable<Uint8Array> | Iterable<Ui
     max_record_size: MAX_LINE_CHARS,
   });
   pipeline(Readable.from(source, { objectMode: false }), lines, () => undefined); // an error of the source reaches the loop below
-  const rows: ClaimRow[] = [];
   const lineOfSerial = new Map<string, number>();
   let columns: readonly string[] | undefined;
   try {
@@ -41,20 +42,19 @@ export async function readClaims(source: AsyncIterable<Uint8Array> | Iterable<Ui
         columns = readHeader(record);
         continue;
       }
-      if (rows.length >= MAX_CLAIM_ROWS)
-        throw refuse(`more than ${MAX_CLAIM_ROWS} rows`, info.lines, undefined, SPLIT_FIX);
+      if (lineOfSerial.size >= MAX_FILE_ROWS)
+        throw refuse(`more than ${MAX_FILE_ROWS} rows`, info.lines, undefined, SPLIT_FIX);
       const row = readRow(columns, record, info.lines);
       const before = lineOfSerial.get(row.serial);
       if (before !== undefined)
         throw refuse(`serial ${row.serial} stands in line ${before} already`, info.lines, "serial", ONCE_FIX);
       lineOfSerial.set(row.serial, info.lines);
-      rows.push(row);
+      yield row;
     }
   } catch (error) {
     throw error instanceof CsvError ? csvFault(error) : error;
   }
-  if (rows.length === 0) throw refuse("no row with a device", 1, undefined, HEADER_FIX);
-  return rows;
+  if (lineOfSerial.size === 0) throw refuse("no row with a device", 1, undefined, HEADER_FIX);
 }
 
 const HEADER_FIX = `The first line is: ${REQUIRED_COLUMNS.join(",")}. Each line after it is one device; only serial needs a value.`;

@@ -1,6 +1,18 @@
 import { closeSync, fchmodSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
 
+/** Writes a new file that only its owner may read (0600). Throws what the file system says: `EEXIST` rather than replace one. */
+export function createPrivateFile(path: string, bytes: Uint8Array): void {
+  const file = openSync(path, "wx", 0o600);
+  try {
+    fchmodSync(file, 0o600); // whatever the umask is
+    writeSync(file, bytes);
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+}
+
 /**
  * Replaces a small file so that a crash at any moment leaves the old or the new content, never a mix: write aside, fsync,
  * rename, fsync the folder. `mode` holds whatever the umask is. Throws what the file system says.

@@ -1,16 +1,23 @@
 import { readFileSync } from "node:fs";
+import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
 import { faultCode, parseJson } from "#core";
 import { writeDurably } from "./durable-file.ts";
 
 const MAX_FILE_BYTES = 4 * 1024;
 const mark = z.int().min(0);
-const fileSchema = z.strictObject({ timeMs: mark, charter: mark, revocation: mark });
+const fileSchema = z.strictObject({
+  timeMs: mark,
+  charter: mark,
+  revocation: mark,
+  /** Version of the owners' last time reset that was carried out. */
+  timeReset: mark.default(0),
+});
 
 /** What a node must never fall behind, not even after a crash or when its documents are lost. */
 export type HighWater = z.infer<typeof fileSchema>;
 
-/** Keeps high-water marks on disk. A mark only grows; once `raise` has returned, a crash cannot take it back. */
+/** Keeps high-water marks on disk. A mark only grows, but for the time at the owners' word; once `raise` has returned, a crash cannot take it back. */
 export class HighWaterFile {
   readonly #path: string;
   #marks: HighWater;
@@ -34,20 +41,27 @@ export class HighWaterFile {
       timeMs: Math.max(this.#marks.timeMs, Math.floor(next.timeMs ?? 0)),
       charter: Math.max(this.#marks.charter, next.charter ?? 0),
       revocation: Math.max(this.#marks.revocation, next.revocation ?? 0),
+      timeReset: this.#marks.timeReset,
     };
     this.#write(raised);
   }
 
+  /** Takes the time back if it is later, once for each version of the owners' word. `false`: this version was carried out before. */
+  resetTime(timeMs: number, version: number): boolean {
+    if (version <= this.#marks.timeReset) return false;
+    this.#write({ ...this.#marks, timeMs: Math.min(this.#marks.timeMs, Math.floor(timeMs)), timeReset: version });
+    return true;
+  }
+
   #write(next: HighWater): void {
-    const { timeMs, charter, revocation } = this.#marks;
-    if (next.timeMs === timeMs && next.charter === charter && next.revocation === revocation) return;
+    if (isDeepStrictEqual(next, this.#marks)) return;
     writeDurably(this.#path, Buffer.from(`${JSON.stringify(next)}\n`), 0o600);
     this.#marks = next;
   }
 }
 
 function readMarks(path: string): HighWater {
-  const none = { timeMs: 0, charter: 0, revocation: 0 };
+  const none = { timeMs: 0, charter: 0, revocation: 0, timeReset: 0 };
   try {
     const parsed = fileSchema.safeParse(parseJson(readFileSync(path), MAX_FILE_BYTES));
     return parsed.success ? parsed.data : none;

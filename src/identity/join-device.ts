@@ -8,6 +8,7 @@ import {
   JOIN_TIMEOUT_MS,
   type JoinHello,
   type JoinOffer,
+  type JoinProof,
   NONCE_BYTES,
   parseRegistrarMessage,
   type RegistrarMessage,
@@ -15,6 +16,7 @@ import {
 } from "./join-wire.ts";
 import { keyHash, type NodeId, publicKeyOf } from "./node-id.ts";
 import type { NodeKey } from "./node-key.ts";
+import { passKey } from "./pass.ts";
 import { openStateDatabase } from "./state-database.ts";
 import type { BootstrapToken } from "./token.ts";
 
@@ -33,9 +35,14 @@ export type DeviceJoinDeps = {
   nowMs: () => number;
   node: NodeKey;
   token: BootstrapToken;
-  /** Versions that this node has seen already: less is a roll-back. Zero for a newcomer. */
-  floor: { charter: number; revocation: number };
+  /**
+   * What this node has seen already: less is a roll-back. Zero for a newcomer. With `timeMs` nobody has confirmed the time to this
+   * member since it started: it goes by the registrar's, if that is no earlier (Unix milliseconds).
+   */
+  floor: { charter: number; revocation: number; timeMs?: number };
   facts: DeviceFacts;
+  /** A one-time pass, as text. */
+  pass?: string;
   /** The node at the other end, as its connection proved. */
   registrar: NodeId;
   /** From an earlier `pending` of this registrar. */
@@ -57,18 +64,21 @@ export type DeviceOutcome =
     }
   | ({ outcome: "pending"; ticket: Uint8Array; retryMs: number } & Refusal)
   | ({ outcome: "denied" } & Refusal)
-  | { outcome: "redirect"; addresses: string[] };
+  /** `home`: the name of the one registrar that may say, which is at these addresses if at any. */
+  | { outcome: "redirect"; addresses: string[]; home?: string };
 
 /** What the device's state machine stands on; nothing in it changes during an exchange. */
 export type DeviceContext = Omit<DeviceJoinDeps, "clock" | "random" | "nowMs"> & { nonce: Uint8Array };
 export type DeviceState =
   | { at: "asked"; hello: JoinHello }
-  | { at: "proved"; store: DocumentStore; documents: Uint8Array[] };
+  | { at: "proved"; store: DocumentStore; documents: Uint8Array[]; aheadMs: number };
 export type DeviceStep = { send: DeviceMessage; state: DeviceState } | { done: DeviceOutcome };
 
 /** The first message and the state after it. `nowMs`: the device's time. */
 export function startDevice(context: DeviceContext, nowMs: number): { send: JoinHello; state: DeviceState } {
-  const { node, token, facts, nonce, ticket } = context;
+  const { node, token, facts, nonce, pass } = context;
+  // A ticket is answered before anything is proven, and a pass counts only when it is.
+  const ticket = pass === undefined ? context.ticket : undefined;
   const hello: JoinHello = {
     t: "hello",
     fleet: fromHex(token.fleet),
@@ -101,17 +111,30 @@ export function stepDevice(
     return { done: { ...reasonsOf(message), outcome: "pending", ticket: message.ticket, retryMs: message.retryMs } };
   }
   if (message.t === "denied") return { done: { ...reasonsOf(message), outcome: "denied" } };
-  if (message.t === "redirect") return { done: { outcome: "redirect", addresses: message.addresses } };
+  if (message.t === "redirect") {
+    const { addresses, home } = message;
+    return { done: { outcome: "redirect", addresses, ...(home === undefined ? {} : { home }) } };
+  }
   if (message.t === "granted") {
     if (state.at !== "proved") throw badAnswer("it granted before we proved our key");
-    return { done: judgeGranted(message, state, context, nowMs) };
+    return { done: judgeGranted(message, state, context, nowMs + state.aheadMs) };
   }
   if (state.at !== "asked") throw badAnswer("it offered twice");
-  const store = judgeOffer(message, context, nowMs);
+  const atMs = timeOfExchange(message, context, nowMs);
+  const store = judgeOffer(message, context, atMs);
   const sealing = context.node.sealingPublic;
-  const sig = context.node.key.sign(transcriptHash(state.hello, message, sealing));
+  const transcript = transcriptHash(state.hello, message, sealing);
+  const passing = context.pass === undefined ? undefined : passKey(context.pass, context.token.fleet);
+  const proof: JoinProof = {
+    t: "proof",
+    sealing,
+    sig: context.node.key.sign(transcript),
+    ...(passing === undefined
+      ? {}
+      : { pass: { key: new Uint8Array(passing.publicKey), sig: passing.sign(transcript) } }),
+  };
   const documents = [...message.charters, ...message.documents];
-  return { send: { t: "proof", sealing, sig }, state: { at: "proved", store, documents } };
+  return { send: proof, state: { at: "proved", store, documents, aheadMs: atMs - nowMs } };
 }
 
 /** Runs the device's end of one exchange over a stream to a registrar. Deadline 30 s. Throws as `stepDevice`, or Fault `identity.join-lost`. */
@@ -143,10 +166,16 @@ export async function runDeviceJoin(
   }
 }
 
+/** The time to judge this exchange by. Throws Fault `identity.clock` when the two ends disagree and this one knows the time. */
+function timeOfExchange(offer: JoinOffer, { floor }: DeviceContext, nowMs: number): number {
+  const clocks = judgeClocks(nowMs, offer.timeMs);
+  if (clocks === undefined) return nowMs;
+  if (floor.timeMs !== undefined && offer.timeMs >= floor.timeMs) return offer.timeMs;
+  throw new Fault(clocks.code, clocks.reason, { exit: "invalid", fix: clocks.fix });
+}
+
 /** Verifies the fleet that a registrar shows against the token, in a store of its own. */
 function judgeOffer(offer: JoinOffer, { token, floor, registrar }: DeviceContext, nowMs: number): DocumentStore {
-  const clocks = judgeClocks(nowMs, offer.timeMs);
-  if (clocks !== undefined) throw new Fault(clocks.code, clocks.reason, { exit: "invalid", fix: clocks.fix });
   const store = new DocumentStore(openStateDatabase(":memory:"), SILENT_LOG, nowMs);
   store.pinFleet(token.fleet);
   for (const bytes of offer.charters) {
@@ -197,7 +226,8 @@ function judgeGranted(
     throw badAnswer(`its member document is ${"reason" in verdict ? verdict.reason : verdict.outcome}`);
   }
   const member = verdict.document;
-  const { spec } = member.body;
+  const { spec, expires } = member.body;
+  if (Date.parse(expires) <= nowMs) throw badAnswer(`its member document ended at ${expires}`);
   const sealing = Buffer.from(node.sealingPublic).toString("base64");
   if (spec.node !== node.nodeId || spec.sealingKey !== sealing)
     throw badAnswer("its member document is for another node");

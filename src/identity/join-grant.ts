@@ -61,14 +61,23 @@ function freshMember(
     fleet: store.fleet ?? "",
     name,
     version: Math.max(store.nextVersion(memberId(name, tenant)), (kept?.version ?? 0) + 1),
-    generation: former?.spec.generation ?? FIRST_GENERATION,
+    generation: nextGeneration(context),
     publicKey: hello.key,
     sealing: proof.sealing,
     grant,
+    used: grant.use ?? former?.spec.used,
     nowMs,
     expiresMs,
   });
   return { node: peer.nodeId, tenant, name, expiresMs, bytes };
+}
+
+/** A node keeps its generation; one that was revoked and approved anew gets the next. */
+function nextGeneration(context: RegistrarContext): number {
+  const { store, peer } = context;
+  const revoked = store.get("Revocation", "fleet")?.body.spec.nodes.find(({ node }) => node === peer.nodeId);
+  const former = formerBody(context)?.spec.generation ?? FIRST_GENERATION;
+  return revoked === undefined ? former : Math.max(former, revoked.generation + 1);
 }
 
 function isNameTaken(name: string, tenant: string, { ledger, store, peer }: RegistrarContext): boolean {
@@ -94,10 +103,10 @@ function contentOf({ metadata, spec }: Body<"Member">): string {
 }
 
 /** The newest member document of the device: handed out here, or seen in the fleet. */
-export function formerBody({ peer, store, ledger }: RegistrarContext): Body<"Member"> | undefined {
+export function formerBody({ peer, members, ledger }: RegistrarContext): Body<"Member"> | undefined {
   const issued = ledger.issuedTo(peer.nodeId);
   const here = issued === undefined ? undefined : memberBody(issued.bytes);
-  const there = store.list("Member").find(({ body }) => body.spec.node === peer.nodeId)?.body;
+  const there = members.of(peer.nodeId)?.body;
   if (here === undefined || there === undefined) return here ?? there;
   return Date.parse(there.expires) > Date.parse(here.expires) ? there : here;
 }

@@ -15,9 +15,11 @@ export const TICKET_BYTES = 16;
 export const FROM_DEVICE: Readonly<FrameLimits> = { maxHeaderBytes: 16 * 1024, maxPayloadBytes: 0 };
 /** The offer carries the charter chain, operators, registrars and a revocation list of up to 4 MiB in base64. */
 export const FROM_REGISTRAR: Readonly<FrameLimits> = { maxHeaderBytes: 8 * 1024 * 1024, maxPayloadBytes: 0 };
-const MAX_CHARTERS = 256;
+/** A change of owners a week for 78 years; with three owners each has 1.6 KB, so they fit the message. */
+const MAX_CHARTERS = 4_096;
 const MAX_DOCUMENTS = 4_096;
-const MAX_REDIRECTS = 16;
+/** Addresses in one redirect. */
+export const MAX_ADDRESSES = 16;
 
 const bytes = (length: number) =>
   z.custom<Uint8Array>((value) => value instanceof Uint8Array && value.length === length, `${length} bytes`);
@@ -39,7 +41,13 @@ const hello = z.strictObject({
   labels: labelsSchema,
   ticket: bytes(TICKET_BYTES).optional(),
 });
-const proof = z.strictObject({ t: z.literal("proof"), sealing: bytes(32), sig: bytes(ED25519_SIGNATURE_BYTES) });
+const signature = bytes(ED25519_SIGNATURE_BYTES);
+const proof = z.strictObject({
+  t: z.literal("proof"),
+  sealing: bytes(32),
+  sig: signature,
+  pass: z.strictObject({ key: bytes(32), sig: signature }).optional(),
+});
 const offer = z.strictObject({
   t: z.literal("offer"),
   nonce: bytes(NONCE_BYTES),
@@ -48,7 +56,11 @@ const offer = z.strictObject({
   charters: z.array(envelope).min(1).max(MAX_CHARTERS),
   documents: z.array(envelope).max(MAX_DOCUMENTS),
 });
-const redirect = z.strictObject({ t: z.literal("redirect"), addresses: z.array(text(320)).min(1).max(MAX_REDIRECTS) });
+const redirect = z.strictObject({
+  t: z.literal("redirect"),
+  addresses: z.array(text(320)).max(MAX_ADDRESSES),
+  home: text(63).optional(),
+});
 const granted = z.strictObject({ t: z.literal("granted"), member: envelope, beacon: envelope });
 const pending = z.strictObject({
   t: z.literal("pending"),
@@ -89,7 +101,7 @@ function parse<S extends z.ZodType>(schema: S, value: unknown): z.infer<S> {
 }
 
 /**
- * What the device signs: SHA-256("portolan-join-v1" ‖ len(hello) ‖ hello ‖ len(offer) ‖ offer ‖ charter version ‖ sealing key);
+ * What the device signs with its key, and with its pass's: SHA-256("portolan-join-v1" ‖ len(hello) ‖ hello ‖ len(offer) ‖ offer ‖ charter version ‖ sealing key);
  * lengths and version are 8 bytes, big-endian. The messages are hashed in their one deterministic encoding, so both ends
  * hash the bytes that were on the wire.
  */

@@ -10,7 +10,7 @@ export type Role = (typeof ROLES)[number];
 export const OPERATOR_ROLES = ["admission", "publisher", "network", "security"] as const;
 
 /** Evidence that a charter may accept for joining. */
-export const EVIDENCE = ["claim", "approve", "batch"] as const;
+export const EVIDENCE = ["claim", "approve", "batch", "pass"] as const;
 
 const hex32 = z.string().regex(/^[0-9a-f]{64}$/u, "64 hex digits");
 const base64Bytes = (length: number) =>
@@ -61,6 +61,9 @@ const serial = z
 const multiaddr = z.string().min(1).max(256).startsWith("/");
 const count = z.int().min(0).max(1_000_000_000);
 
+/** As many as one registrar may admit (`portolan registrar add --max-members`). */
+const MAX_KEPT_MEMBERS = 10_000;
+
 const rule = z.strictObject({ role: z.enum(ROLES), count: z.int().min(1).max(16) });
 
 const charter = z
@@ -99,6 +102,16 @@ const registrar = z.strictObject({
   maxMembers: count,
 });
 
+/** What a membership used up for good: a serial that was claimed without a key, a pass (hex SHA-256 of its public key), a place in a batch (document id). */
+const evidenceUse = z.union([
+  z.strictObject({ claim: serial }),
+  z.strictObject({ pass: hex32 }),
+  z.strictObject({ batch: z.string().min(1).max(200) }),
+]);
+
+/** The registrar that keeps what was used up of a document; without it the one of highest weight, see `homeOf`. */
+const home = nodeId.optional();
+
 const member = z.strictObject({
   node: nodeId,
   publicKey,
@@ -110,6 +123,7 @@ const member = z.strictObject({
   /** Key id of the registrar that admitted the node. */
   registrar: hex32,
   evidence: z.enum(EVIDENCE),
+  used: evidenceUse.optional(),
 });
 
 const claimRow = z.strictObject({
@@ -123,8 +137,10 @@ const claimRow = z.strictObject({
   expires: isoTime.optional(),
 });
 
+/** Rows of one claim list. */
+export const MAX_CLAIM_ROWS = 10_000;
 const claimList = z
-  .strictObject({ rows: z.array(claimRow).min(1).max(10_000) })
+  .strictObject({ rows: z.array(claimRow).min(1).max(MAX_CLAIM_ROWS), home })
   .refine((spec) => new Set(spec.rows.map((row) => row.serial)).size === spec.rows.length, "a serial stands twice");
 
 const batch = z.strictObject({
@@ -134,6 +150,15 @@ const batch = z.strictObject({
   ratePerMinute: z.number().positive().max(100_000).optional(),
   site: dnsName.optional(),
   labels: labels.optional(),
+  home,
+});
+
+const pass = z.strictObject({
+  /** Public half of the Ed25519 key that the pass's secret gives, see pass.ts. */
+  publicKey,
+  site: dnsName.optional(),
+  labels: labels.optional(),
+  home,
 });
 
 const revocation = z.strictObject({
@@ -150,6 +175,13 @@ const beacon = z.strictObject({
   revocation: count,
   /** What the asker sent, when somebody asked. */
   nonce: base64Bytes(16).optional(),
+});
+
+const timeReset = z.strictObject({
+  /** It is at least this late, by the clock of who signed. */
+  time: isoTime,
+  /** What the fleet took the time for: a node whose time is earlier than that never ran ahead. */
+  ahead: isoTime,
 });
 
 const artifact = z.strictObject({
@@ -172,11 +204,13 @@ const placement = z.strictObject({ artifact: artifactName, selector });
 
 const tombstone = z.strictObject({
   target: z.strictObject({
-    kind: z.enum(["Artifact", "Placement", "ClaimList", "Batch", "Operator", "Registrar"]),
+    kind: z.enum(["Artifact", "Placement", "ClaimList", "Batch", "Pass", "Operator", "Registrar"]),
     name: z.string().max(128),
   }),
   /** The highest version that is gone; a higher one brings the name back. */
   version: count,
+  /** Of a registrar: body digests of the memberships that it signed and that stay good to their end. */
+  keepMembers: z.array(hex32).max(MAX_KEPT_MEMBERS).optional(),
 });
 
 const KIB = 1024;
@@ -227,6 +261,7 @@ export const KINDS = {
     hours: YEAR_HOURS,
   }),
   Batch: define({ spec: batch, name: dnsName, maxBytes: 16 * KIB, rule: { role: "admission", count: 1 }, hours: 24 }),
+  Pass: define({ spec: pass, name: dnsName, maxBytes: 16 * KIB, rule: { role: "admission", count: 1 }, hours: 24 }),
   Revocation: define({
     spec: revocation,
     name: z.literal("fleet"),
@@ -235,6 +270,13 @@ export const KINDS = {
     hours: 10 * YEAR_HOURS,
   }),
   Beacon: define({ spec: beacon, name: dnsName, maxBytes: 2 * KIB, rule: { role: "registrar", count: 1 }, hours: 1 }),
+  TimeReset: define({
+    spec: timeReset,
+    name: z.literal("fleet"),
+    maxBytes: 4 * KIB,
+    rule: { role: "owner", count: "threshold" },
+    hours: 10 * YEAR_HOURS,
+  }),
   Artifact: define({
     spec: artifact,
     name: artifactName,
@@ -252,7 +294,7 @@ export const KINDS = {
   Tombstone: define({
     spec: tombstone,
     name: z.string().max(200),
-    maxBytes: 4 * KIB,
+    maxBytes: KIB * KIB, // kept members have 67 bytes each
     rule: { role: "publisher", count: 1 },
     hours: 10 * YEAR_HOURS,
   }),

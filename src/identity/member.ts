@@ -1,6 +1,6 @@
 import type { Ed25519Key } from "#core";
 import { documentId, draftPayload, signPayload } from "./document.ts";
-import type { EvidenceVerdict } from "./evidence.ts";
+import type { EvidenceUse, EvidenceVerdict } from "./evidence.ts";
 import { dnsName, type Spec } from "./kinds.ts";
 import { keyHash, nodeIdOf, shortId } from "./node-id.ts";
 
@@ -41,6 +41,8 @@ export type MemberDraft = {
   publicKey: Uint8Array;
   sealing: Uint8Array;
   grant: Extract<EvidenceVerdict, { outcome: "granted" }>;
+  /** What this or an earlier membership of the key used up. */
+  used: EvidenceUse | undefined;
   /** Trusted Unix milliseconds. */
   nowMs: number;
   expiresMs: number;
@@ -59,6 +61,7 @@ export function signMember(registrar: Ed25519Key, draft: MemberDraft): Uint8Arra
     registrar: keyHash(registrar.publicKey),
     evidence: grant.evidence,
     ...(grant.serial === undefined ? {} : { serial: grant.serial }),
+    ...(draft.used === undefined ? {} : { used: draft.used }),
   };
   const payload = draftPayload({
     kind: "Member",

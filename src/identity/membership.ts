@@ -14,6 +14,8 @@ export type MemberInfo = {
   /** 0 of a registrar that never was a member: any revocation of the node is one of it. */
   generation: number;
   registrar: boolean;
+  /** Its membership has ended and nobody has revoked it: a node that is cut off from all registrars still goes by it. */
+  autonomous: boolean;
   serial?: string;
   evidence?: string;
   /** Key id of the registrar that admitted it. */
@@ -23,7 +25,7 @@ export type MemberInfo = {
   document: SignedDocument<"Member" | "Registrar">;
 };
 
-/** Who belongs to the fleet now, worked out from the documents in force. */
+/** Who belongs to the fleet, worked out from the documents in force and from the memberships that have ended. */
 export class Membership {
   readonly #store: DocumentStore;
   #revision = -1;
@@ -34,13 +36,13 @@ export class Membership {
     this.#store = store;
   }
 
-  /** The member behind a node id; `undefined` for a stranger and for a revoked node. */
+  /** The member behind a node id, autonomous or not; `undefined` for a stranger and for a revoked node. */
   of(node: NodeId): MemberInfo | undefined {
     this.#refresh();
     return this.#byNode.get(node);
   }
 
-  /** Every member, by name. */
+  /** Every member, by name; those whose membership has ended among them. */
   all(): MemberInfo[] {
     this.#refresh();
     return [...this.#byNode.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
@@ -74,17 +76,23 @@ export class Membership {
       this.#store.list("Revocation").flatMap(({ body }) => body.spec.nodes.map((n) => [n.node, n.generation] as const)),
     );
     this.#byNode = new Map();
-    for (const document of this.#store.list("Member")) {
-      const info = memberInfo(document);
-      const known = this.#byNode.get(info.node); // a node that was renamed shows its newest document
-      if (known === undefined || known.generation < info.generation) this.#keep(info);
-    }
-    // A registrar's own node may have been admitted before it became one.
-    for (const document of this.#store.list("Registrar")) {
-      const info = memberInfo(document);
-      const known = this.#byNode.get(info.node);
-      this.#keep({ ...known, ...info, generation: known?.generation ?? info.generation });
-    }
+    for (const document of this.#store.lapsed("Member")) this.#keepNewest(memberInfo(document, true));
+    for (const document of this.#store.list("Member")) this.#keepNewest(memberInfo(document, false));
+    for (const document of this.#store.lapsed("Registrar")) this.#keepRegistrar(memberInfo(document, true));
+    for (const document of this.#store.list("Registrar")) this.#keepRegistrar(memberInfo(document, false));
+  }
+
+  /** A node that was renamed shows its newest document, one that is in force before one that is not. */
+  #keepNewest(info: MemberInfo): void {
+    const known = this.#byNode.get(info.node);
+    if (known === undefined || known.autonomous || known.generation < info.generation) this.#keep(info);
+  }
+
+  /** A registrar's own node may have been admitted before it became one. */
+  #keepRegistrar(info: MemberInfo): void {
+    const known = this.#byNode.get(info.node);
+    if (info.autonomous && known?.autonomous === false) return; // it was a registrar, and is a member
+    this.#keep({ ...known, ...info, generation: known?.generation ?? info.generation });
   }
 
   #keep(info: MemberInfo): void {
@@ -92,7 +100,7 @@ export class Membership {
   }
 }
 
-function memberInfo(document: SignedDocument<"Member"> | SignedDocument<"Registrar">): MemberInfo {
+function memberInfo(document: SignedDocument<"Member"> | SignedDocument<"Registrar">, autonomous: boolean): MemberInfo {
   const { metadata, spec, expires } = document.body;
   const registrar = document.kind === "Registrar";
   const member = isDocumentOf(document, "Member") ? document.body.spec : undefined;
@@ -105,6 +113,7 @@ function memberInfo(document: SignedDocument<"Member"> | SignedDocument<"Registr
     keyHash: keyHash(Buffer.from(spec.publicKey, "base64")),
     generation: member?.generation ?? 0,
     registrar,
+    autonomous,
     ...(member?.serial === undefined ? {} : { serial: member.serial }),
     ...(member === undefined ? {} : { evidence: member.evidence, admittedBy: member.registrar }),
     expiresMs: Date.parse(expires),

@@ -1,8 +1,11 @@
 import type { Ed25519Key } from "#core";
 import type { DocumentStore } from "./document-store.ts";
-import type { ClaimIndex, EvidenceUse } from "./evidence.ts";
+import type { EvidenceUse, Refusal } from "./evidence.ts";
+import type { EvidenceIndex } from "./evidence-index.ts";
 import type { RegistrarMessage } from "./join-wire.ts";
+import type { MemberIndex } from "./member-index.ts";
 import type { NodeId } from "./node-id.ts";
+import type { Offices } from "./offices.ts";
 import type { IssuedMember, RefusedDevice, RegistrarLedger } from "./registrar-ledger.ts";
 import type { WaitingDevice, WaitingList } from "./waiting-list.ts";
 
@@ -16,10 +19,13 @@ export type RegistrarContext = {
   store: DocumentStore;
   ledger: RegistrarLedger;
   waiting: WaitingList;
-  claims: ClaimIndex;
-  /** Where registrars are reached, for when this node is none. */
-  registrarAddresses: readonly string[];
+  index: EvidenceIndex;
+  offices: Offices;
+  members: MemberIndex;
+  /** Where a node is reached, as far as this one knows. */
+  addressesOf: (node: NodeId) => readonly string[];
   peer: JoiningPeer;
+  barred: Refusal | undefined;
   /** Fresh for this exchange. */
   nonce: Uint8Array;
   ticket: Uint8Array;
@@ -34,7 +40,7 @@ export type RegistrarContext = {
 export type RegistrarEffect =
   | { do: "send"; message: RegistrarMessage }
   /** Takes the evidence up and keeps the document: durable before the next effect. */
-  | { do: "admit"; keyHash: string; use: EvidenceUse; member: IssuedMember }
+  | { do: "admit"; keyHash: string; use: EvidenceUse | undefined; member: IssuedMember }
   /** Puts the document into this node's store, from where the fleet learns of it. */
   | { do: "publish"; bytes: Uint8Array }
   /** Puts the device on the pending list and tells it. */

@@ -2,7 +2,8 @@ import type { DatabaseSync } from "node:sqlite";
 import { z } from "zod";
 import { Fault } from "#core";
 import type { EvidenceUse, EvidenceUses } from "./evidence.ts";
-import type { NodeId } from "./node-id.ts";
+import type { SignedDocument } from "./document.ts";
+import { keyHash, type NodeId } from "./node-id.ts";
 
 /** Refused devices that a registrar remembers; the oldest goes first, so strangers cannot fill the disk. */
 const MAX_REFUSALS = 1_000;
@@ -43,6 +44,7 @@ export class RegistrarLedger implements EvidenceUses {
     this.#db = db;
     db.exec(`
       CREATE TABLE IF NOT EXISTS claim_uses (serial TEXT PRIMARY KEY, key TEXT NOT NULL, at_ms INTEGER NOT NULL) STRICT;
+      CREATE TABLE IF NOT EXISTS pass_uses (pass TEXT PRIMARY KEY, key TEXT NOT NULL, at_ms INTEGER NOT NULL) STRICT;
       CREATE TABLE IF NOT EXISTS batch_uses (batch TEXT NOT NULL, key TEXT NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY (batch, key)) STRICT;
       CREATE TABLE IF NOT EXISTS issued (node TEXT PRIMARY KEY, tenant TEXT NOT NULL, name TEXT NOT NULL, expires_ms INTEGER NOT NULL, bytes BLOB NOT NULL, UNIQUE (tenant, name)) STRICT;
       CREATE TABLE IF NOT EXISTS refused_devices (node TEXT NOT NULL, code TEXT NOT NULL, serial TEXT NOT NULL, address TEXT NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY (node, code, serial)) STRICT;
@@ -50,8 +52,11 @@ export class RegistrarLedger implements EvidenceUses {
   }
 
   claimHolder(serial: string): string | undefined {
-    const row = this.#db.prepare("SELECT key AS text FROM claim_uses WHERE serial = ?").get(serial);
-    return textRow.parse(row)?.text;
+    return textRow.parse(this.#db.prepare("SELECT key AS text FROM claim_uses WHERE serial = ?").get(serial))?.text;
+  }
+
+  passHolder(hash: string): string | undefined {
+    return textRow.parse(this.#db.prepare("SELECT key AS text FROM pass_uses WHERE pass = ?").get(hash))?.text;
   }
 
   batchUses(batch: string, keyHash: string, sinceMs: number): { total: number; recent: number; hasKey: boolean } {
@@ -85,27 +90,62 @@ export class RegistrarLedger implements EvidenceUses {
 
   /**
    * Takes the evidence up and keeps the member document, both or neither. The same key again changes nothing but the document.
-   * Throws Fault `identity.claim-taken` (conflict) when another key holds the serial.
+   * Throws Fault `identity.evidence-taken` (conflict) when another key holds the serial or pass.
    */
-  admit(keyHash: string, use: EvidenceUse, member: IssuedMember, atMs: number): void {
-    this.#db.exec("BEGIN IMMEDIATE");
-    try {
-      if (use !== undefined && "claim" in use) this.#takeClaim(use.claim, keyHash, atMs);
-      if (use !== undefined && "batch" in use) {
-        this.#db
-          .prepare("INSERT OR IGNORE INTO batch_uses (batch, key, at_ms) VALUES (?, ?, ?)")
-          .run(use.batch, keyHash, atMs);
+  admit(keyHash: string, use: EvidenceUse | undefined, member: IssuedMember, atMs: number): void {
+    this.#inOneWrite(() => {
+      const holder = use === undefined ? keyHash : this.#take(use, keyHash, atMs);
+      if (holder !== keyHash) {
+        throw new Fault("identity.evidence-taken", `${JSON.stringify(use)} was taken up by another device`, {
+          exit: "conflict",
+        });
       }
       this.#db
         .prepare(
           "INSERT INTO issued (node, tenant, name, expires_ms, bytes) VALUES (?, ?, ?, ?, ?) ON CONFLICT (node) DO UPDATE SET tenant = excluded.tenant, name = excluded.name, expires_ms = excluded.expires_ms, bytes = excluded.bytes",
         )
         .run(member.node, member.tenant, member.name, member.expiresMs, member.bytes);
-      this.#db.exec("COMMIT");
-    } catch (error) {
-      this.#db.exec("ROLLBACK");
-      throw error;
+    });
+  }
+
+  /** Notes what members used up at other registrars, in one write. Returns those whose evidence another key has here. */
+  learn(members: readonly SignedDocument<"Member">[]): { member: SignedDocument<"Member">; holder: string }[] {
+    const twice: { member: SignedDocument<"Member">; holder: string }[] = [];
+    this.#inOneWrite(() => {
+      for (const member of members) {
+        const { publicKey, used } = member.body.spec;
+        if (used === undefined) continue;
+        const key = keyHash(Buffer.from(publicKey, "base64"));
+        const holder = this.#take(used, key, Date.parse(member.body.notBefore));
+        if (holder !== key) twice.push({ member, holder });
+      }
+    });
+    return twice;
+  }
+
+  /** Returns the key that has the evidence now: another one when it was taken up before. */
+  #take(use: EvidenceUse, keyHash: string, atMs: number): string {
+    if ("batch" in use) {
+      const insert = "INSERT OR IGNORE INTO batch_uses (batch, key, at_ms) VALUES (?, ?, ?)";
+      this.#db.prepare(insert).run(use.batch, keyHash, atMs);
+      return keyHash;
     }
+    if ("claim" in use) {
+      const insert = "INSERT OR IGNORE INTO claim_uses (serial, key, at_ms) VALUES (?, ?, ?)";
+      this.#db.prepare(insert).run(use.claim, keyHash, atMs);
+      return this.claimHolder(use.claim) ?? keyHash;
+    }
+    const insert = "INSERT OR IGNORE INTO pass_uses (pass, key, at_ms) VALUES (?, ?, ?)";
+    this.#db.prepare(insert).run(use.pass, keyHash, atMs);
+    return this.passHolder(use.pass) ?? keyHash;
+  }
+
+  /** Whether this node came with a serial that another had taken up. */
+  isQuarantined(node: NodeId): boolean {
+    const found = this.#db
+      .prepare("SELECT 1 AS total FROM refused_devices WHERE node = ? AND code = 'identity.claim-taken' LIMIT 1")
+      .get(node);
+    return found !== undefined;
   }
 
   /** Remembers a device that proved its key but shows a serial of another; once per node, code and serial. */
@@ -128,13 +168,14 @@ export class RegistrarLedger implements EvidenceUses {
     return z.array(refusedRow).parse(rows);
   }
 
-  #takeClaim(serial: string, keyHash: string, atMs: number): void {
-    this.#db
-      .prepare("INSERT OR IGNORE INTO claim_uses (serial, key, at_ms) VALUES (?, ?, ?)")
-      .run(serial, keyHash, atMs);
-    const holder = this.claimHolder(serial);
-    if (holder !== keyHash) {
-      throw new Fault("identity.claim-taken", `serial ${serial} was taken up by another device`, { exit: "conflict" });
+  #inOneWrite(work: () => void): void {
+    this.#db.exec("BEGIN IMMEDIATE");
+    try {
+      work();
+      this.#db.exec("COMMIT");
+    } catch (error) {
+      this.#db.exec("ROLLBACK");
+      throw error;
     }
   }
 }

@@ -8,13 +8,17 @@ import {
   type Random,
   withDeadline,
 } from "#core";
-import { indexClaims } from "./claim-index.ts";
+import { isDocumentOf, type SignedDocument } from "./document.ts";
 import type { DocumentStore } from "./document-store.ts";
-import type { ClaimIndex } from "./evidence.ts";
+import type { Refusal } from "./evidence.ts";
+import { type EvidenceIndex, indexEvidence } from "./evidence-index.ts";
 import { type RegistrarState, stepRegistrar } from "./join-registrar.ts";
 import type { JoiningPeer, RegistrarContext, RegistrarEffect } from "./registrar-effect.ts";
+import { type Offices, readOffices } from "./offices.ts";
 import { JOIN_TIMEOUT_MS, NONCE_BYTES, parseDeviceMessage, TICKET_BYTES } from "./join-wire.ts";
-import { nodeIdOf } from "./node-id.ts";
+import type { Kind } from "./kinds.ts";
+import { MemberIndex } from "./member-index.ts";
+import { keyHash, type NodeId, nodeIdOf } from "./node-id.ts";
 import type { RegistrarLedger } from "./registrar-ledger.ts";
 import type { WaitingList } from "./waiting-list.ts";
 
@@ -30,8 +34,12 @@ export type RegistrarDeps = {
   ledger: RegistrarLedger;
   /** Devices that wait for approval. */
   waiting: WaitingList;
-  /** Where the fleet's registrars are reached, for a node that is none. */
-  registrarAddresses: () => readonly string[];
+  /** Where a node is reached, as far as this one knows. */
+  addressesOf: (node: NodeId) => readonly string[];
+  /** Evidence that two keys used up, each at another registrar: one of the two is a copy. `holder`: the key hash that has it here. */
+  usedTwice: (member: SignedDocument<"Member">, holder: string) => void;
+  /** Why a device is not admitted whatever it shows; `undefined`: it may be. */
+  barred?: (node: NodeId) => Refusal | undefined;
 };
 
 /** How an exchange with a device ended, for the log and the events. */
@@ -47,12 +55,21 @@ export type JoinReport = {
 export class Registrar {
   readonly #deps: RegistrarDeps;
   readonly #nodeId: string;
-  #claims: ClaimIndex | undefined;
-  #claimsOf = "";
+  readonly #members: MemberIndex;
+  #known: { keys: DocumentStore["keys"]; offices: Offices; index: EvidenceIndex } | undefined;
 
   constructor(deps: RegistrarDeps) {
+    const { store } = deps;
     this.#deps = deps;
     this.#nodeId = nodeIdOf(deps.key.publicKey);
+    this.#members = new MemberIndex(store);
+    this.#learn(store.list("Member"));
+    store.onAccepted((document) => {
+      if (EVIDENCE_KINDS.has(document.kind)) this.#known = undefined;
+      if (isDocumentOf(document, "Member")) this.#learn([document]);
+      if (isDocumentOf(document, "Registrar") && document.body.spec.node === this.#nodeId)
+        this.#learn(store.list("Member"));
+    });
   }
 
   /**
@@ -82,16 +99,20 @@ export class Registrar {
 
   /** What a decision about this device stands on at this moment. */
   context(peer: JoiningPeer): RegistrarContext {
-    const { random, nowMs, key, store, ledger, waiting, registrarAddresses } = this.#deps;
+    const { random, nowMs, key, store, ledger, waiting, addressesOf } = this.#deps;
+    const { offices, index } = this.#read();
     return {
       key,
       nodeId: this.#nodeId,
       store,
       ledger,
       waiting,
-      claims: this.#claimIndex(),
-      registrarAddresses: registrarAddresses(),
+      offices,
+      index,
+      members: this.#members,
+      addressesOf,
       peer,
+      barred: this.#deps.barred?.(peer.nodeId),
       nonce: random.bytes(NONCE_BYTES),
       ticket: random.bytes(TICKET_BYTES),
       nowMs: nowMs(),
@@ -149,15 +170,30 @@ export class Registrar {
     return report ?? { outcome: "denied", code: "identity.join-lost" };
   }
 
-  /** Built anew only when claims, or who may sign them, have changed: a list has up to 10,000 rows. */
-  #claimIndex(): ClaimIndex {
+  /**
+   * Who may admit, and by what. A list has up to 10,000 rows, so it is worked out anew only when evidence came, or when the store
+   * has worked out anew whom the fleet trusts: it does whenever a document goes out of force, and its `keys` are another map then.
+   */
+  #read(): { offices: Offices; index: EvidenceIndex } {
     const { store } = this.#deps;
-    const sources = [...store.list("ClaimList"), ...store.list("Operator"), ...store.list("Charter")];
-    const digests = sources.map(({ digest }) => digest).join();
-    if (this.#claims === undefined || digests !== this.#claimsOf) {
-      this.#claims = indexClaims(store);
-      this.#claimsOf = digests;
+    if (this.#known === undefined || this.#known.keys !== store.keys) {
+      const offices = readOffices(store, this.#nodeId);
+      const registrars = offices.live.map(({ body }) => body.spec.node);
+      this.#known = { keys: store.keys, offices, index: indexEvidence(store, registrars) };
     }
-    return this.#claims;
+    return this.#known;
+  }
+
+  /** What other registrars admitted by is used up here too: this one may inherit their claims, and a device may come to any. */
+  #learn(members: readonly SignedDocument<"Member">[]): void {
+    const { ledger, key, usedTwice } = this.#deps;
+    if (this.#read().offices.own === undefined) return;
+    const own = keyHash(key.publicKey);
+    const others = members.filter(({ body }) => body.spec.used !== undefined && body.spec.registrar !== own);
+    if (others.length === 0) return;
+    for (const { member, holder } of ledger.learn(others)) usedTwice(member, holder);
   }
 }
+
+/** Documents that admit without changing whom the fleet trusts. */
+const EVIDENCE_KINDS: ReadonlySet<Kind> = new Set(["ClaimList", "Batch", "Pass"]);

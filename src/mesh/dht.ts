@@ -209,6 +209,7 @@ function gatedComponents(deps: DhtDeps, registrar: SessionRegistrar): KadDHTComp
         const nodeId = await reach(toPeer(target), signal);
         const connection = deps.host.connectionTo(nodeId);
         if (connection === undefined) throw new Fault("mesh.not-connected", `no connection to ${nodeId}`);
+        await deps.host.settled(connection);
         return connection.newStream(protocol, options);
       },
     }),

@@ -1,5 +1,5 @@
 import type { Connection, Stream } from "@libp2p/interface";
-import { type Clock, Fault, type Log, type Random, withDeadline } from "#core";
+import { asError, type Clock, encodeFrame, Fault, type Log, type Random, withDeadline } from "#core";
 import { isNodeId, type NodeId } from "#identity";
 import { type GateVerdict, HELLO_PROTOCOL, type HelloHooks, type SessionLine, startHello } from "./hello-exchange.ts";
 import { Libp2pByteStream } from "./libp2p-byte-stream.ts";
@@ -29,6 +29,8 @@ export interface Gate {
   offer(): Record<string, unknown>;
   /** Judges what a peer said, with the node id that its connection proved. Must not wait. */
   judge(peer: NodeId, hello: unknown): GateVerdict;
+  /** Two running processes have this peer's key: one answered over its old connection after another had said hello. */
+  cloned?(peer: NodeId): void;
 }
 
 export type GatekeeperDeps = {
@@ -51,6 +53,9 @@ export type GatekeeperDeps = {
 /** Hears what still comes on a connection that is gone. */
 const NOBODY: SessionLine = { message: () => undefined, ended: () => undefined };
 
+/** Numbers of the probes that look for a clone; far from those that a session counts. */
+const CHALLENGES_FROM = 2 ** 40;
+
 type Guest = { guard: MuxGuard; deadline: AbortController; saidHello: boolean; link: Link | undefined; why?: string };
 
 /** Lets connections in: no handler of ours runs for one that has not passed the hello. Keeps one session per peer. */
@@ -58,6 +63,9 @@ export class Gatekeeper {
   readonly #deps: GatekeeperDeps;
   readonly #guests = new Map<Connection, Guest>();
   readonly #sessions = new Map<NodeId, LiveSession>();
+  /** Old connections of peers that seem to have restarted, and the probe that must stay unanswered. */
+  readonly #challenges = new Map<Connection, number>();
+  #challenged = CHALLENGES_FROM;
 
   constructor(deps: GatekeeperDeps) {
     this.#deps = deps;
@@ -78,6 +86,11 @@ export class Gatekeeper {
     return link === undefined ? undefined : this.#sessions.get(connection.remotePeer.toString());
   }
 
+  /** Resolves when an accepted connection may carry every protocol; `undefined`: it may at once. */
+  settled(connection: Connection): Promise<void> | undefined {
+    return this.#guests.get(connection)?.link?.greeting.settled;
+  }
+
   /** A new connection, in either direction. */
   opened(connection: Connection): void {
     const guard = this.#deps.guards.of(connection);
@@ -95,6 +108,7 @@ export class Gatekeeper {
   closed(connection: Connection): boolean {
     const guest = this.#guests.get(connection);
     this.#guests.delete(connection);
+    this.#challenges.delete(connection);
     guest?.deadline.abort();
     if (guest?.link === undefined) return false;
     this.#linkEnded(connection, guest.link, guest.why);
@@ -205,6 +219,7 @@ export class Gatekeeper {
         guest.guard.limit(undefined);
         guest.deadline.abort();
         guest.link = { connection, stream: bytes, guard: guest.guard, greeting, probe };
+        greeting.settled?.catch((error: unknown) => this.end(connection, asError(error)));
         this.#deps.releaseStranger(connection);
         const session = this.#adopt(peer, guest.link);
         done(session);
@@ -226,7 +241,8 @@ export class Gatekeeper {
   #line(session: LiveSession, connection: Connection): SessionLine {
     return {
       message: (kind, body) => {
-        if (!session.receive(kind, body)) this.#deps.message(session, kind, body);
+        if (kind === "pong" && this.#isChallenge(connection, body)) this.#deps.gate.cloned?.(session.nodeId);
+        else if (!session.receive(kind, body)) this.#deps.message(session, kind, body);
       },
       ended: (error) => this.end(connection, error ?? new Fault("mesh.closed", "the peer ended the session")),
     };
@@ -242,14 +258,31 @@ export class Gatekeeper {
     }
     const old = current.link;
     if (old.greeting.boot !== link.greeting.boot) {
+      this.#challenge(old);
       this.#end(current, "the peer restarted");
-      this.end(old.connection, new Fault("mesh.restarted", "the peer restarted"));
+      this.#retire(old).catch(() => undefined);
       return this.#adopt(peer, link);
     }
     const kept = preferredLink(this.#deps.self, peer, old, link);
     if (kept === link) current.move(link);
     this.#retire(kept === link ? old : link).catch(() => undefined);
     return current;
+  }
+
+  /** A peer that restarted is dead at the other end of its old connection. If it answers there still, its key is in use twice. */
+  #challenge({ connection, stream }: Link): void {
+    this.#challenged += 1;
+    this.#challenges.set(connection, this.#challenged);
+    try {
+      stream.send(...encodeFrame({ k: "ping", b: { n: this.#challenged } }));
+    } catch {
+      // dead, as it should be
+    }
+  }
+
+  #isChallenge(connection: Connection, body: unknown): boolean {
+    const challenge = this.#challenges.get(connection);
+    return challenge !== undefined && typeof body === "object" && body !== null && "n" in body && body.n === challenge;
   }
 
   async #retire({ connection }: Link): Promise<void> {

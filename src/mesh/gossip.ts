@@ -18,7 +18,7 @@ const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array);
 const Statement = z.strictObject({
   topic: z.string().min(1).max(32),
   origin: z.string().max(64),
-  /** When the origin started, Unix milliseconds by its own clock; with `seq` it orders the origin's statements. */
+  /** Higher at each start of the origin; with `seq` it orders the origin's statements. */
   boot: z.int().min(0),
   seq: z.int().min(0),
   value: bytes.refine((value) => value.length <= MAX_STATEMENT_BYTES, "value is too large"),
@@ -32,6 +32,8 @@ export type Heard = { origin: NodeId; value: unknown };
 type Deps = {
   host: Host;
   key: Ed25519Key;
+  /** Higher than at every earlier start of this node, whatever its clock says. */
+  boot: number;
   fleet: () => string | undefined;
   isMember: (node: NodeId) => boolean;
   /** Topics on which each node speaks every few seconds: to miss one statement is no loss, so they are not flooded but sown. */
@@ -59,7 +61,7 @@ export class Gossip {
   constructor(deps: Deps) {
     this.#deps = deps;
     this.#self = nodeIdOf(deps.key.publicKey);
-    this.#boot = Math.max(0, Math.floor(deps.clock.wallMs()));
+    this.#boot = deps.boot;
     deps.host.onMessage(GOSSIP_MESSAGE, (session, body) => this.#receive(session, body));
     this.#stop = deps.host.onSession((session, event) => {
       if (event === "down") {

@@ -29,7 +29,15 @@ const Message = z.strictObject({ k: z.string().min(1).max(32), b: z.unknown().op
 
 /** What the gate makes of a hello. */
 export type GateVerdict =
-  | { accepted: true /** Where the peer is. */; site: string /** Its node name. */; name: string }
+  | {
+      accepted: true;
+      /** Where the peer is. */
+      site: string;
+      /** Its node name. */
+      name: string;
+      /** Until it resolves only protocols that bring documents open a stream; rejected, it ends the connection. */
+      settled?: Promise<void>;
+    }
   | {
       accepted: false /** Stable, for programs. */;
       code: string /** What is wrong and what to do, for people. */;
@@ -42,6 +50,7 @@ export type Greeting = {
   addresses: string[];
   site: string;
   name: string;
+  settled?: Promise<void>;
   /** How the peer wants to be probed; without it, on the stream only. */
   probe: ProbeKey | undefined;
 };
@@ -117,8 +126,15 @@ class HelloExchange {
     const verdict = this.#hooks.judge(hello.offer);
     if (!verdict.accepted) return this.#refuse(verdict.code, verdict.reason);
     const boot = Buffer.from(hello.boot).toString("hex");
-    const { site, name } = verdict;
-    const greeting = { boot, addresses: hello.addrs, site, name, probe: hello.probe };
+    const { site, name, settled } = verdict;
+    const greeting = {
+      boot,
+      addresses: hello.addrs,
+      site,
+      name,
+      probe: hello.probe,
+      ...(settled === undefined ? {} : { settled }),
+    };
     if (this.#role === "acceptor") {
       this.#greeting = greeting;
       this.#sendHello();

@@ -36,6 +36,8 @@ export interface Libp2pBackedHost extends Host {
   connections(): number;
   /** The connection that carries the session with a neighbour. */
   connectionTo(peer: NodeId): Connection | undefined;
+  /** Resolves when streams may be opened on it. */
+  settled(connection: Connection): Promise<void>;
 }
 
 /** Starts listening and lets neighbours in through the gate. Throws Fault `mesh.address`, `mesh.cidr`, `mesh.proxy-url` or `mesh.listen`. */
@@ -87,6 +89,7 @@ class Libp2pHost implements Libp2pBackedHost {
   readonly #sockets: ProbeSockets;
   readonly #listeners = new Set<SessionListener>();
   readonly #messages = new Map<string, MessageHandler>();
+  readonly #early = new Set<string>();
   readonly #connecting = new Map<NodeId, SharedDial>();
   readonly #stop = new AbortController();
 
@@ -166,15 +169,35 @@ class Libp2pHost implements Libp2pBackedHost {
     if (session === undefined) {
       return Promise.reject(new Fault("mesh.not-connected", `no connection to ${peer}`, { exit: "offline" }));
     }
-    return this.#open(session.link.connection, protocol, signal);
+    const { connection } = session.link;
+    return this.#open(connection, protocol, signal, this.#early.has(protocol) ? undefined : this.settled(connection));
   }
 
-  handle(protocol: string, handler: (stream: ByteStream, peer: Session) => void): void {
-    this.#serveMembers(protocol, (stream, _, session) => handler(new Libp2pByteStream(stream), session));
+  handle(protocol: string, handler: (stream: ByteStream, peer: Session) => void, { early } = { early: false }): void {
+    if (early) this.#early.add(protocol);
+    this.#serveMembers(protocol, (stream, connection, session) => {
+      const bytes = new Libp2pByteStream(stream); // before any wait, so that no end is missed
+      const wait = early ? undefined : this.#keeper.settled(connection);
+      if (wait === undefined) handler(bytes, session);
+      else
+        wait.then(
+          () => handler(bytes, session),
+          () => undefined, // the connection ends
+        );
+    });
   }
 
   serveRaw(protocol: string, handler: (stream: Stream, connection: Connection) => void): void {
-    this.#serveMembers(protocol, handler);
+    this.#serveMembers(protocol, (stream, connection) => {
+      this.settled(connection).then(
+        () => handler(stream, connection),
+        () => undefined, // the connection ends
+      );
+    });
+  }
+
+  async settled(connection: Connection): Promise<void> {
+    await this.#keeper.settled(connection);
   }
 
   get parts(): Libp2pParts {
@@ -242,8 +265,14 @@ class Libp2pHost implements Libp2pBackedHost {
     return this.#keeper.greet(connection, signal);
   }
 
-  async #open(connection: Connection, protocol: string, signal: AbortSignal): Promise<ByteStream> {
+  async #open(
+    connection: Connection,
+    protocol: string,
+    signal: AbortSignal,
+    settled?: Promise<void>,
+  ): Promise<ByteStream> {
     const negotiate = async (inner: AbortSignal): Promise<ByteStream> => {
+      await settled;
       try {
         return new Libp2pByteStream(await connection.newStream([protocol], { signal: inner, ...STREAM_LIMITS }));
       } catch (cause) {

@@ -1,4 +1,13 @@
-import { type Clock, errorMessage, Fault, FrameStream, type Log, type Random, withDeadline } from "#core";
+import {
+  type ByteStream,
+  type Clock,
+  errorMessage,
+  Fault,
+  FrameStream,
+  type Log,
+  type Random,
+  withDeadline,
+} from "#core";
 import { type DocumentStore, MAX_ENVELOPE_BYTES, type NodeId, SUMMARY_BUCKETS } from "#identity";
 import { z } from "zod";
 import type { Host, Session } from "./host.ts";
@@ -36,7 +45,16 @@ export type ReplicaOptions = {
 /** `repeatMs`: one small message a minute keeps an idle node quiet. `settleMs`: well under the 3 s from token to first artifact. */
 export const DEFAULT_REPLICA: Readonly<ReplicaOptions> = { repeatMs: 60_000, settleMs: 60, pullMs: 30_000 };
 
-type Deps = { host: Host; store: DocumentStore; clock: Clock; random: Random; log: Log; trustedMs: () => number };
+type Deps = {
+  host: Host;
+  store: DocumentStore;
+  clock: Clock;
+  random: Random;
+  log: Log;
+  trustedMs: () => number;
+  /** Whether this node may pass on the document with this id to a peer; without it, all. */
+  mayTell?: (id: string, peer: NodeId) => boolean;
+};
 
 /** Keeps this node's documents equal to its neighbours': each tells its summary, whoever differs pulls. */
 export interface Replica extends AsyncDisposable {
@@ -63,9 +81,10 @@ class RunningReplica implements Replica {
     this.#deps = deps;
     this.#options = options;
     const { host, store } = deps;
-    host.handle(DOCUMENTS_PROTOCOL, (stream, peer) => {
-      this.#run(this.#serve(new FrameStream(stream, { maxHeaderBytes: MAX_HEADER_BYTES, maxPayloadBytes: 0 }), peer));
-    });
+    const limits = { maxHeaderBytes: MAX_HEADER_BYTES, maxPayloadBytes: 0 };
+    const serve = (stream: ByteStream, peer: Session): void =>
+      this.#run(this.#serve(new FrameStream(stream, limits), peer));
+    host.handle(DOCUMENTS_PROTOCOL, serve, { early: true }); // it brings what a neighbour must know before it settles
     host.onMessage(SUMMARY_MESSAGE, (session, body) => this.#heard(session, body));
     this.#stops.push(
       host.onSession((session, event) => {
@@ -194,8 +213,10 @@ class RunningReplica implements Replica {
             const frame = await frames.read(signal);
             if (frame === undefined) return;
             const request = Request.parse(frame.header);
-            if (request.op === "compare") frames.send({ entries: this.#differing(request.buckets) });
-            else await this.#sendAll(frames, request.ids, signal);
+            const may = (id: string): boolean => this.#deps.mayTell?.(id, peer.nodeId) ?? true;
+            if (request.op === "compare") {
+              frames.send({ entries: this.#differing(request.buckets).filter(([id]) => may(id)) });
+            } else await this.#sendAll(frames, request.ids.filter(may), signal);
           }
         },
         this.#stopping.signal,

@@ -9,6 +9,9 @@ const EVENT_TYPES = [
   "node.connected",
   "node.disconnected",
   "node.other-fleet",
+  "node.cut-off",
+  "node.in-touch",
+  "node.autonomous",
   "identity.accepted",
   "identity.refused",
   "identity.pending",
@@ -21,6 +24,7 @@ const EVENT_TYPES = [
   "security.refused-peer",
   "security.banned-peer",
   "security.clone",
+  "security.moved",
 ] as const;
 export type EventType = (typeof EVENT_TYPES)[number];
 

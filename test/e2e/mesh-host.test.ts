@@ -71,6 +71,42 @@ describe("mesh: host", () => {
     }
   });
 
+  it("opens and serves nothing but early protocols before a new neighbour has settled", async () => {
+    const settled = Promise.withResolvers<void>();
+    const waits = { accepted: true, site: "berlin", name: "cam-7", settled: settled.promise } as const;
+    const [a, b] = [await host(), await host({ ...OPEN_GATE, judge: () => waits })];
+    const served: string[] = [];
+    for (const [protocol, early] of [
+      ["/test/late", false],
+      ["/test/early", true],
+    ] as const) {
+      for (const each of [a, b]) each.handle(protocol, () => void served.push(protocol), { early });
+    }
+    const upAtB = next(b, "up");
+    await a.connect(b.addresses(), never);
+    await upAtB;
+    const late = Promise.all([a.open(b.nodeId, "/test/late", never), b.open(a.nodeId, "/test/late", never)]);
+    await Promise.all([a.open(b.nodeId, "/test/early", never), b.open(a.nodeId, "/test/early", never)]);
+    await clock.sleep(50); // what must not happen has no event
+    assert.deepEqual(served, ["/test/early", "/test/early"]);
+    settled.resolve();
+    await late;
+    await clock.sleep(50);
+    assert.equal(served.filter((protocol) => protocol === "/test/late").length, 2);
+  });
+
+  it("ends the connection of a neighbour that does not settle", async () => {
+    const settled = Promise.reject(new Fault("test.unsettled", "it never showed them"));
+    settled.catch(() => undefined);
+    const [a, b] = [
+      await host(),
+      await host({ ...OPEN_GATE, judge: () => ({ accepted: true, site: "berlin", name: "cam-7", settled }) }),
+    ];
+    const downAtB = next(b, "down");
+    await a.connect(b.addresses(), never).catch(() => undefined); // it may be gone at once
+    assert.match((await downAtB).reason ?? "", /never showed/u);
+  });
+
   it("gives back the live session instead of dialling again", async () => {
     const [a, b] = [await host(), await host()];
     const [first, second] = await Promise.all([a.connect(b.addresses(), never), a.connect(b.addresses(), never)]);

@@ -121,7 +121,9 @@ describe("a fleet with three owners, of whom two must sign", function () {
   it("takes a registrar's power away: whom it admitted finds another, and it stays a member", async () => {
     const [second, late] = [yard.node("second"), yard.node("late")];
     const { name: hubName } = await hub.status();
-    await hub.ok("registrar", "remove", "second", ...as("alice"));
+    const { code, err } = await hub.run("registrar", "remove", "second", ...as("alice"));
+    assert.equal(code, 0, err);
+    assert.match(err, /stay members, and renew with another registrar: late/u);
     const [waiting] = (await hub.client.call("pending.list", {})).items;
     assert.ok(waiting !== undefined);
     await hub.ok("sign", waiting.name, ...as("bob"));
@@ -131,6 +133,26 @@ describe("a fleet with three owners, of whom two must sign", function () {
       return seen?.state === "connected" && seen.registrar === hubName;
     });
     await late.until("member");
+  });
+
+  it("changes its owners: old ones and new ones sign, and one must stay to spare", async () => {
+    await createKey("owner", "dora");
+    const dora = ["--key", yard.path("keys", "dora.pub")];
+    assert.match(await hub.fails(5, "owner", "remove", "carol", ...as("alice")), /once a single key is lost/u);
+    assert.match(await hub.fails(4, "owner", "remove", "zoe", ...as("alice")), /alice, bob, carol/u);
+
+    const said = await hub.run("owner", "replace", "carol", ...dora, ...as("alice"));
+    assert.match(said.err, /alice, bob, dora; 2 must sign\n.*waits for 1 more of 2 owner signatures/su);
+    await hub.ok("sign", id("Charter", "plant"), ...as("carol"));
+    assert.equal((await hub.status()).charterVersion, 1, "carol is an owner of the old charter only");
+    await hub.ok("sign", id("Charter", "plant"), ...as("dora"));
+    assert.equal((await hub.status()).charterVersion, 2);
+    const operator = ["operator", "add", "ned", "--key", yard.path("keys", "pub.pub"), "--role", "network"];
+    await hub.fails(3, ...operator, ...as("carol"));
+    await hub.ok(...operator, ...as("dora"));
+    await hub.ok("sign", id("Operator", "ned"), ...as("bob"));
+    await yard.until("the others to follow", async () => (await yard.node("late").status()).charterVersion === 2);
+    assert.match(await hub.fails(5, "fleet", "reset-time", ...as("alice")), /less than a day ahead/u);
   });
 
   it("keeps keys sealed: a wrong passphrase signs nothing, and none is asked for where nobody is", async () => {

@@ -1,79 +1,86 @@
 import assert from "node:assert/strict";
-import { FrameStream, memoryStreamPair } from "#core";
-import { type DeviceContext, type DeviceState, startDevice, stepDevice } from "../../src/identity/join-device.ts";
-import { type RegistrarState, stepRegistrar } from "../../src/identity/join-registrar.ts";
-import { type DeviceMessage, FROM_DEVICE, type RegistrarMessage } from "../../src/identity/join-wire.ts";
-import type { NodeKey } from "../../src/identity/node-key.ts";
-import { REGISTRAR_EFFECTS, type RegistrarEffect } from "../../src/identity/registrar-effect.ts";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { TestFleet } from "../support/fleet.ts";
+import { openScene, type Scene, type SceneName, SCENES } from "../support/join-scenes.ts";
+import { ALL_EFFECTS, DeviceDisk, type Effect, walkJoin } from "../support/join-walk.ts";
 import { JoinBench } from "../support/joining.ts";
 
-/** Steps both ends by hand and stops after `survive` effects of the registrar, as kill -9 would. Returns the effects carried out. */
-function joinUntil(bench: JoinBench, node: NodeKey, serial: string, survive: number): RegistrarEffect["do"][] {
-  const { clock, ...rest } = bench.deviceDeps(node, { serial });
-  const context: DeviceContext = { ...rest, nonce: bench.random.bytes(16) };
-  const peer = { nodeId: node.nodeId, remoteIp: "192.0.2.9" };
-  const sink = new FrameStream(memoryStreamPair()[0], FROM_DEVICE);
-  const done: RegistrarEffect["do"][] = [];
-  let registrar: RegistrarState = { at: "listening" };
-  let { send, state: device }: { send: DeviceMessage; state: DeviceState } = startDevice(context, clock.wallMs());
-  for (;;) {
-    const step = stepRegistrar(registrar, send, bench.registrar.context(peer));
-    registrar = step.state;
-    let answer: RegistrarMessage | undefined;
-    for (const effect of step.effects) {
-      if (done.length === survive) return done;
-      bench.registrar.perform(effect, sink, peer);
-      done.push(effect.do);
-      if (effect.do === "send") answer = effect.message;
-    }
-    if (answer === undefined) return done; // a pending answer goes through the waiting list
-    const next = stepDevice(device, answer, context, clock.wallMs());
-    if ("done" in next) return done;
-    ({ send, state: device } = next);
-  }
+const VICTIM = fileURLToPath(import.meta.resolve("../support/join-victim.ts"));
+/** Victims at a time: each is a process that starts, joins and dies. */
+const AT_A_TIME = 2;
+
+const newFolder = (): string => mkdtempSync(join(tmpdir(), "ptl-join-"));
+const never = (): undefined => undefined;
+
+/** Runs a join in a process of its own, which kills itself with SIGKILL after so many effects. */
+async function killAfter(scene: SceneName, folder: string, survive: number): Promise<void> {
+  const child = spawn(process.execPath, [VICTIM, folder, scene, String(survive)], { stdio: "inherit" });
+  const [, signal] = (await once(child, "exit")) as [number | null, string | null];
+  assert.equal(signal, "SIGKILL", `${scene} after ${survive} effects`);
 }
 
-describe("join, killed at every effect", () => {
-  const granted: RegistrarEffect["do"][] = ["send", "admit", "publish", "send"];
+/** The effects of a scene that nobody disturbs. */
+function effectsOf(scene: Scene): Effect[] {
+  using bench = new JoinBench();
+  using device = openScene(bench, scene, ":memory:");
+  return walkJoin(bench, device, scene.serial, never);
+}
 
-  it("goes through the effects that this test kills between", () => {
-    using bench = new JoinBench();
-    bench.claim("line-1", { serial: "SN-1" });
-    assert.deepEqual(joinUntil(bench, bench.device(1), "SN-1", Number.POSITIVE_INFINITY), granted);
-    assert.deepEqual(joinUntil(bench, bench.device(2), "SN-1", Number.POSITIVE_INFINITY), ["send", "record", "send"]);
-    assert.deepEqual(joinUntil(bench, bench.device(3), "SN-3", Number.POSITIVE_INFINITY), ["send", "wait"]);
-    assert.deepEqual(new Set(REGISTRAR_EFFECTS), new Set([...granted, "record", "wait"]), "every effect is killed at");
+/** What is on both disks after the crash, a restart of both, and one more try. */
+function recover(name: SceneName, folder: string): void {
+  const scene: Scene = SCENES[name];
+  using bench = new JoinBench(new TestFleet(), folder);
+  using device = openScene(bench, scene, folder);
+  const before = bench.ledger.issuedTo(device.key.nodeId)?.bytes;
+  walkJoin(bench, device, scene.serial, never);
+  const [members, others] = [bench.store.list("Member"), name === "thief" ? 1 : 0];
+  if (name === "thief" || name === "unclaimed") {
+    assert.equal(device.isMember(), false);
+    assert.equal(bench.ledger.memberCount(), others);
+    assert.equal(bench.ledger.refusedDevices().length, others, "remembered once");
+    return;
+  }
+  assert.deepEqual([members.length, bench.ledger.memberCount(), device.isMember()], [1, 1, true]);
+  assert.equal(device.store.list("Member")[0]?.digest, members[0]?.digest, "both have the same document");
+  if (before !== undefined) assert.deepEqual(members[0]?.bytes, before, "the same answer as before the crash");
+  assert.equal(device.settings.get("pass"), undefined, "the pass is forgotten");
+  assert.notEqual(device.settings.get("provisional"), undefined, "a newcomer is in doubt");
+  using rival = new DeviceDisk(bench.device(9), ":memory:", scene.pass);
+  walkJoin(bench, rival, scene.serial, never);
+  assert.deepEqual([rival.isMember(), bench.ledger.memberCount()], [false, 1], "nobody else gets in by it");
+}
+
+describe("join, both ends killed with SIGKILL ahead of every effect", function () {
+  this.timeout(60_000);
+  const seen = new Set<Effect>();
+  let kills = 0;
+
+  for (const name of Object.keys(SCENES) as SceneName[]) {
+    it(`${name}: admitted once, or not at all`, async () => {
+      const effects = effectsOf(SCENES[name]);
+      for (const effect of effects) seen.add(effect);
+      const moments = effects.keys().toArray();
+      await Promise.all(
+        Array.from({ length: AT_A_TIME }, async () => {
+          for (let at = moments.shift(); at !== undefined; at = moments.shift()) {
+            const folder = newFolder();
+            await killAfter(name, folder, at);
+            recover(name, folder);
+            kills += 1;
+          }
+        }),
+      );
+      console.log(`      ${name}: killed ahead of each of ${effects.length} effects: ${effects.join(", ")}`);
+    });
+  }
+
+  it("leaves no effect of either state machine out", () => {
+    console.log(`      ${kills} kills, ${ALL_EFFECTS.length} kinds of effects`);
+    assert.deepEqual([...seen].toSorted(), [...ALL_EFFECTS].toSorted());
   });
-
-  for (let survive = 0; survive <= granted.length; survive++) {
-    it(`admits once when killed after ${survive} of ${granted.length} effects`, async () => {
-      using bench = new JoinBench();
-      bench.claim("line-1", { serial: "SN-1" });
-      const device = bench.device(1);
-      joinUntil(bench, device, "SN-1", survive);
-      bench.restart();
-      const handedOut = bench.ledger.issuedTo(device.nodeId)?.bytes;
-      const rival = await bench.join(bench.device(2), { serial: "SN-1" });
-      const { outcome } = await bench.join(device, { serial: "SN-1" });
-      const admitted = survive > granted.indexOf("admit");
-      assert.equal(rival.outcome.outcome, admitted ? "denied" : "member");
-      assert.equal(outcome.outcome, admitted ? "member" : "denied");
-      if (outcome.outcome === "member")
-        assert.deepEqual(outcome.member.bytes, handedOut, "the same answer as before the crash");
-      assert.equal(bench.store.list("Member").length, 1);
-      assert.equal(bench.ledger.memberCount(), 1);
-    });
-  }
-
-  for (let survive = 0; survive <= 3; survive++) {
-    it(`turns a thief away when killed after ${survive} of 3 effects`, async () => {
-      using bench = new JoinBench();
-      bench.claim("line-1", { serial: "SN-1" });
-      await bench.join(bench.device(1), { serial: "SN-1" });
-      joinUntil(bench, bench.device(2), "SN-1", survive);
-      bench.restart();
-      assert.equal((await bench.join(bench.device(2), { serial: "SN-1" })).outcome.outcome, "denied");
-      assert.equal(bench.ledger.refusedDevices().length, 1);
-    });
-  }
 });

@@ -87,6 +87,7 @@ describe("join, with a hostile end", () => {
       generation: 1,
       publicKey: device.key.publicKey,
       sealing: device.sealingPublic,
+      used: undefined,
       grant: { outcome: "granted", evidence: "claim", use: undefined, tenant: "default", labels: {} },
       nowMs: NOW_MS,
       expiresMs: NOW_MS + 3_600_000,

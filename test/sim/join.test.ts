@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { type ByteStream, Fault, faultCode, FrameStream, memoryStreamPair } from "#core";
 import { type DeviceOutcome, runDeviceJoin } from "../../src/identity/join-device.ts";
 import { FROM_REGISTRAR } from "../../src/identity/join-wire.ts";
+import { Membership } from "../../src/identity/membership.ts";
 import { keyHash, nodeIdOf } from "../../src/identity/node-id.ts";
 import { NOW_MS, testKey } from "../support/fleet.ts";
 import { JoinBench } from "../support/joining.ts";
@@ -127,6 +128,44 @@ describe("join", () => {
     assert.deepEqual(stopped((await bench.join(device, { serial: "SN-1" })).outcome), ["denied", "identity.revoked"]);
   });
 
+  it("lets a revoked node back in as the next generation, once an operator has approved it anew", async () => {
+    const device = bench.device(1);
+    const row = { serial: "SN-1", key: keyHash(device.key.publicKey) };
+    bench.claim("approve-1", row);
+    await bench.join(device, { serial: "SN-1" });
+    const spec = { nodes: [{ node: device.nodeId, generation: 1 }], registrars: [] };
+    bench.submit(bench.fleet.sign("Revocation", "fleet", spec, [bench.fleet.security]));
+    assert.equal(stopped((await bench.join(device, { serial: "SN-1" })).outcome)[1], "identity.revoked");
+    await bench.clock.advanceMs(1_000);
+    bench.claim("list", row, { serial: "SN-2" });
+    assert.equal(
+      stopped((await bench.join(device, { serial: "SN-1" })).outcome)[1],
+      "identity.revoked",
+      "a list is no approval",
+    );
+    bench.claim("approve-2", row);
+    const { body } = member((await bench.join(device, { serial: "SN-1" })).outcome).member;
+    assert.deepEqual([body.spec.generation, body.metadata.name], [2, "sn-1"]);
+    assert.deepEqual(new Membership(bench.store).of(device.nodeId)?.generation, 2);
+  });
+
+  it("renews a member that was off for two months and has no clock, by the registrar's time", async () => {
+    bench.claim("line-1", { serial: "SN-1" });
+    const device = bench.device(1);
+    await bench.join(device, { serial: "SN-1" });
+    await bench.clock.advanceMs(60 * 24 * HOUR_MS);
+    bench.store.expire(bench.clock.wallMs());
+    const stopped1970 = { nowMs: () => NOW_MS + HOUR_MS };
+    await assert.rejects(bench.join(device, { serial: "SN-1" }, stopped1970), { code: "identity.clock" });
+    const floor = { charter: 1, revocation: 0, timeMs: NOW_MS + HOUR_MS };
+    const { beaconMs } = member((await bench.join(device, { serial: "SN-1" }, { ...stopped1970, floor })).outcome);
+    assert.equal(beaconMs, bench.clock.wallMs());
+    const ahead = { charter: 1, revocation: 0, timeMs: NOW_MS + 61 * 24 * HOUR_MS };
+    await assert.rejects(bench.join(device, {}, { nowMs: () => ahead.timeMs, floor: ahead }), {
+      code: "identity.clock",
+    });
+  });
+
   it("gives two devices with one serial in two tenants, or of one name, different names", async () => {
     bench.claim("line-1", { serial: "SN-1" }, { serial: "SN_1" });
     const a = member((await bench.join(bench.device(1), { serial: "SN-1" })).outcome);
@@ -219,17 +258,18 @@ describe("join", () => {
     member((await bench.join(bench.device(1), { serial: "SN-1" })).outcome);
   });
 
-  it("follows a chain of charters", async () => {
+  it("follows a chain of 300 charters", async () => {
     const { fleet } = bench;
     const spec = bench.store.charter?.body.spec;
     assert.ok(spec !== undefined);
-    bench.submit(
-      fleet.sign("Charter", "plant", { ...spec, memberHours: 1 }, [fleet.owners[1], fleet.owners[2]], { version: 2 }),
-    );
+    for (let version = 2; version <= 300; version++) {
+      const next = { ...spec, memberHours: version === 300 ? 1 : version };
+      bench.submit(fleet.sign("Charter", "plant", next, [fleet.owners[1], fleet.owners[2]], { version }));
+    }
     bench.claim("line-1", { serial: "SN-1" });
     const { member: document, documents } = member((await bench.join(bench.device(1), { serial: "SN-1" })).outcome);
     assert.equal(Date.parse(document.body.expires), NOW_MS + HOUR_MS);
-    assert.equal(documents.length, 4);
+    assert.equal(documents.length, 302);
   });
 
   it("ends with a Fault when the registrar goes silent or away", async () => {

@@ -80,6 +80,7 @@ describe("gossip", () => {
       return {
         host,
         gossip: new Gossip({
+          boot: 1,
           host,
           key,
           fleet: () => fleet.id,
@@ -140,6 +141,7 @@ describe("gossip", () => {
     const host = new MemoryHost(nodeIdOf(key.publicKey));
     let joined: string | undefined;
     const early = new Gossip({
+      boot: 1,
       host,
       key,
       fleet: () => joined,

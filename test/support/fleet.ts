@@ -35,7 +35,7 @@ export class TestFleet {
         owners: this.owners.map((key, i) => ({ name: `owner-${i}`, publicKey: base64(key.publicKey) })),
         threshold: 2,
         rules: {},
-        join: { evidence: ["claim", "approve", "batch"] },
+        join: { evidence: ["claim", "approve", "batch", "pass"] },
         rendezvous: ["/ip4/127.0.0.1/tcp/4001/tls"],
         memberHours: 24,
       },

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
-import { createHash, generateKeyPairSync } from "node:crypto";
+import { createHash, generateKeyPairSync, hkdfSync } from "node:crypto";
+import { generateKeyPairFromSeed } from "@libp2p/crypto/keys";
+import type { Stream } from "@libp2p/interface";
 import { multiaddr } from "@multiformats/multiaddr";
 import { decodeCbor, encodeCbor, SystemClock, SystemRandom } from "#core";
 import { type ForeignPeer, framesOf, isMap, send } from "./foreign-peer.ts";
@@ -21,15 +23,32 @@ export function readToken(text: string): Token {
   return { fleet: f, rendezvous: r.map((address) => multiaddr(address).toString()) };
 }
 
+/** What a device shows of itself. `pass`: the text of a one-time pass. `address`: whom to ask, instead of the token's first. */
+export type Shown = { serial?: string; pass?: string; address?: string };
+
 /** Joins as docs/spec/join.md has it. `answer`: the registrar's last word; `admission`: what came of it, if it was granted. */
 export async function join(
   peer: ForeignPeer,
   token: string,
-  facts: { serial?: string },
+  { pass, address, ...facts }: Shown,
 ): Promise<{ answer: Record<string, unknown>; admission?: Admission }> {
   const { fleet, rendezvous } = readToken(token);
-  const connection = await peer.dial(rendezvous[0] ?? "");
+  const connection = await peer.dial(address ?? rendezvous[0] ?? "");
   const stream = await connection.newStream(["/portolan/join/1"]);
+  try {
+    return await exchange(peer, stream, fleet, pass, facts);
+  } finally {
+    await connection.close();
+  }
+}
+
+async function exchange(
+  peer: ForeignPeer,
+  stream: Stream,
+  fleet: Uint8Array,
+  pass: string | undefined,
+  facts: { serial?: string },
+): Promise<{ answer: Record<string, unknown>; admission?: Admission }> {
   const frames = framesOf(stream);
   const next = async (): Promise<Record<string, unknown>> => {
     const header = (await frames.next()).value?.header;
@@ -43,13 +62,22 @@ export async function join(
   const offer = await next();
   if (offer["t"] !== "offer") return { answer: offer };
   const sealing = sealingKey();
-  send(stream, { t: "proof", sealing, sig: await peer.key.sign(transcript(hello, offer, sealing)) });
+  const hash = transcript(hello, offer, sealing);
+  const shown = pass === undefined ? {} : { pass: await proofOfPass(pass, fleet, hash) };
+  send(stream, { t: "proof", sealing, sig: await peer.key.sign(hash), ...shown });
   const answer = await next();
   await stream.close();
-  await connection.close();
   if (answer["t"] !== "granted") return { answer };
   const { charters, documents } = offer as { charters: Uint8Array[]; documents: Uint8Array[] };
   return { answer, admission: { fleet, charters, documents, member: answer["member"] as Uint8Array } };
+}
+
+/** As docs/spec/pass.md has it. */
+async function proofOfPass(pass: string, fleet: Uint8Array, hash: Uint8Array): Promise<Record<string, Uint8Array>> {
+  const secret = Buffer.from(pass.trim().slice("ptp1.".length), "base64url").subarray(0, 16);
+  const seed = new Uint8Array(hkdfSync("sha256", secret, fleet, "portolan-pass-v1", 32));
+  const key = await generateKeyPairFromSeed("Ed25519", seed);
+  return { key: key.publicKey.raw, sig: await key.sign(hash) };
 }
 
 function transcript(hello: unknown, offer: Record<string, unknown>, sealing: Uint8Array): Uint8Array {

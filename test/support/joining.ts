@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
-import { FrameStream, memoryStreamPair, SeededRandom, SILENT_LOG, VirtualClock } from "#core";
+import { type Ed25519Key, FrameStream, memoryStreamPair, SeededRandom, SILENT_LOG, VirtualClock } from "#core";
 import { DocumentStore } from "../../src/identity/document-store.ts";
 import type { ClaimRow } from "../../src/identity/claims-csv.ts";
 import {
@@ -12,7 +12,7 @@ import {
   runDeviceJoin,
 } from "../../src/identity/join-device.ts";
 import { FROM_DEVICE, FROM_REGISTRAR } from "../../src/identity/join-wire.ts";
-import { keyHash, nodeIdOf } from "../../src/identity/node-id.ts";
+import { keyHash, type NodeId, nodeIdOf } from "../../src/identity/node-id.ts";
 import { type NodeKey, nodeKeyFrom } from "../../src/identity/node-key.ts";
 import { type JoinReport, Registrar } from "../../src/identity/registrar.ts";
 import { RegistrarLedger } from "../../src/identity/registrar-ledger.ts";
@@ -26,21 +26,33 @@ export class JoinBench {
   readonly fleet: TestFleet;
   readonly clock = new VirtualClock(NOW_MS);
   readonly random = new SeededRandom(7);
-  readonly #folder = mkdtempSync(join(tmpdir(), "ptl-join-"));
+  readonly #folder: string;
+  readonly #key: Ed25519Key;
   #db: DatabaseSync;
   store: DocumentStore;
   ledger: RegistrarLedger;
   waiting = new WaitingList();
   registrar: Registrar;
+  /** Ids of member documents whose evidence another key had used up. */
+  readonly usedTwice: string[] = [];
 
-  constructor(fleet = new TestFleet()) {
+  /** `folder`: of an earlier registrar, whose disk is taken over; `:memory:` for none. `key`: of another registrar than the fleet's first. */
+  constructor(fleet = new TestFleet(), folder = mkdtempSync(join(tmpdir(), "ptl-join-")), key = fleet.registrar) {
     this.fleet = fleet;
-    this.#db = openStateDatabase(join(this.#folder, "state.db"));
+    this.#key = key;
+    this.#folder = folder;
+    this.#db = openStateDatabase(folder === ":memory:" ? folder : join(folder, "state.db"));
     this.store = new DocumentStore(this.#db, SILENT_LOG, NOW_MS);
-    this.store.pinFleet(fleet.id);
-    this.submit(fleet.charter, ...fleet.foundation());
+    if (this.store.charter === undefined) {
+      this.store.pinFleet(fleet.id);
+      this.submit(fleet.charter, ...fleet.foundation());
+    }
     this.ledger = new RegistrarLedger(this.#db);
     this.registrar = this.#start();
+  }
+
+  get nodeId(): NodeId {
+    return nodeIdOf(this.#key.publicKey);
   }
 
   get token(): BootstrapToken {
@@ -97,7 +109,7 @@ export class JoinBench {
 
   [Symbol.dispose](): void {
     this.#db.close();
-    rmSync(this.#folder, { recursive: true });
+    rmSync(this.#folder, { recursive: true, force: true });
   }
 
   /** What a device of this fleet joins with. */
@@ -111,13 +123,13 @@ export class JoinBench {
       token,
       floor: { charter: 0, revocation: 0 },
       facts: { labels: {}, ...facts },
-      registrar: nodeIdOf(this.fleet.registrar.publicKey),
+      registrar: this.nodeId,
     };
   }
 
   #start(): Registrar {
     const { clock, random, store, ledger, waiting } = this;
-    const key = this.fleet.registrar;
+    const key = this.#key;
     const nowMs = (): number => clock.wallMs();
     return new Registrar({
       clock,
@@ -128,7 +140,8 @@ export class JoinBench {
       store,
       ledger,
       waiting,
-      registrarAddresses: () => [],
+      addressesOf: () => [],
+      usedTwice: (member) => this.usedTwice.push(member.id),
     });
   }
 }

@@ -3,7 +3,14 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, wr
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { text } from "node:stream/consumers";
-import { ControlClient, type ArtifactDetail, type EventView, type NodeView, type Status } from "#api";
+import {
+  ControlClient,
+  type ArtifactDetail,
+  type DocumentDetail,
+  type EventView,
+  type NodeView,
+  type Status,
+} from "#api";
 import { Fault, faultCode, SystemClock, withDeadline } from "#core";
 import { type Child, Children } from "../../demo/children.ts";
 
@@ -248,6 +255,13 @@ export class YardNode {
 
   untilArtifact(name: string): Promise<ArtifactDetail> {
     return this.yard.until(`${this.name} to list ${name}`, () => this.artifact(name));
+  }
+
+  /** Waits until this node has a document, named as `Kind/NAME`. */
+  untilDocument(name: string): Promise<DocumentDetail> {
+    return this.yard.until(`${this.name} to have ${name}`, () =>
+      this.look(() => this.client.call("documents.get", { name })),
+    );
   }
 
   /** Waits until this node's own copy of an artifact is whole. */

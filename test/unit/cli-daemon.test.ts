@@ -124,7 +124,7 @@ describe("command line against a control server", () => {
   });
 
   it("has an example in the help of every command, and the options of the whole", async () => {
-    const groups = ["owner", "operator", "registrar", "fleet", "batch", "context"];
+    const groups = ["owner", "operator", "registrar", "fleet", "batch", "pass", "context", "machine"];
     const top = await cli.run(["--help"]);
     assert.equal(top.code, 0);
     const verbs = [...top.out.matchAll(/^ {2}([a-z]+) /gmu)].map(([, verb]) => verb as string);
@@ -132,7 +132,7 @@ describe("command line against a control server", () => {
     for (const verb of verbs) {
       const { out } = await cli.run([verb, "--help"]);
       const subs = groups.includes(verb)
-        ? [...out.matchAll(/^ {2}([a-z]+) (?:\[|<)/gmu)].map(([, s]) => s as string)
+        ? [...out.matchAll(/^ {2}([a-z][a-z-]*) (?:\[|<)/gmu)].map(([, s]) => s as string)
         : [];
       for (const argv of subs.length > 0 ? subs.map((sub) => [verb, sub]) : [[verb]]) {
         const help = await cli.run([...argv, "--help"]);
@@ -152,7 +152,7 @@ describe("command line against a control server", () => {
       return out.split("\n").filter((line) => line !== "");
     };
     assert.deepEqual(await complete("st"), ["status", "stage"]);
-    assert.deepEqual(await complete("fleet", ""), ["create"]);
+    assert.deepEqual(await complete("fleet", ""), ["create", "reset-time"]);
     assert.deepEqual(await complete("get", "no"), ["nodes"]);
     assert.deepEqual(await complete("get", "nodes", "cam"), ["cam-1", "cam-2"]);
     assert.deepEqual(await complete("approve", "--yes", "d"), ["door"]);

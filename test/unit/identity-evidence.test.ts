@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import type { SignedDocument } from "../../src/identity/document.ts";
 import {
-  type Claim,
   DORMANT_MS,
   type Evidence,
   type EvidenceVerdict,
@@ -12,12 +11,16 @@ import {
 } from "../../src/identity/evidence.ts";
 import type { ClaimRow } from "../../src/identity/claims-csv.ts";
 import { memberName, renewalDueMs } from "../../src/identity/member.ts";
-import { indexClaims } from "../../src/identity/claim-index.ts";
+import { type Claim, indexEvidence, type OpenBatch, type PassClaim } from "../../src/identity/evidence-index.ts";
 import { base64, NOW_MS, TestFleet, testKey } from "../support/fleet.ts";
 
 const KEY = "aa".repeat(32);
 const OTHER = "bb".repeat(32);
 const HOUR_MS = 3_600_000;
+
+const HERE = "registrar-here";
+const THERE = "registrar-there";
+const PASS = "dd".repeat(32);
 
 type Given = {
   rows?: (ClaimRow & { evidence?: "claim" | "approve"; expiresMs?: number })[];
@@ -26,30 +29,64 @@ type Given = {
   batch?: { max: number; cidrs?: string[]; ratePerMinute?: number; expiresMs?: number };
   uses?: { total: number; recent: number; hasKey: boolean };
   former?: FormerMember;
+  pass?: { expiresMs?: number };
+  passHolder?: string;
+  quarantined?: boolean;
+  home?: string;
 };
 
 function view({
   rows = [],
-  accepts = ["claim", "approve", "batch"],
+  accepts = ["claim", "approve", "batch", "pass"],
   holders = {},
   batch,
   uses,
   former,
+  pass,
+  passHolder,
+  quarantined = false,
+  home = HERE,
 }: Given): EvidenceView {
   const claims: Claim[] = rows.map(({ evidence = "claim", expiresMs = NOW_MS + HOUR_MS, ...row }) => {
-    return { list: "ClaimList/default/l", evidence, row, tenant: row.tenant ?? "default", expiresMs };
+    return { list: "ClaimList/default/l", evidence, row, tenant: row.tenant ?? "default", expiresMs, home };
   });
+  const passes: PassClaim[] =
+    pass === undefined
+      ? []
+      : [
+          {
+            name: "p",
+            hash: PASS,
+            tenant: "default",
+            site: "oslo",
+            labels: {},
+            expiresMs: NOW_MS + HOUR_MS,
+            home,
+            ...pass,
+          },
+        ];
   return {
     accepts,
-    claims: {
+    index: {
       byKey: (key) => claims.filter(({ row }) => row.key === key),
       bySerial: (serial) => claims.filter(({ row }) => row.serial === serial),
+      byPass: (hash) => passes.find((claim) => claim.hash === hash),
+      batches: batch === undefined ? [] : [openBatch(batchDocument(batch), home)],
     },
-    batches: batch === undefined ? [] : [batchDocument(batch)],
-    uses: { claimHolder: (serial) => holders[serial], batchUses: () => uses ?? { total: 0, recent: 0, hasKey: false } },
+    uses: {
+      claimHolder: (serial) => holders[serial],
+      passHolder: () => passHolder,
+      batchUses: () => uses ?? { total: 0, recent: 0, hasKey: false },
+    },
     former,
+    quarantined,
+    self: HERE,
     nowMs: NOW_MS,
   };
+}
+
+function openBatch(document: SignedDocument<"Batch">, home: string): OpenBatch {
+  return { document, tenant: document.body.metadata.tenant, expiresMs: Date.parse(document.body.expires), home };
 }
 
 function batchDocument({
@@ -72,8 +109,10 @@ function batchDocument({
 function judge(given: Given, request: Partial<JoinRequest> = {}): EvidenceVerdict {
   return judgeEvidence({ keyHash: KEY, labels: {}, remoteIp: "10.0.0.5", ...request }, view(given));
 }
-const code = (verdict: EvidenceVerdict): string =>
-  verdict.outcome === "granted" ? `granted by ${verdict.evidence}` : `${verdict.outcome} ${verdict.code}`;
+function code(verdict: EvidenceVerdict): string {
+  if (verdict.outcome === "granted") return `granted by ${verdict.evidence}`;
+  return verdict.outcome === "elsewhere" ? `elsewhere ${verdict.home}` : `${verdict.outcome} ${verdict.code}`;
+}
 const FORMER: FormerMember = {
   tenant: "acme",
   site: "oslo",
@@ -206,6 +245,71 @@ describe("evidence for joining", () => {
       "pending identity.unclaimed",
       { former: { ...FORMER, expiresMs: NOW_MS - DORMANT_MS } },
     ],
+    ["grants an unused pass", "granted by pass", { pass: {} }, { pass: PASS }],
+    ["grants the key that used the pass up, again", "granted by pass", { pass: {}, passHolder: KEY }, { pass: PASS }],
+    [
+      "grants that key also after the pass has ended, and away from its home",
+      "granted by pass",
+      { pass: { expiresMs: NOW_MS - 1 }, passHolder: KEY, home: THERE },
+      { pass: PASS },
+    ],
+    [
+      "denies a used pass, also while a batch is open",
+      "denied identity.pass-taken",
+      { pass: {}, passHolder: OTHER, batch: { max: 5 } },
+      { pass: PASS },
+    ],
+    ["lets an ended pass wait", "pending identity.pass-expired", { pass: { expiresMs: NOW_MS } }, { pass: PASS }],
+    ["lets an unknown pass wait", "pending identity.pass-unknown", {}, { pass: PASS }],
+    [
+      "denies an unknown pass where nobody may approve",
+      "denied identity.pass-unknown",
+      { accepts: ["pass"] },
+      { pass: PASS },
+    ],
+    [
+      "takes no pass where the charter knows none",
+      "pending identity.pass-not-accepted",
+      { accepts: ["claim", "approve"], pass: {} },
+      { pass: PASS },
+    ],
+    ["counts a pass only when it is shown", "pending identity.unclaimed", { pass: {} }],
+    [
+      "does not lend a serial that another took up to who has a pass",
+      "denied identity.claim-taken",
+      { pass: {}, rows: [{ serial }], holders: { [serial]: OTHER } },
+      { pass: PASS, serial },
+    ],
+    ["sends a pass home", `elsewhere ${THERE}`, { pass: {}, home: THERE }, { pass: PASS }],
+    ["sends a serial home", `elsewhere ${THERE}`, { rows: [{ serial }], home: THERE }, { serial }],
+    ["sends who comes by a batch home", `elsewhere ${THERE}`, { batch: { max: 5 }, home: THERE }],
+    [
+      "does not send on who comes from elsewhere than the batch says",
+      "pending identity.batch-address",
+      { batch: { max: 5, cidrs: ["192.168.0.0/16"] }, home: THERE },
+    ],
+    [
+      "grants a claim of the key wherever its home is",
+      "granted by claim",
+      { rows: [{ serial, key: KEY }], home: THERE },
+    ],
+    ["renews a member wherever its evidence has its home", "granted by batch", { former: FORMER, home: THERE }],
+    [
+      "lets a quarantined key in by no batch",
+      "denied identity.claim-quarantined",
+      { quarantined: true, batch: { max: 5 } },
+    ],
+    [
+      "lets a quarantined key in by no other serial",
+      "denied identity.claim-quarantined",
+      { quarantined: true, rows: [{ serial }] },
+      { serial },
+    ],
+    [
+      "lets a quarantined key in once somebody approved it",
+      "granted by approve",
+      { quarantined: true, rows: [{ serial, key: KEY, evidence: "approve" }] },
+    ],
   ];
   for (const [behaviour, expected, given, request] of cases) {
     it(behaviour, () => assert.equal(code(judge(given, request)), expected));
@@ -215,10 +319,12 @@ describe("evidence for joining", () => {
     const batches = [{ max: 0 }, { max: 5 }, { max: 9, cidrs: ["192.168.0.0/16"] }].map(batchDocument);
     const uses: EvidenceView["uses"] = {
       claimHolder: () => undefined,
+      passHolder: () => undefined,
       batchUses: () => ({ total: 5, recent: 0, hasKey: false }),
     };
     for (const order of [batches, batches.toReversed()]) {
-      const given = { ...view({ accepts: ["batch"] }), batches: order, uses };
+      const { index, ...rest } = view({ accepts: ["batch"] });
+      const given = { ...rest, index: { ...index, batches: order.map((batch) => openBatch(batch, HERE)) }, uses };
       assert.equal(
         code(judgeEvidence({ keyHash: KEY, labels: {}, remoteIp: "10.0.0.5" }, given)),
         "denied identity.batch-full",
@@ -260,7 +366,7 @@ describe("evidence for joining", () => {
       store.submit(fleet.sign("ClaimList", "c", { rows }, [local], { tenant: "acme" }), NOW_MS).outcome,
       "accepted",
     );
-    const claims = indexClaims(store);
+    const claims = indexEvidence(store, []);
     assert.deepEqual(
       claims.bySerial("SN-1").map(({ tenant }) => tenant),
       ["acme"],
@@ -270,7 +376,7 @@ describe("evidence for joining", () => {
       fleet.sign("ClaimList", "d", { rows: [{ serial: "SN-3", tenant: "other" }] }, [fleet.admission]),
       NOW_MS,
     );
-    assert.equal(indexClaims(store).bySerial("SN-3")[0]?.tenant, "other");
+    assert.equal(indexEvidence(store, []).bySerial("SN-3")[0]?.tenant, "other");
   });
 });
 

@@ -23,7 +23,9 @@ describe("registrar's ledger", () => {
     const ledger = new RegistrarLedger(openStateDatabase(":memory:"));
     ledger.admit(KEY, { claim: "SN-1" }, issued("a"), NOW_MS);
     ledger.admit(KEY, { claim: "SN-1" }, issued("a"), NOW_MS + 1);
-    assert.throws(() => ledger.admit(OTHER, { claim: "SN-1" }, issued("b"), NOW_MS), { code: "identity.claim-taken" });
+    assert.throws(() => ledger.admit(OTHER, { claim: "SN-1" }, issued("b"), NOW_MS), {
+      code: "identity.evidence-taken",
+    });
     assert.deepEqual([ledger.claimHolder("SN-1"), ledger.memberCount(), ledger.issuedTo("b")], [KEY, 1, undefined]);
     assert.throws(() => ledger.admit(OTHER, { claim: "SN-2" }, issued("b", "a"), NOW_MS), /UNIQUE/u);
     assert.equal(ledger.claimHolder("SN-2"), undefined, "both or neither");

@@ -2,11 +2,12 @@ import { basename } from "node:path";
 import type { Command } from "commander";
 import type { ControlClient, NodeView } from "#api";
 import { Fault, faultCode } from "#core";
+import { homeFor } from "../home.ts";
 import { collect, collectLabel } from "../labels.ts";
 import { askYesNo } from "../prompt.ts";
-import { type Cli, action, type CommonOptions, readBytes, type Session } from "../session.ts";
+import { type Cli, action, type CommonOptions, type Session } from "../session.ts";
 import { printable } from "../table.ts";
-import { parseSeconds } from "../units.ts";
+import { timeAhead } from "../units.ts";
 import { examples, signs } from "./options.ts";
 
 type ApproveOptions = CommonOptions & { allPending?: boolean; yes?: boolean; site?: string };
@@ -34,7 +35,7 @@ export function registerAdmit(program: Command, cli: Cli): void {
   );
   examples(
     signs(program.command("admit"))
-      .description("let in the devices of a list: serial,model,key,tenant,labels,expires")
+      .description("let in the devices of a list: serial,model,key,tenant,labels,expires; up to 100,000")
       .requiredOption("-f, --file <csv>", "the list; key is the hash that `portolan id` prints, or empty")
       .option("--name <name>", "name of the claim list (default: the file's name)")
       .action(action<AdmitOptions>(cli, admit)),
@@ -119,17 +120,14 @@ async function compare(session: Session, client: ControlClient, node: NodeView, 
 }
 
 async function admit(session: Session<AdmitOptions>): Promise<void> {
-  const { readClaims } = await import("#identity");
-  const { state } = await import("../signing.ts");
+  const { admitFile } = await import("../claims.ts");
   const { file } = session.options;
   const name =
     session.options.name ??
     basename(file)
       .replace(/\.csv$/iu, "")
       .toLowerCase();
-  const rows = await readClaims([readBytes(file)]);
-  await session.withNode((client) => state(session, client, { kind: "ClaimList", name, spec: { rows } }));
-  session.say(`${rows.length} device${rows.length === 1 ? "" : "s"} in list ${name}`);
+  await admitFile(session, file, name);
 }
 
 async function openBatch(session: Session<BatchOptions>, [name = DEFAULT_BATCH]: string[]): Promise<void> {
@@ -145,9 +143,12 @@ async function openBatch(session: Session<BatchOptions>, [name = DEFAULT_BATCH]:
     ...(site === undefined ? {} : { site }),
     ...(label === undefined ? {} : { labels: label }),
   };
-  const expires = untilTime(until, session.io.clock.wallMs());
+  const expires = timeAhead("--until", until, session.io.clock.wallMs());
   const { state } = await import("../signing.ts");
-  await session.withNode((client) => state(session, client, { kind: "Batch", name, spec, expires }));
+  await session.withNode(async (client) => {
+    const home = await homeFor(client, { kind: "Batch", name });
+    await state(session, client, { kind: "Batch", name, spec: { ...spec, ...home }, expires });
+  });
   session.say(
     `until ${expires} the token lets in up to ${spec.max} devices that nobody has named: portolan batch close`,
   );
@@ -205,15 +206,5 @@ function wholeNumber(option: string, text: string): number {
   throw new Fault("cli.number", `${option} ${text} is not a whole number`, {
     exit: "invalid",
     fix: `Write ${option} 20.`,
-  });
-}
-
-function untilTime(text: string, nowMs: number): string {
-  const seconds = parseSeconds(text);
-  const ms = seconds === undefined ? Date.parse(text) : nowMs + seconds * 1_000;
-  if (Number.isFinite(ms) && ms > nowMs) return new Date(ms).toISOString();
-  throw new Fault("cli.time", `--until ${text} is not a time ahead`, {
-    exit: "invalid",
-    fix: "Write --until 24h, or --until 2026-12-31T18:00:00Z.",
   });
 }

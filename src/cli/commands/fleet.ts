@@ -7,14 +7,14 @@ import { readContexts, withContext, writeContexts } from "../contexts.ts";
 import { collect } from "../labels.ts";
 import { serialise } from "../output.ts";
 import { type Cli, action, type CommonOptions, type Session } from "../session.ts";
-import { examples, formats } from "./options.ts";
+import { examples, formats, signs } from "./options.ts";
 
 type CreateOptions = CommonOptions & { owner?: string[]; threshold?: string; site?: string; demo?: boolean };
 
 /** Name of the one key of a demo fleet. */
 const DEMO_KEY_NAME = "demo";
 
-/** `fleet create`, `token`. */
+/** `fleet create`, `fleet reset-time`, `token`. */
 export function registerFleet(program: Command, cli: Cli): void {
   const fleet = program.command("fleet").description("a fleet: the nodes that trust one charter");
   examples(
@@ -28,6 +28,12 @@ export function registerFleet(program: Command, cli: Cli): void {
       .action(action<CreateOptions>(cli, createFleet)),
     "portolan fleet create plant --owner a.pub --owner b.pub --owner c.pub --threshold 2",
     "portolan fleet create try --demo",
+  );
+  examples(
+    signs(fleet.command("reset-time"))
+      .description("take the fleet's time back to this machine's clock, after it ran ahead by mistake; owners sign it")
+      .action(action(cli, resetTime)),
+    "portolan fleet reset-time --as alice.key",
   );
   examples(
     formats(program.command("token"))
@@ -129,6 +135,28 @@ export async function remember(session: Session, name: string | undefined, key?:
   } catch (error) {
     session.say(`warning: no context was saved: ${errorMessage(error)}`);
   }
+}
+
+/** A smaller error heals by itself, or is not worth the owners' time: registrars may step a day. */
+const MIN_RESET_MS = 24 * 3_600_000;
+
+async function resetTime(session: Session): Promise<void> {
+  const { state } = await import("../signing.ts");
+  const nowMs = session.io.clock.wallMs();
+  await session.withNode(async (client) => {
+    const { time } = await client.call("status", {});
+    if (Date.parse(time.now) - nowMs < MIN_RESET_MS) {
+      throw new Fault("cli.time", `the fleet's time, ${time.now}, is less than a day ahead of this machine's clock`, {
+        exit: "conflict",
+        fix: "Ask a node whose time did run ahead, from a machine whose clock is right.",
+      });
+    }
+    const spec = { time: new Date(nowMs).toISOString(), ahead: time.now };
+    session.say(
+      `the fleet takes it for ${spec.ahead}; it shall be ${spec.time}. Set the clocks of the registrars first.`,
+    );
+    await state(session, client, { kind: "TimeReset", name: "fleet", spec });
+  });
 }
 
 async function showToken(session: Session<CommonOptions & { qr?: boolean }>): Promise<void> {

@@ -1,22 +1,29 @@
 import { existsSync, mkdirSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import type { Command } from "commander";
+import type { ControlClient } from "#api";
 import { Fault } from "#core";
 import { collect } from "../labels.ts";
 import { type Cli, action, type CommonOptions, type Session } from "../session.ts";
+import { registerHandover } from "./handover.ts";
 import { examples, signs } from "./options.ts";
+import { registerOwners } from "./owners.ts";
 
 type CreateOptions = CommonOptions & { out?: string };
 type RoleOptions = CommonOptions & { role?: string[]; key?: string; tenant?: string };
 type RegistrarOptions = CommonOptions & { maxMembers?: string };
+type RemoveOptions = CommonOptions & { dropMembers?: boolean };
 
 /** Most members of one registrar unless `--max-members` says otherwise: the size that the design aims at. */
 const DEFAULT_MAX_MEMBERS = 10_000;
 
-/** `owner create`, `operator create|add|remove`, `registrar add|remove`. */
+/** `owner create`, `operator create|add|remove`, `registrar add|remove|handover`. */
 export function registerKeys(program: Command, cli: Cli): void {
-  const owner = program.command("owner").description("keys of the fleet's owners, made on each owner's own machine");
+  const owner = program
+    .command("owner")
+    .description("who owns the fleet; each makes the key on a machine of their own");
   createsKey(owner, "alice", cli);
+  registerOwners(owner, cli);
   registerOperator(program, cli);
   registerRegistrar(program, cli);
 }
@@ -57,9 +64,36 @@ function registerRegistrar(program: Command, cli: Cli): void {
     .action(action<RegistrarOptions>(cli, addRegistrar));
   examples(add, "portolan registrar add cam-7 --as alice.key");
   const remove = signs(registrar.command("remove <node>"))
-    .description("let a node admit no more; owners sign it")
-    .action(action(cli, (session, [name]) => removeDocument(session, "Registrar", name as string)));
+    .description("let a node admit no more; owners sign it. Whom it admitted stays, and renews with another")
+    .option("--drop-members", "whom it admitted loses the membership at once; for a registrar that was broken into")
+    .action(action<RemoveOptions>(cli, (session, [name]) => removeRegistrar(session, name as string)));
   examples(remove, "portolan registrar remove cam-7 --as alice.key");
+  registerHandover(registrar, cli);
+  const replace = signs(registrar.command("replace <old> <new>"))
+    .description("let a member admit others in place of a registrar; owners sign both changes")
+    .option("--max-members <n>", "most members that it may admit", String(DEFAULT_MAX_MEMBERS))
+    .action(
+      action<RegistrarOptions>(cli, async (session, [old = "", next = ""]) => {
+        await addRegistrar(session, [next]);
+        await removeRegistrar(session, old);
+      }),
+    );
+  examples(replace, "portolan registrar replace gate-1 gate-2 --as alice.key");
+}
+
+/** Takes a registrar's office away, and names what stays good of what it signed. */
+async function removeRegistrar(session: Session<RemoveOptions>, node: string): Promise<void> {
+  await session.withNode(async (client) => {
+    const { name, keyHash } = await client.call("nodes.get", { name: node });
+    const { items } = await client.call("documents.list", { selector: "kind=Member" });
+    const members = items.filter(({ signers }) => signers.some(({ keyid }) => keyid === keyHash));
+    const kept = session.options.dropMembers === true ? [] : members;
+    await buryDocument(session, client, `Registrar/${name}`, {
+      keepMembers: kept.map(({ digest }) => digest).toSorted(),
+    });
+    const names = members.map(({ documentName }) => documentName).join(", ") || "nobody";
+    session.say(`${kept.length > 0 ? "stay members, and renew with another registrar" : "must join again"}: ${names}`);
+  });
 }
 
 async function createKey(session: Session<CreateOptions>, [name = ""]: string[]): Promise<void> {
@@ -133,12 +167,13 @@ async function addRegistrar(session: Session<RegistrarOptions>, [node = ""]: str
 
 /** Says, signed, that a document is gone. */
 export async function removeDocument(session: Session, kind: string, name: string): Promise<void> {
+  await session.withNode((client) => buryDocument(session, client, `${kind}/${name}`, {}));
+}
+
+async function buryDocument(session: Session, client: ControlClient, id: string, more: object): Promise<void> {
   const { tombstoneName } = await import("#identity");
   const { state } = await import("../signing.ts");
-  await session.withNode(async (client) => {
-    const target = await client.call("documents.get", { name: `${kind}/${name}` });
-    const spec = { target: { kind, name: target.documentName }, version: target.version };
-    const tombstone = { kind: "Tombstone", name: tombstoneName(spec.target), tenant: target.tenant, spec };
-    await state(session, client, tombstone);
-  });
+  const { kind, documentName, version, tenant } = await client.call("documents.get", { name: id });
+  const spec = { target: { kind, name: documentName }, version, ...more };
+  await state(session, client, { kind: "Tombstone", name: tombstoneName(spec.target), tenant, spec });
 }

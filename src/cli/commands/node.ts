@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { Option } from "commander";
 import type { Finding, Status } from "#api";
-import type { UpRequest } from "../io.ts";
+import type { Io, UpRequest } from "../io.ts";
 import { collect, collectLabel } from "../labels.ts";
 import { describe, serialise } from "../output.ts";
 import { type Cli, action, type CommonOptions, type Session } from "../session.ts";
@@ -14,7 +14,7 @@ import { examples, formats } from "./options.ts";
 type UpOptions = CommonOptions &
   Omit<UpRequest["options"], "data" | "labels"> & { label?: Record<string, string>; config?: string };
 
-/** `up`, `id`, `status`, `doctor`, `leave`. */
+/** `up`, `id`, `status`, `doctor`, `leave`, `machine rekey|accept`. */
 export function registerNode(program: Command, cli: Cli): void {
   registerUp(program, cli);
   examples(
@@ -42,6 +42,41 @@ export function registerNode(program: Command, cli: Cli): void {
       .action(action<CommonOptions & { yes?: boolean }>(cli, leave)),
     "portolan leave",
   );
+  registerMachine(program, cli);
+}
+
+function registerMachine(program: Command, cli: Cli): void {
+  const machine = program.command("machine").description("what ties a node to its hardware");
+  examples(
+    machine
+      .command("rekey")
+      .description(
+        "give this node a key of its own, because its data directory was copied; then it must be admitted again",
+      )
+      .option("--yes", "do not ask")
+      .action(action<CommonOptions & { yes?: boolean }>(cli, rekey)),
+    "portolan machine rekey",
+  );
+  examples(
+    machine
+      .command("accept")
+      .description("the hardware was replaced, or the data directory moved here: take this machine for its own")
+      .action(action(cli, acceptMachine)),
+    "portolan machine accept",
+  );
+}
+
+async function rekey(session: Session<CommonOptions & { yes?: boolean }>): Promise<void> {
+  const { io, options, data } = session;
+  if (options.yes !== true && !(await askYesNo(io, `Throw the key of ${data} away and join as a new node?`)))
+    return session.say("nothing was done");
+  await session.withNode((client) => client.call("rekey", {}));
+  session.say("the key is gone: portolan up makes another; an operator lets it in with portolan approve");
+}
+
+async function acceptMachine(session: Session): Promise<void> {
+  await session.withNode((client) => client.call("acceptMachine", {}));
+  session.say("this machine is the data directory's own now");
 }
 
 function registerUp(program: Command, cli: Cli): void {
@@ -49,6 +84,7 @@ function registerUp(program: Command, cli: Cli): void {
     .command("up")
     .description("run the daemon in the foreground; Ctrl-C stops it")
     .option("--token <token>", "join the fleet of this token")
+    .option("--pass-file <file>", "join with the one-time pass in this file; - reads it from stdin")
     .option("--site <site>", "name of the place where this node stands; its nodes share a LAN")
     .option("--label <key=value>", "a label; repeat for several", collectLabel)
     .option("--serial <serial>", "serial number, to match a claim")
@@ -65,13 +101,14 @@ function registerUp(program: Command, cli: Cli): void {
   examples(
     up,
     "portolan up --token ptl1.… --site berlin --label rack=r1",
+    "portolan up --token ptl1.… --pass-file cam-7.pass",
     "portolan up --data /tmp/n2 --listen /ip4/127.0.0.1/tcp/4002/tls",
   );
 }
 
 async function runDaemon(session: Session<UpOptions>): Promise<void> {
   const { io, cli } = session;
-  const request = upRequest(session);
+  const request = await upRequest(session);
   await using daemon = await cli.deps.startDaemon(request, io.signal);
   session.data = daemon.data;
   await remember(session, undefined);
@@ -94,15 +131,44 @@ async function runDaemon(session: Session<UpOptions>): Promise<void> {
   session.say("stopping");
 }
 
-function upRequest({ data, options }: Session<UpOptions>): UpRequest {
+async function upRequest({ data, options, io }: Session<UpOptions>): Promise<UpRequest> {
   const { label, config, token, site, serial, model, listen, announce, lan, proxy, mdns, logLevel, metrics } = options;
-  const given = { token, site, labels: label, serial, model, listen, announce, lan, proxy, logLevel, metrics };
+  const passFile = options.passFile === "-" ? undefined : options.passFile;
+  const given = {
+    token,
+    passFile,
+    site,
+    labels: label,
+    serial,
+    model,
+    listen,
+    announce,
+    lan,
+    proxy,
+    logLevel,
+    metrics,
+  };
   // --no-mdns is the only way to set it, so that "true" here means "not said"
   // a configuration file may name the data directory; only what was typed beats it
   const where = config !== undefined && options.data === undefined && options.context === undefined ? undefined : data;
   const all = { ...given, mdns: mdns === false ? false : undefined, data: where };
   const said = Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
-  return { options: said, ...(config === undefined ? {} : { configFile: config }) };
+  return {
+    options: said,
+    ...(config === undefined ? {} : { configFile: config }),
+    ...(options.passFile === "-" ? { pass: await readPass(io) } : {}),
+  };
+}
+
+/** A pass from standard input: its first line, or all of it. */
+async function readPass(io: Io): Promise<string> {
+  const { checkPass, MAX_PASS_CHARS } = await import("#identity");
+  let text = "";
+  for await (const piece of io.stdin.iterator({ destroyOnReturn: false })) {
+    text += piece.toString();
+    if (text.includes("\n") || text.length > MAX_PASS_CHARS) break;
+  }
+  return checkPass(text.split("\n")[0] ?? "");
 }
 
 async function showIdentity(session: Session): Promise<void> {
@@ -117,11 +183,13 @@ async function showStatus(session: Session): Promise<void> {
   const { output } = session.options;
   const status = await session.withNode((client) => client.call("status", {}));
   if (output === "json" || output === "yaml") return session.print(await serialise(status, output));
-  const { store, documents, uptimeSeconds, offline, pid, addresses, ...rest } = status;
+  const { store, documents, uptimeSeconds, cutOffSeconds, time, offline, pid, addresses, ...rest } = status;
   session.print(
     describe({
       ...rest,
       daemon: offline ? "not running" : `running for ${formatSeconds(uptimeSeconds)}, process ${pid}`,
+      time: `${time.now}, ${time.confirmed ? "confirmed by a registrar" : "not confirmed"}`,
+      ...(cutOffSeconds === undefined ? {} : { registrar: `none heard for ${formatSeconds(cutOffSeconds)}` }),
       documents: `${documents.count}, digest ${documents.digest.slice(0, 16)}`,
       store: storeText(store),
       addresses,

@@ -140,7 +140,7 @@ async function describeOne(session: Session, [word = "", name = ""]: string[]): 
 }
 
 /** What a Tombstone may name. */
-const DELETABLE = new Set(["Artifact", "Placement", "ClaimList", "Batch", "Operator", "Registrar"]);
+const DELETABLE = new Set(["Artifact", "Placement", "ClaimList", "Batch", "Pass", "Operator", "Registrar"]);
 
 async function deleteOne(session: Session, [word = "", name = ""]: string[]): Promise<void> {
   const { resource, document, plural } = kindNamed(word);

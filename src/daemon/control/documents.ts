@@ -139,6 +139,10 @@ const REFUSAL_EXITS: Readonly<Record<string, { exit: FaultExit; fix: string }>> 
   "identity.rolled-back": { exit: "conflict", fix: "Somebody was faster: make the change again." },
   "identity.equivocation": { exit: "conflict", fix: "Somebody was faster: make the change again." },
   "identity.deleted": { exit: "conflict", fix: "It was deleted: make the change again, under a new version." },
+  "identity.lock-out": {
+    exit: "conflict",
+    fix: "Keep one owner more than must sign: add one first, or lower --threshold.",
+  },
   "identity.charter-gap": { exit: "conflict", fix: "Hand in the charters between first." },
 };
 

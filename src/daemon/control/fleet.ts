@@ -55,7 +55,7 @@ async function createFleet(state: NodeState, input: CreateFleetInput): ReturnTyp
       owners: input.owners,
       threshold: input.threshold,
       rules: {},
-      join: { evidence: ["claim", "approve", "batch"] },
+      join: { evidence: ["claim", "approve", "batch", "pass"] },
       rendezvous: [],
       memberHours: DEFAULT_MEMBER_HOURS,
     },

@@ -5,6 +5,7 @@ import { type JoinStatus, lastAddresses, type NodeState } from "../node-state.ts
 import { documentHandlers } from "./documents.ts";
 import { eventHandlers } from "./events.ts";
 import { fleetHandlers } from "./fleet.ts";
+import { machineHandlers } from "./machine.ts";
 import { nodeHandlers } from "./nodes.ts";
 import { type StatusDeps, statusHandlers } from "./status.ts";
 
@@ -30,13 +31,7 @@ export function createHandlers(state: NodeState, deps: ControlDeps): Handlers {
     ...fleetCalls,
     ...artifactCalls,
     ...statusHandlers(state, deps),
-    leave: async () => {
-      state.store.forgetFleet();
-      for (const name of ["token", "demo", "peers"] as const) state.settings.delete(name);
-      state.log.info("left the fleet");
-      deps.shutdown();
-      return { done: true };
-    },
+    ...machineHandlers(state, deps.shutdown),
     shutdown: async () => {
       if (deps.host === undefined) {
         throw new Fault("api.daemon-down", "no daemon runs on this data directory", { exit: "offline" });

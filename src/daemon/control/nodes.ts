@@ -71,6 +71,9 @@ function listNodes(state: NodeState, host: Host | undefined): NodeView[] {
   return nodes;
 }
 
+/** What `get nodes` says of a newcomer. */
+const PROVISIONAL = "provisional: only its registrar has told it what is revoked";
+
 function memberView(state: NodeState, host: Host | undefined, member: MemberInfo): NodeView {
   const session = host?.session(member.node);
   const self = member.node === state.data.key.nodeId;
@@ -82,10 +85,11 @@ function memberView(state: NodeState, host: Host | undefined, member: MemberInfo
     nodeId: member.node,
     keyHash: member.keyHash,
     generation: member.generation,
-    state: self ? "self" : session === undefined ? "known" : "connected",
+    state: self ? "self" : standing(state, member, session),
     site: member.site,
     tenant: member.tenant,
     roles,
+    ...(state.provisional.is(member.node) ? { provisional: true, reason: PROVISIONAL } : {}),
     expires: new Date(member.expiresMs).toISOString(),
     ...(session === undefined ? {} : { address: session.address }),
     ...(rttMs === undefined ? {} : { rttMs: Math.round(rttMs * 100) / 100 }),
@@ -95,6 +99,12 @@ function memberView(state: NodeState, host: Host | undefined, member: MemberInfo
       ? {}
       : { registrar: state.store.keys.get(member.admittedBy)?.name ?? member.admittedBy }),
   };
+}
+
+function standing({ quarantine }: NodeState, member: MemberInfo, session: Session | undefined): NodeView["state"] {
+  if (quarantine.sinceMs(member.node) !== undefined) return "quarantine";
+  if (member.autonomous) return "autonomous";
+  return session === undefined ? "known" : "connected";
 }
 
 function strangerView(state: NodeState, node: NodeId, is: "pending" | "refused" | "revoked"): NodeView {

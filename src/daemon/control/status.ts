@@ -1,5 +1,5 @@
 import type { Finding, Handlers, Status } from "#api";
-import { decodeToken, keyHash, sixWords } from "#identity";
+import { decodeToken, keyHash, OUT_OF_TOUCH_MS, sixWords } from "#identity";
 import type { Host, OtherFleet } from "#mesh";
 import type { StoreUsage } from "../artifact-keeper.ts";
 import { type JoinStatus, type NodeState, nodeName } from "../node-state.ts";
@@ -55,6 +55,7 @@ async function nodeStatus(state: NodeState, { host, join, usage }: StatusDeps): 
   const { charter } = store;
   const joined = join();
   const own = members.of(data.key.nodeId);
+  const cutOffMs = own === undefined || host === undefined ? undefined : state.contact.aloneMs(state.clock.nowMs());
   const documents = [...store.all()].length;
   return {
     name: nodeName(state),
@@ -75,6 +76,9 @@ async function nodeStatus(state: NodeState, { host, join, usage }: StatusDeps): 
     documents: { count: documents, digest: Buffer.from(store.digest()).toString("hex") },
     charterVersion: charter?.body.version ?? 0,
     ...(own === undefined ? {} : { memberExpires: new Date(own.expiresMs).toISOString() }),
+    autonomous: own?.autonomous ?? false,
+    ...(cutOffMs === undefined ? {} : { cutOffSeconds: Math.round(cutOffMs / 1_000) }),
+    time: { now: new Date(state.trustedMs()).toISOString(), confirmed: state.time.confirmed },
     store: await usage(),
     warnings: settings.get("demo") === undefined ? [] : [DEMO_WARNING],
   };
@@ -88,6 +92,8 @@ async function examine(state: NodeState, deps: StatusDeps): Promise<Finding[]> {
   return [
     ...examineFleet(state, deps),
     ...examineMembership(state, deps),
+    ...examineContact(state, deps),
+    ...examineMachine(state),
     ...examineNetwork(deps),
     examineClock(state),
     await examineDisk(deps),
@@ -139,6 +145,10 @@ function examineMembership(state: NodeState, { join }: StatusDeps): Finding[] {
   }
   const own = state.members.of(state.data.key.nodeId);
   if (own === undefined) return [];
+  if (own.autonomous) {
+    const cause = `The membership ended at ${new Date(own.expiresMs).toISOString()}: only neighbours that hear no registrar either go by it.`;
+    return [{ level: "warn", subject: "membership", cause, next: "portolan get links" }];
+  }
   const leftMs = own.expiresMs - state.trustedMs();
   const bornMs = Date.parse(own.document.body.notBefore);
   if (!own.registrar && leftMs < (own.expiresMs - bornMs) * (1 - RENEWAL_LATE_RATIO)) {
@@ -146,6 +156,38 @@ function examineMembership(state: NodeState, { join }: StatusDeps): Finding[] {
     return [{ level: "warn", subject: "membership", cause, next: "portolan get links" }];
   }
   return [{ level: "ok", subject: "membership", cause: `Admitted as ${own.name} in site ${own.site}.` }];
+}
+
+/** A site that is cut off goes on; its people should know what does not work meanwhile. */
+function examineContact({ members, data, contact, clock }: NodeState, { host }: StatusDeps): Finding[] {
+  const aloneMs = contact.aloneMs(clock.nowMs());
+  if (host === undefined || members.of(data.key.nodeId) === undefined) return [];
+  if (aloneMs === undefined || aloneMs < OUT_OF_TOUCH_MS) {
+    return aloneMs === undefined ? [{ level: "ok", subject: "registrar", cause: "A registrar is heard." }] : [];
+  }
+  const autonomous = members.all().filter((member) => member.autonomous).length;
+  const cause = `No registrar was heard for ${Math.round(aloneMs / 60_000)} minutes: nobody can join or renew. ${autonomous} nodes go on past the end of their membership.`;
+  return [{ level: "warn", subject: "registrar", cause, next: "portolan get links" }];
+}
+
+/** A key that is in use twice, here or elsewhere. */
+function examineMachine({ machine, members, quarantine }: NodeState): Finding[] {
+  const clones = quarantine.all().map(({ node }): Finding => {
+    const name = members.of(node)?.name ?? node;
+    const cause = `Two machines use the key of ${name}: its data directory was copied. Both are shut out.`;
+    return {
+      level: "error",
+      subject: "clone",
+      cause,
+      next: `portolan machine rekey, on the copy; then portolan approve ${name}`,
+    };
+  });
+  if (machine.changed.length === 0) return clones;
+  const cause = `This data directory comes from another machine (${machine.changed.join(", ")} differ). If it was copied, this node needs a key of its own.`;
+  return [
+    ...clones,
+    { level: "warn", subject: "machine", cause, next: "portolan machine rekey, or portolan machine accept" },
+  ];
 }
 
 function examineNetwork({ host, join, otherFleets }: StatusDeps): Finding[] {

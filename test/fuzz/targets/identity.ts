@@ -61,7 +61,7 @@ const claims: FuzzTarget = {
     text("\u{feff}serial,model,key,tenant,labels,expires,site\r", `"a ""b""",,${"ab".repeat(32)},,,,berlin\r`, ""),
   ],
   refuses: ["identity.claims"],
-  prepare: () => async (input) => `${Math.min(3, (await readClaims([input])).length)} rows`,
+  prepare: () => async (input) => `${Math.min(3, (await Array.fromAsync(readClaims([input]))).length)} rows`,
 };
 
 const publicKey: FuzzTarget = {

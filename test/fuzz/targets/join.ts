@@ -73,7 +73,8 @@ function registrar(): (messages: readonly unknown[]) => Promise<string> {
     store,
     ledger,
     waiting: new WaitingList(),
-    registrarAddresses: () => [],
+    addressesOf: () => [],
+    usedTwice: () => undefined,
   });
   const { signal } = new AbortController();
   const peer = { nodeId: nodeIdOf(device.publicKey), remoteIp: "192.0.2.9" };

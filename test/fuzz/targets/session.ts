@@ -101,7 +101,7 @@ const sessionMessages: FuzzTarget = {
     const store = fleet.seededStore();
     const deps = { host: honest, clock, random: new SeededRandom(1), log: SILENT_LOG, fleet: () => fleet.id };
     const isMember = (node: string): boolean => members.has(node);
-    const gossip = new Gossip({ ...deps, key: self, isMember, sparse: new Set(["rare"]) });
+    const gossip = new Gossip({ ...deps, boot: 1, key: self, isMember, sparse: new Set(["rare"]) });
     startReplica({ ...deps, store, trustedMs: () => NOW_MS });
     const memory = { load: () => [], save: () => undefined };
     await startRendezvous(
