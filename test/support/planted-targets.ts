@@ -31,7 +31,7 @@ export const TARGETS: readonly FuzzTarget[] = [
   }),
   planted("dawdles", (text) => {
     let sum = 0;
-    if (text.includes("oo")) for (let at = 0; at < 2e8; at++) sum += at % 7;
+    if (text.includes("oo")) for (let at = 0; at < 1e9; at++) sum += at % 7;
     return `taken ${sum > 1}`;
   }),
   planted("gobbles", (text) => {

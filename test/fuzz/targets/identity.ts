@@ -9,6 +9,7 @@ import { ipInCidr, ipScope, isCidr } from "../../../src/identity/ip-range.ts";
 import { createKeyFile, openKeyFile } from "../../../src/identity/key-file.ts";
 import { isNodeId, nodeIdOf, publicKeyOf } from "../../../src/identity/node-id.ts";
 import { loadNodeKey } from "../../../src/identity/node-key.ts";
+import { checkPass, createPass, passKey } from "../../../src/identity/pass.ts";
 import { formatPublicKey, parsePublicKey } from "../../../src/identity/public-key-file.ts";
 import { decodeToken, encodeToken } from "../../../src/identity/token.ts";
 import { NOW_MS, TestFleet, testKey } from "../../support/fleet.ts";
@@ -62,6 +63,23 @@ const claims: FuzzTarget = {
   ],
   refuses: ["identity.claims"],
   prepare: () => async (input) => `${Math.min(3, (await Array.fromAsync(readClaims([input]))).length)} rows`,
+};
+
+/** Passes whose checksum is right, or nothing behind it would be looked at. */
+const pass: FuzzTarget = {
+  name: "pass",
+  covers: ["src/identity/pass.ts#readPassFile"],
+  grammar: "text",
+  seeds: () => [text(createPass(new SystemRandom())), new Uint8Array(16), new Uint8Array(17)],
+  refuses: ["identity.pass"],
+  prepare: () => (input) => {
+    const checksum = createHash("sha256").update("ptp1.").update(input.subarray(0, 16)).digest().subarray(0, 4);
+    const said = utf8(input);
+    const sealed = `ptp1.${Buffer.concat([input.subarray(0, 16), checksum]).toString("base64url")}`;
+    const whole = checkPass(said.trimStart().startsWith("ptp1.") ? said : sealed);
+    mustHold(passKey(whole, fleet.id).publicKey.length === 32, "a pass without a key");
+    return "pass";
+  },
 };
 
 const publicKey: FuzzTarget = {
@@ -167,4 +185,4 @@ function withFolder<T>(work: (folder: string) => T): T {
   }
 }
 
-export const IDENTITY_TARGETS: readonly FuzzTarget[] = [token, claims, publicKey, names, stateFiles];
+export const IDENTITY_TARGETS: readonly FuzzTarget[] = [token, claims, pass, publicKey, names, stateFiles];

@@ -1,6 +1,7 @@
 import { decodeCbor, encodeCbor, encodeFrame, SeededRandom, SILENT_LOG, VirtualClock } from "#core";
 import { createGate } from "../../../src/daemon/admission.ts";
 import type { NodeState } from "../../../src/daemon/node-state.ts";
+import { Contact } from "../../../src/identity/contact.ts";
 import { Membership } from "../../../src/identity/membership.ts";
 import { nodeIdOf } from "../../../src/identity/node-id.ts";
 import { Gossip } from "../../../src/mesh/gossip.ts";
@@ -195,7 +196,20 @@ const helloOffer: FuzzTarget = {
     const store = fleet.seededStore();
     const before = Buffer.from(store.digest()).toString("hex");
     const peerEvents = { record: () => true };
-    const state = { store, members: new Membership(store), trustedMs: () => NOW_MS, peerEvents };
+    const quarantine = { sinceMs: () => undefined };
+    const contact = new Contact(0);
+    const clock = new VirtualClock(0);
+    const members = new Membership(store);
+    const state = {
+      store,
+      members,
+      trustedMs: () => NOW_MS,
+      peerEvents,
+      quarantine,
+      contact,
+      clock,
+      time: { plausibleMs: () => NOW_MS },
+    };
     const gate = createGate(state as unknown as NodeState, SELF);
     return (input) => {
       const verdict = gate.judge(PEER, decodeCbor(input, MAX_MESSAGE_BYTES));
