@@ -24,8 +24,8 @@ const Offer = z.strictObject({
     .max(MAX_HELLO_DOCUMENTS),
 });
 
-/** Who may be a neighbour: members of this fleet that are not revoked. Both sides of a connection judge each other. */
-export function createGate(state: NodeState, self: NodeId): Gate {
+/** Who may be a neighbour: members of this fleet that are not revoked. Both sides of a connection judge each other. `stop`: the node ends. */
+export function createGate(state: NodeState, self: NodeId, stop: AbortSignal): Gate {
   const { store, members } = state;
   return {
     offer: () => ({
@@ -36,7 +36,7 @@ export function createGate(state: NodeState, self: NodeId): Gate {
       documents: proofOfMembership(store, members, self),
     }),
     judge: (peer, hello) => {
-      const verdict = judgeHello(state, peer, hello);
+      const verdict = judgeHello(state, peer, hello, stop);
       if (!verdict.accepted && verdict.code !== "mesh.not-a-member-here") {
         state.peerEvents.record(members.of(peer)?.node, {
           type: "security.refused-peer",
@@ -75,7 +75,7 @@ export function quarantineClones(
   });
 }
 
-function judgeHello(state: NodeState, peer: NodeId, hello: unknown): GateVerdict {
+function judgeHello(state: NodeState, peer: NodeId, hello: unknown, stop: AbortSignal): GateVerdict {
   const { store, members } = state;
   if (state.quarantine.sinceMs(peer) !== undefined)
     return refuse("mesh.quarantined", `${CLONED.reason}. ${CLONED.fix}`);
@@ -101,7 +101,7 @@ function judgeHello(state: NodeState, peer: NodeId, hello: unknown): GateVerdict
   if (member !== undefined) {
     state.provisional.heard(peer, offer.data.revocation);
     const verdict = judgeMember(state, member);
-    const settled = untilRevocation(state, offer.data.revocation);
+    const settled = untilRevocation(state, offer.data.revocation, stop);
     return verdict.accepted && settled !== undefined ? { ...verdict, settled } : verdict;
   }
   const revoked = members.revoked().get(peer);
@@ -130,15 +130,15 @@ function judgeMember(
 }
 
 /** Whom others have shut out must not be served meanwhile: nothing but documents passes until this node knows as much as the peer. */
-function untilRevocation({ store, clock }: NodeState, version: number): Promise<void> | undefined {
+function untilRevocation({ store, clock }: NodeState, version: number, stop: AbortSignal): Promise<void> | undefined {
   if (version <= revocationVersion(store)) return undefined;
-  const known = withDeadline(clock, CATCH_UP_MS, `revocation list ${version}`, async (signal) => {
+  const catchUp = async (signal: AbortSignal): Promise<void> => {
     const { promise, resolve } = Promise.withResolvers<void>();
-    const look = (): void => (revocationVersion(store) >= version ? resolve() : undefined);
-    const stop = store.onAccepted(look);
+    const unlisten = store.onAccepted(() => (revocationVersion(store) >= version ? resolve() : undefined));
     signal.addEventListener("abort", () => resolve(), { once: true });
-    await promise.finally(stop);
-  });
+    await promise.finally(unlisten);
+  };
+  const known = withDeadline(clock, CATCH_UP_MS, `revocation list ${version}`, catchUp, stop);
   known.catch(() => undefined); // the connection may be gone before anybody waits
   return known;
 }

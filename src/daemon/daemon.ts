@@ -136,7 +136,7 @@ class Daemon {
     const { clock, random, log, data, store, members } = state;
     const stack = this.#stack;
     signal.throwIfAborted();
-    const host = stack.use(await listen(state, this.#config));
+    const host = stack.use(await listen(state, this.#config, this.#stop.signal));
     state.settings.set("addresses", JSON.stringify(host.addresses()));
     const gossip = stack.use(
       new Gossip({

@@ -9,10 +9,10 @@ import { lastAddresses, type NodeState } from "./node-state.ts";
  * Starts the node's host. Where the configuration leaves the port open, the one of last time is taken if it is free.
  * Throws as `startHost`.
  */
-export async function listen(state: NodeState, config: DaemonConfig): Promise<Libp2pBackedHost> {
+export async function listen(state: NodeState, config: DaemonConfig, stop: AbortSignal): Promise<Libp2pBackedHost> {
   const { clock, random, log, data, settings } = state;
   const { announce, lan, proxy } = config;
-  const deps = { clock, random, log, seed: data.key.seed, gate: createGate(state, data.key.nodeId) };
+  const deps = { clock, random, log, seed: data.key.seed, gate: createGate(state, data.key.nodeId, stop) };
   const start = (addresses: readonly string[]): Promise<Libp2pBackedHost> =>
     startHost(deps, {
       listen: addresses,

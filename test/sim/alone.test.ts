@@ -48,7 +48,7 @@ class Machine {
     stack.defer(() => this.node.close());
     this.host = stack.use(new MemoryHost(data.key.nodeId));
     const { host } = this;
-    this.gate = createGate(state, data.key.nodeId);
+    this.gate = createGate(state, data.key.nodeId, new AbortController().signal);
     const gossip = new Gossip({
       host,
       key: data.key.key,
