@@ -210,7 +210,7 @@ const helloOffer: FuzzTarget = {
       clock,
       time: { plausibleMs: () => NOW_MS },
     };
-    const gate = createGate(state as unknown as NodeState, SELF);
+    const gate = createGate(state as unknown as NodeState, SELF, new AbortController().signal);
     return (input) => {
       const verdict = gate.judge(PEER, decodeCbor(input, MAX_MESSAGE_BYTES));
       mustHold(!verdict.accepted, "a stranger was let in");
