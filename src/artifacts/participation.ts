@@ -130,6 +130,11 @@ export class Participation {
     this.step({ type: "peer-up", peer: link.peer, site: this.#deps.siteOf(link.peer), status });
   }
 
+  /** It sent wrong bytes or broke the protocol here. */
+  isBanned(peer: NodeId): boolean {
+    return this.#banned.has(peer);
+  }
+
   part(peer: NodeId): void {
     if (!this.links.delete(peer)) return;
     this.step({ type: "peer-down", peer });

@@ -241,7 +241,8 @@ class RunningSwarm implements SwarmService {
       if (message.type === "peers") for (const peer of message.peers) this.#contact(part, peer);
       else part.receive(link, message, frame.payload);
     }
-    if (message.type === "cells") this.#gate.received(link, frame.payloadBytes);
+    // What a banned peer goes on sending is not acknowledged, so that the link ends when its window is used up.
+    if (message.type === "cells" && part?.isBanned(link.peer) !== true) this.#gate.received(link, frame.payloadBytes);
   }
 
   #onJoin(link: Link, blob: BlobRef, status: PeerStatus): void {

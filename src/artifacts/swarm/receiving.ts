@@ -63,6 +63,7 @@ function finish(state: SwarmState, arrival: Arrival, nowMs: number): void {
   const { chunk, from } = arrival;
   state.arrivals.delete(chunk);
   from.arriving -= 1;
+  from.stalls = 0;
   from.chunkMs += (nowMs - arrival.sinceMs - from.chunkMs) / 8;
   state.effects.push({ type: "finished", chunk, from: from.id, wan: from.wan });
   gain(state, chunk, !from.wan);

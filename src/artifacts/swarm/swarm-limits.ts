@@ -48,6 +48,8 @@ export const STALL_LAN_MS = 2_000;
 export const STALL_WAN_MS = 10_000;
 export const STALL_FACTOR = 4;
 export const SNUB_MS = 5_000;
+/** So many stalls in a row, without a finished chunk in between, and its haves no longer count. The first may be the network's. */
+export const MAX_STALLS = 2;
 /** A WAN offer declined because the site has it is not repeated for so long. */
 export const SOFT_MS = 2_000;
 /** A leader that gets nothing over the WAN for so long leaves the lead to another for `YIELD_MS`. */

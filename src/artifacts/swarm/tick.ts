@@ -8,6 +8,7 @@ import {
   CHALLENGE_AFTER_MS,
   CLAIM_MS,
   LEADER_IDLE_MS,
+  MAX_STALLS,
   SNUB_MS,
   STALL_FACTOR,
   STALL_LAN_MS,
@@ -43,7 +44,10 @@ function stallMs(peer: Peer): number {
   return Math.max(peer.wan ? STALL_WAN_MS : STALL_LAN_MS, STALL_FACTOR * peer.chunkMs);
 }
 
-/** A peer from which nothing comes any more: cancel all of its transfers and take nothing from it for a while. */
+/**
+ * A peer from which nothing comes any more: cancel all of its transfers and take nothing from it for a while. Who offers, is accepted and
+ * stalls again and again does not serve what it says it has.
+ */
 function leaveStalled(state: SwarmState, peer: Peer, nowMs: number): void {
   if (peer.arriving === 0 || nowMs - peer.lastCellMs < stallMs(peer)) return;
   peer.snubbedUntilMs = nowMs + SNUB_MS;
@@ -51,6 +55,8 @@ function leaveStalled(state: SwarmState, peer: Peer, nowMs: number): void {
   for (const arrival of state.arrivals.values()) {
     if (arrival.from === peer) releaseArrival(state, arrival, true);
   }
+  peer.stalls += 1;
+  if (peer.stalls === MAX_STALLS) failChallenge(state, peer);
 }
 
 /** A leader without a cell over the WAN for long, while something is missing in the whole site, leaves the lead for a while. */

@@ -1,0 +1,106 @@
+import assert from "node:assert/strict";
+import { SeededRandom } from "#core";
+import { Swarm } from "../../src/artifacts/swarm/swarm.ts";
+import type { SwarmEffect, SwarmEvent, SwarmMessage } from "../../src/artifacts/swarm/swarm-event.ts";
+
+const MIB = 1024 * 1024;
+const UNLIMITED = {
+  lanBytes: Number.POSITIVE_INFINITY,
+  wanBytes: Number.POSITIVE_INFINITY,
+  inBytes: Number.POSITIVE_INFINITY,
+};
+
+/** One leecher on virtual time, told by the test what its peers say. */
+class Leecher {
+  nowMs = 0;
+  readonly effects: SwarmEffect[] = [];
+  readonly #swarm = new Swarm({
+    ref: { root: "00".repeat(32), sizeBytes: 4 * MIB, chunkBytes: 256 * 1024 },
+    self: "me",
+    site: "here",
+    random: new SeededRandom(1),
+    wants: true,
+    nowMs: 0,
+  });
+
+  constructor(inBytes = UNLIMITED.inBytes) {
+    this.step({ type: "begin" });
+    this.step({ type: "pump", ...UNLIMITED, inBytes });
+  }
+
+  step(event: SwarmEvent): void {
+    this.effects.push(...this.#swarm.step(event, this.nowMs));
+  }
+
+  /** A peer that says nothing about what it has, so that it is not asked by name either. */
+  meet(peer: string): void {
+    this.step({ type: "peer-up", peer, site: "here", status: { wants: false, yields: false, reach: [] } });
+  }
+
+  hear(peer: string, message: SwarmMessage): void {
+    this.step({ type: "said", peer, message });
+  }
+
+  /** Lets time pass in ticks. */
+  wait(ms: number): void {
+    for (const endMs = this.nowMs + ms; this.nowMs < endMs; ) {
+      this.nowMs += 100;
+      this.step({ type: "tick" });
+    }
+  }
+
+  said(to: string, type: SwarmMessage["type"]): number {
+    return this.effects.filter((effect) => effect.type === "say" && effect.to === to && effect.message.type === type)
+      .length;
+  }
+
+  get blamed(): string[] {
+    return this.effects.flatMap((effect) => (effect.type === "blame" ? [`${effect.peer} ${effect.blame}`] : []));
+  }
+}
+
+describe("swarm: what a leecher makes of its peers", () => {
+  it("leaves one that stalls, and names one that stalls again and again", () => {
+    const me = new Leecher();
+    me.meet("slow");
+    me.hear("slow", { type: "offer", chunk: 0 });
+    assert.equal(me.said("slow", "accept"), 1);
+    me.wait(2_500);
+    assert.equal(me.said("slow", "cancel"), 1);
+    assert.deepEqual(me.blamed, []);
+    me.hear("slow", { type: "offer", chunk: 1 });
+    assert.equal(me.said("slow", "decline"), 1);
+    me.wait(5_500);
+    assert.ok(me.said("slow", "ready") > 0);
+    me.hear("slow", { type: "offer", chunk: 2 });
+    assert.equal(me.said("slow", "accept"), 2);
+    me.wait(2_500);
+    assert.deepEqual(me.blamed, ["slow ignored"]);
+  });
+
+  it("does not hold a stall against one that finished a chunk since", () => {
+    const me = new Leecher();
+    me.meet("slow");
+    for (let chunk = 0; chunk < 3; chunk++) {
+      me.hear("slow", { type: "offer", chunk });
+      me.wait(2_500); // stalls
+      me.wait(5_500);
+      me.hear("slow", { type: "offer", chunk });
+      me.step({ type: "cells", peer: "slow", chunk, first: 0, count: 4, bytes: 256 * 1024 });
+    }
+    assert.equal(me.said("slow", "cancel"), 3);
+    assert.deepEqual(me.blamed, []);
+  });
+
+  it("accepts no more than its own limit, and says when there is room again", () => {
+    const me = new Leecher(300 * 1024);
+    me.meet("fast");
+    for (let chunk = 0; chunk < 4; chunk++) me.hear("fast", { type: "offer", chunk });
+    assert.deepEqual([me.said("fast", "accept"), me.said("fast", "decline")], [2, 2]); // the second overdraws it
+    me.wait(200);
+    assert.equal(me.said("fast", "ready"), 0);
+    me.step({ type: "pump", ...UNLIMITED });
+    me.wait(100);
+    assert.equal(me.said("fast", "ready"), 1);
+  });
+});
