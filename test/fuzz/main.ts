@@ -47,6 +47,7 @@ function readRequest(argv: readonly string[]): Request | { target: FuzzTarget; f
     args: [...argv],
     allowPositionals: true,
     options: {
+      help: { type: "boolean" },
       seed: { type: "string" },
       inputs: { type: "string" },
       input: { type: "string" },
@@ -54,7 +55,7 @@ function readRequest(argv: readonly string[]): Request | { target: FuzzTarget; f
     },
   });
   const [name, seconds = "10", ...more] = positionals;
-  if (name === undefined) return undefined;
+  if (name === undefined || values.help === true) return undefined;
   if (more.length > 0) throw new Error(`there is nothing to do with "${more.join(" ")}"`);
   const targets = name === "all" ? TARGETS : TARGETS.filter((target) => target.name === name);
   const [target] = targets;

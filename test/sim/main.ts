@@ -23,9 +23,9 @@ function readRequest(argv: readonly string[]): Request | undefined {
   const { values, positionals } = parseArgs({
     args: [...argv],
     allowPositionals: true,
-    options: { seed: { type: "string" }, seeds: { type: "string" }, json: { type: "boolean", default: false } },
+    options: { help: { type: "boolean" }, seed: { type: "string" }, seeds: { type: "string" }, json: { type: "boolean", default: false } },
   });
-  if (positionals.length === 0) return undefined;
+  if (positionals.length === 0 || values.help === true) return undefined;
   const scenarios = positionals.flatMap((word) => {
     const chosen = choose(SCENARIOS, word);
     if (chosen.length === 0) throw new Error(`there is no scenario "${word}"`);
