@@ -23,7 +23,12 @@ function readRequest(argv: readonly string[]): Request | undefined {
   const { values, positionals } = parseArgs({
     args: [...argv],
     allowPositionals: true,
-    options: { help: { type: "boolean" }, seed: { type: "string" }, seeds: { type: "string" }, json: { type: "boolean", default: false } },
+    options: {
+      help: { type: "boolean" },
+      seed: { type: "string" },
+      seeds: { type: "string" },
+      json: { type: "boolean", default: false },
+    },
   });
   if (positionals.length === 0 || values.help === true) return undefined;
   const scenarios = positionals.flatMap((word) => {

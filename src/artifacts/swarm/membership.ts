@@ -26,6 +26,7 @@ export function addPeer(state: SwarmState, id: NodeId, site: string, status: Pee
     owedReady: false,
     banned: false,
     snubbedUntilMs: 0,
+    proven: false,
     stalls: 0,
     askedUntilMs: 0,
     newsMs: nowMs,

@@ -33,6 +33,8 @@ export type Peer = {
   owedReady: boolean;
   banned: boolean;
   snubbedUntilMs: number;
+  /** A chunk of its was finished. */
+  proven: boolean;
   /** How often in a row it stalled: no chunk of its was finished in between. */
   stalls: number;
   /** It asked me over the WAN by name; until then I export to it. */
