@@ -108,10 +108,15 @@ describe("a fleet with three owners, of whom two must sign", function () {
     await hub.ok("sign", id("Registrar", "second"), ...as("carol"));
     await second.until("registrar");
     const token = await second.ok("token");
+    const { name: hubName } = await hub.status();
     await hub.kill();
 
     const late = yard.node("late");
     await late.up("--token", token, "--serial", "late");
+    await yard.until("late to wait for its home registrar", async () => {
+      return (await late.status()).join?.code === "identity.home-unreachable";
+    });
+    await second.ok("registrar", "handover", hubName, ...as("gate"));
     await late.until("member");
     await second.untilSees("late", "connected");
     await hub.up();
