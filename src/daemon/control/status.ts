@@ -216,7 +216,7 @@ function examineNetwork({ host, join, otherFleets }: StatusDeps): Finding[] {
       next: "portolan get nodes -o wide",
     });
   } else {
-    const cause = `${links.length} neighbours, ${suspects} of them silent just now.`;
+    const cause = `${links.length} neighbour${links.length === 1 ? "" : "s"}, ${suspects} of them silent just now.`;
     findings.push({ level: suspects > links.length / 2 ? "warn" : "ok", subject: "links", cause });
   }
   for (const { tag, address } of otherFleets()) {
