@@ -105,7 +105,12 @@ describe("mesh: rendezvous", () => {
       return bounded && reached.size === all.length && reasons.length >= 3;
     };
     while (!settled()) await clock.sleep(20);
-    assert.deepEqual([...new Set(reasons)], ["there are neighbours enough"]);
+    // The others have too many now and then, too, and then it is they who part from it.
+    assert.ok(reasons.includes("there are neighbours enough"));
+    assert.deepEqual(
+      reasons.filter((why) => why !== "there are neighbours enough" && why !== "the peer ended the session"),
+      [],
+    );
   });
 
   it("comes back without a token from what it remembered, also after the first node is gone", async () => {
