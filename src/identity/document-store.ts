@@ -1,5 +1,5 @@
 import type { DatabaseSync } from "node:sqlite";
-import { Fault, type Log } from "#core";
+import { Fault, inTransaction, type Log } from "#core";
 import { judgeDocument, type Missing, type TrustedKey, type Verdict, verifiedSigners } from "./charter.ts";
 import { bucketOf } from "./document-summary.ts";
 import {
@@ -84,7 +84,7 @@ export class DocumentStore {
 
   /** Forgets the fleet and all its documents, high-water marks included. Only for a node that leaves on purpose. */
   forgetFleet(): void {
-    this.#transaction(() => {
+    inTransaction(this.#db, () => {
       for (const table of ["documents", "charters", "pending", "equivocations", "fleet"])
         this.#db.exec(`DELETE FROM ${table}`);
     });
@@ -216,7 +216,7 @@ export class DocumentStore {
 
   #accept(document: SignedDocument, nowMs: number, source: string | undefined): void {
     const { id, body, digest, bytes, kind } = document;
-    const wasPending = this.#transaction(() => {
+    const wasPending = inTransaction(this.#db, () => {
       this.#db
         .prepare(
           "INSERT INTO documents (id, version, digest, bytes) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET version = excluded.version, digest = excluded.digest, bytes = excluded.bytes",
@@ -279,19 +279,6 @@ export class DocumentStore {
     this.#db
       .prepare("INSERT INTO equivocations (id, version, kept, refused) VALUES (?, ?, ?, ?)")
       .run(id, kept.body.version, kept.bytes, refused);
-  }
-
-  /** All of it or none: what it wrote is on disk when it returns. */
-  #transaction<T>(work: () => T): T {
-    this.#db.exec("BEGIN IMMEDIATE");
-    try {
-      const result = work();
-      this.#db.exec("COMMIT");
-      return result;
-    } catch (error) {
-      this.#db.exec("ROLLBACK");
-      throw error;
-    }
   }
 }
 

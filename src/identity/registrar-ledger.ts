@@ -1,6 +1,6 @@
 import type { DatabaseSync } from "node:sqlite";
 import { z } from "zod";
-import { Fault } from "#core";
+import { Fault, inTransaction } from "#core";
 import type { EvidenceUse, EvidenceUses } from "./evidence.ts";
 import type { SignedDocument } from "./document.ts";
 import { keyHash, type NodeId } from "./node-id.ts";
@@ -93,7 +93,7 @@ export class RegistrarLedger implements EvidenceUses {
    * Throws Fault `identity.evidence-taken` (conflict) when another key holds the serial or pass.
    */
   admit(keyHash: string, use: EvidenceUse | undefined, member: IssuedMember, atMs: number): void {
-    this.#inOneWrite(() => {
+    inTransaction(this.#db, () => {
       const holder = use === undefined ? keyHash : this.#take(use, keyHash, atMs);
       if (holder !== keyHash) {
         throw new Fault("identity.evidence-taken", `${JSON.stringify(use)} was taken up by another device`, {
@@ -111,7 +111,7 @@ export class RegistrarLedger implements EvidenceUses {
   /** Notes what members used up at other registrars, in one write. Returns those whose evidence another key has here. */
   learn(members: readonly SignedDocument<"Member">[]): { member: SignedDocument<"Member">; holder: string }[] {
     const twice: { member: SignedDocument<"Member">; holder: string }[] = [];
-    this.#inOneWrite(() => {
+    inTransaction(this.#db, () => {
       for (const member of members) {
         const { publicKey, used } = member.body.spec;
         if (used === undefined) continue;
@@ -166,16 +166,5 @@ export class RegistrarLedger implements EvidenceUses {
       .prepare("SELECT node, code, serial, address, at_ms AS atMs FROM refused_devices ORDER BY rowid DESC")
       .all();
     return z.array(refusedRow).parse(rows);
-  }
-
-  #inOneWrite(work: () => void): void {
-    this.#db.exec("BEGIN IMMEDIATE");
-    try {
-      work();
-      this.#db.exec("COMMIT");
-    } catch (error) {
-      this.#db.exec("ROLLBACK");
-      throw error;
-    }
   }
 }

@@ -54,6 +54,19 @@ describe("artifacts: store", () => {
     return { store, blob };
   }
 
+  /** A folder on a disk of this size (as in `mount -o size=`); `undefined`, and a line that says so, where this system does not allow it. */
+  async function smallDisk(size: string): Promise<string | undefined> {
+    const disk = join(dir, "disk");
+    await mkdir(disk);
+    try {
+      execFileSync("mount", ["-t", "tmpfs", "-o", `size=${size}`, "tmpfs", disk], { stdio: "ignore" });
+      return disk;
+    } catch {
+      console.log("      skipped: mounting a small disk needs root");
+      return undefined;
+    }
+  }
+
   /** In uneven pieces, as they come off a stream. */
   function piecesOf(chunk: number): Uint8Array[] {
     const { chunkBytes } = ref;
@@ -199,13 +212,8 @@ describe("artifacts: store", () => {
   });
 
   it("says what to do where it may not write", async function () {
-    const disk = join(dir, "disk");
-    await mkdir(disk);
-    try {
-      execFileSync("mount", ["-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], { stdio: "ignore" });
-    } catch {
-      this.skip(); // needs root
-    }
+    const disk = await smallDisk("8m");
+    if (disk === undefined) return this.skip();
     try {
       await (await Store.open(join(disk, "store"), deps))[Symbol.asyncDispose]();
       execFileSync("mount", ["-o", "remount,ro", disk]);
@@ -304,13 +312,8 @@ describe("artifacts: store", () => {
   });
 
   it("keeps what it has when the disk fills up, and goes on when there is room", async function () {
-    const disk = join(dir, "disk");
-    await mkdir(disk);
-    try {
-      execFileSync("mount", ["-t", "tmpfs", "-o", "size=66m", "tmpfs", disk], { stdio: "ignore" });
-    } catch {
-      this.skip(); // needs root
-    }
+    const disk = await smallDisk("66m");
+    if (disk === undefined) return this.skip();
     try {
       await using store = await Store.open(join(disk, "store"), deps);
       const blob = await store.create(ref);

@@ -125,7 +125,10 @@ describe("house rules", () => {
   }
 
   it("find a resolved URL in the lock file", () => {
-    const found = inTree({ "package-lock.json": '{\n"resolved": "https://example.org/x.tgz"\n}' }, checkStrictly);
+    const found = inTree(
+      { "package-lock.json": `{\n${['"resolved"', '"https://example.org/x.tgz"'].join(": ")}\n}` },
+      checkStrictly,
+    );
     assert.deepEqual(places(found), ["package-lock.json:2"]);
   });
 

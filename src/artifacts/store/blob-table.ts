@@ -1,5 +1,5 @@
 import { DatabaseSync } from "node:sqlite";
-import { Fault } from "#core";
+import { Fault, inTransaction } from "#core";
 import type { BlobRef } from "../chunk-map.ts";
 import type { FileStamp } from "./file-stamp.ts";
 
@@ -129,7 +129,7 @@ export class BlobTable {
   /** Writes a row anew; what was durable of an earlier one no longer counts. */
   put(row: BlobRow): void {
     const { ref, state, map, path, stamp, addedMs } = row;
-    this.#inOne(() => {
+    inTransaction(this.#db, () => {
       this.#db
         .prepare("INSERT OR REPLACE INTO blobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
         .run(
@@ -166,21 +166,21 @@ export class BlobTable {
 
   /** A blob that was whole is so no more: these chunks of it are left. */
   setPartial(root: string, durable: Uint8Array): void {
-    this.#inOne(() => {
+    inTransaction(this.#db, () => {
       this.#db.prepare("UPDATE blobs SET state = 'partial' WHERE root = ?").run(root);
       this.#db.prepare("INSERT OR REPLACE INTO progress VALUES (?, ?)").run(root, durable);
     });
   }
 
   setWhole(root: string): void {
-    this.#inOne(() => {
+    inTransaction(this.#db, () => {
       this.#db.prepare("UPDATE blobs SET state = 'whole' WHERE root = ?").run(root);
       this.#db.prepare("DELETE FROM progress WHERE root = ?").run(root);
     });
   }
 
   delete(root: string): void {
-    this.#inOne(() => {
+    inTransaction(this.#db, () => {
       for (const table of ["blobs", "progress", "uses"])
         this.#db.prepare(`DELETE FROM ${table} WHERE root = ?`).run(root);
     });
@@ -192,17 +192,6 @@ export class BlobTable {
       write();
     } finally {
       this.#db.exec("PRAGMA synchronous = FULL");
-    }
-  }
-
-  #inOne(work: () => void): void {
-    this.#db.exec("BEGIN IMMEDIATE");
-    try {
-      work();
-      this.#db.exec("COMMIT");
-    } catch (error) {
-      this.#db.exec("ROLLBACK");
-      throw error;
     }
   }
 
