@@ -43,7 +43,8 @@ export class EventQueue {
       const first = 4 * at + 1;
       if (first >= last) break;
       let best = first;
-      for (let child = first + 1; child < Math.min(first + 4, last); child++) if (this.#before(child, best)) best = child;
+      for (let child = first + 1; child < Math.min(first + 4, last); child++)
+        if (this.#before(child, best)) best = child;
       const bestTime = this.#times[best] ?? 0;
       if (time < bestTime || (time === bestTime && order < (this.#orders[best] ?? 0))) break;
       this.#move(best, at);

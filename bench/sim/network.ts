@@ -4,11 +4,12 @@ import type { EventQueue } from "./event-queue.ts";
 const SEGMENT_BYTES = 1_460;
 const FIRST_WINDOW_BYTES = 10 * SEGMENT_BYTES;
 const LEAST_WINDOW_BYTES = 4 * SEGMENT_BYTES;
-/** What CUBIC leaves of a window after a loss (RFC 9438). */
+/** What CUBIC leaves of a window after a loss, and how fast it comes back: segments per s³ (RFC 9438). */
 const AFTER_LOSS = 0.7;
+const CUBIC_C = 0.4;
 /** A connection that was silent for so long starts slowly again (RFC 5681 §4.1; Linux's least timeout). */
 const IDLE_MS = 300;
-/** A long message goes over the WAN in such pieces. */
+/** A long message goes in such pieces. */
 const PIECE_BYTES = 16 * 1024;
 /** Smaller ones are one packet: it waits its turn on every link, but a queue always has room for it. */
 const PACKET_BYTES = SEGMENT_BYTES;
@@ -51,31 +52,31 @@ type Hop = { link: Link; delayMs: number };
 type Parcel = { unsent: number; missing: number; deliver: () => void };
 
 /**
- * One direction of a connection: messages arrive in order. Within a site its window never limits, because round trips are short; over the WAN
- * it has one like TCP's (slow start, additive growth, less after a loss), and what exceeds it waits in the socket, in front of all that is said later.
+ * One direction of a connection: messages arrive in order. It has a window like TCP's (slow start, additive growth, less after a loss), and what
+ * exceeds that waits in the socket, in front of all that is said later.
  */
 export class Stream {
   readonly #queue: EventQueue;
   readonly #hops: readonly Hop[];
   readonly #back: readonly Hop[];
-  readonly #wan: boolean;
   readonly #rttMs: number;
   readonly #parcels: Parcel[] = [];
   #socket: Parcel[] = [];
   #windowBytes: number;
   #threshold = Number.POSITIVE_INFINITY;
   #inFlight = 0;
+  /** When the window was cut last, and what it was. */
   #lossMs = Number.NEGATIVE_INFINITY;
+  #lossBytes = 0;
   #sentMs = 0;
   #arrivedMs = 0;
 
-  constructor(queue: EventQueue, hops: readonly Hop[], back: readonly Hop[], wan: boolean) {
+  constructor(queue: EventQueue, hops: readonly Hop[], back: readonly Hop[]) {
     this.#queue = queue;
     this.#hops = hops;
     this.#back = back;
-    this.#wan = wan;
     this.#rttMs = [...hops, ...back].reduce((sum, { delayMs }) => sum + delayMs, 0);
-    this.#windowBytes = wan ? FIRST_WINDOW_BYTES : Number.POSITIVE_INFINITY;
+    this.#windowBytes = FIRST_WINDOW_BYTES;
   }
 
   /** `deliver` runs when all of it, and all that was sent before, is there. */
@@ -94,7 +95,7 @@ export class Stream {
 
   #flush(): void {
     const nowMs = this.#queue.nowMs;
-    if (this.#wan && this.#inFlight === 0 && nowMs - this.#sentMs > IDLE_MS) {
+    if (this.#inFlight === 0 && nowMs - this.#sentMs > IDLE_MS) {
       this.#threshold = Math.max(this.#threshold, 0.75 * this.#windowBytes);
       this.#windowBytes = Math.min(this.#windowBytes, FIRST_WINDOW_BYTES);
     }
@@ -102,7 +103,7 @@ export class Stream {
       while (parcel.unsent > 0) {
         const room = this.#windowBytes - this.#inFlight;
         if (room < Math.min(parcel.unsent, SEGMENT_BYTES)) return;
-        const bytes = Math.min(parcel.unsent, room, this.#wan ? PIECE_BYTES : Number.POSITIVE_INFINITY);
+        const bytes = Math.min(parcel.unsent, room, PIECE_BYTES);
         parcel.unsent -= bytes;
         this.#inFlight += bytes;
         this.#sentMs = nowMs;
@@ -144,8 +145,9 @@ export class Stream {
     const queuedMs = this.#hops.reduce((sum, { link }) => sum + link.waitMs(nowMs), 0);
     const knownMs = nowMs + queuedMs + this.#rttMs;
     this.#queue.at(knownMs, () => {
-      if (this.#wan && this.#lossMs < nowMs) {
+      if (this.#lossMs < nowMs) {
         this.#lossMs = this.#queue.nowMs; // once per round trip
+        this.#lossBytes = this.#windowBytes;
         this.#windowBytes = Math.max(LEAST_WINDOW_BYTES, AFTER_LOSS * this.#windowBytes);
         this.#threshold = this.#windowBytes;
       }
@@ -155,7 +157,7 @@ export class Stream {
 
   #arrive(parcel: Parcel, bytes: number): void {
     parcel.missing -= bytes;
-    if (this.#wan) this.#queue.at(this.#acknowledgedMs(), () => this.#acknowledged(bytes));
+    this.#queue.at(this.#acknowledgedMs(), () => this.#acknowledged(bytes));
     while (this.#parcels[0] !== undefined && this.#parcels[0].missing < 1e-6) this.#parcels.shift()?.deliver();
   }
 
@@ -169,10 +171,19 @@ export class Stream {
   #acknowledged(bytes: number): void {
     const limited = this.#inFlight > 0.8 * this.#windowBytes;
     this.#inFlight -= bytes;
-    if (limited) {
-      const slow = this.#windowBytes < this.#threshold;
-      this.#windowBytes += slow ? bytes : (bytes * SEGMENT_BYTES) / this.#windowBytes;
-    }
+    if (limited) this.#grow(bytes);
     this.#flush();
+  }
+
+  /** Slow start, then CUBIC, but never slower than one segment per round trip. */
+  #grow(bytes: number): void {
+    if (this.#windowBytes < this.#threshold) {
+      this.#windowBytes += bytes;
+      return;
+    }
+    const backS = Math.cbrt(((1 - AFTER_LOSS) * this.#lossBytes) / SEGMENT_BYTES / CUBIC_C);
+    const cubic = this.#lossBytes + CUBIC_C * SEGMENT_BYTES * ((this.#queue.nowMs - this.#lossMs) / 1_000 - backS) ** 3;
+    const linear = this.#windowBytes + (bytes * SEGMENT_BYTES) / this.#windowBytes;
+    this.#windowBytes = Math.max(linear, Math.min(cubic, this.#windowBytes + bytes / 2));
   }
 }

@@ -18,7 +18,7 @@ export type WorldOptions = {
   mixed?: boolean;
   /** Share of the leechers that dies at a random moment of the middle of the run. */
   dyingRatio?: number;
-  /** The leader of every second site dies in the middle of the run. */
+  /** In every second site dies the one that imports from the first, in the middle of the run. */
   leadersDie?: boolean;
   /** Share of the leechers that say they have all and send wrong bytes. */
   liarRatio?: number;
@@ -127,11 +127,15 @@ export class SwarmWorld {
     }
     if (!leadersDie) return;
     for (let site = 1; site < this.#options.sites; site += 2) {
-      const members = this.#nodes.filter((node) => node.site === site);
-      const weight = (node: SwarmNode): number => leaderWeight(this.#ref.root, node.id);
-      const leader = members.toSorted((a, b) => weight(b) - weight(a))[0];
+      const leader = this.#leaderOf(this.#nodes.filter((node) => node.site === site));
       if (leader) this.#queue.at(bound * (0.2 + 0.6 * this.#random.unit()), () => this.#kill(leader));
     }
+  }
+
+  /** The one of a site that is the envoy to the first, where all chunks come from. */
+  #leaderOf(members: readonly SwarmNode[]): SwarmNode | undefined {
+    const weight = (node: SwarmNode): number => leaderWeight(this.#ref.root, node.id, "site-0");
+    return members.toSorted((a, b) => weight(b) - weight(a))[0];
   }
 
   /** Runs until every honest survivor has all, or 8 × the bound has passed. */
@@ -162,7 +166,8 @@ export class SwarmWorld {
       };
       this.#queue.at(this.#random.unit() * TICK_MS, tick);
     }
-    for (const node of this.#nodes) for (const other of this.#nodes) if (other.index > node.index) this.#connect(node, other);
+    for (const node of this.#nodes)
+      for (const other of this.#nodes) if (other.index > node.index) this.#connect(node, other);
   }
 
   #connect(a: SwarmNode, b: SwarmNode): void {
@@ -171,7 +176,10 @@ export class SwarmWorld {
       b.streams.set(a, this.#stream(b, a));
     });
     this.#queue.at(1, () => {
-      for (const [node, other] of [[a, b], [b, a]] as const) {
+      for (const [node, other] of [
+        [a, b],
+        [b, a],
+      ] as const) {
         const status = { wants: other.index > 0, yields: false, reach: [] };
         this.#step(node, { type: "peer-up", peer: other.id, site: `site-${other.site}`, status });
       }
@@ -179,7 +187,7 @@ export class SwarmWorld {
   }
 
   #stream(from: SwarmNode, to: SwarmNode): Stream {
-    return new Stream(this.#queue, this.#hops(from, to), this.#hops(to, from), from.site !== to.site);
+    return new Stream(this.#queue, this.#hops(from, to), this.#hops(to, from));
   }
 
   #hops(from: SwarmNode, to: SwarmNode): { link: Link; delayMs: number }[] {

@@ -13,7 +13,7 @@ export type { StoreLimits } from "./store/room.ts";
 export { type ImportOptions, Store, type StoreDeps, type StoreOptions } from "./store/store.ts";
 export { Swarm } from "./swarm/swarm.ts";
 export type { Blame, SwarmEffect, SwarmEvent } from "./swarm/swarm-event.ts";
-export { leaderWeight } from "./swarm/swarm-state.ts";
+export { leaderWeight } from "./swarm/leaders.ts";
 export {
   type FetchOptions,
   startSwarm,
