@@ -1,4 +1,4 @@
-import { chunkBytesFor, leaderWeight, type SwarmEffect, type SwarmEvent } from "#artifacts";
+import { chunkBytesFor, leaderWeight, type SwarmEffect, type SwarmEvent, type SwarmMessage } from "#artifacts";
 import { type Random, SeededRandom } from "#core";
 import { EventQueue } from "./event-queue.ts";
 import { Link, Stream } from "./network.ts";
@@ -23,6 +23,11 @@ export type WorldOptions = {
   /** Share of the leechers that say they have all and send wrong bytes. */
   liarRatio?: number;
   chunkBytes?: number;
+  /**
+   * What is taken away from the scheduler, to show that its checks notice. `refund`: nobody hears that a peer is gone. `veto`: every offer is accepted.
+   * `verification`: wrong cells pass for good ones.
+   */
+  broken?: "refund" | "veto" | "verification";
 };
 
 export type WorldResult = {
@@ -36,6 +41,8 @@ export type WorldResult = {
   wanWire: number;
   /** Cells that arrived for nothing ÷ all useful ones. */
   duplicateRatio: number;
+  /** Wrong cells that were taken for good ones. */
+  wrongCells: number;
   /** Dropped at full queues ÷ all that was sent into sites and hosts. */
   lossRatio: number;
   liarsNamed: number;
@@ -73,6 +80,7 @@ export class SwarmWorld {
   readonly #queue = new EventQueue();
   readonly #pumping = new Set<SwarmNode>();
   #duplicateBytes = 0;
+  #wrongCells = 0;
   #goodBytes = 0;
 
   constructor(options: WorldOptions) {
@@ -210,6 +218,7 @@ export class SwarmWorld {
     for (const other of node.streams.keys()) {
       this.#queue.at(this.#queue.nowMs + DETECT_MS, () => {
         other.streams.get(node)?.close();
+        if (this.#options.broken === "refund") return;
         this.#step(other, { type: "peer-down", peer: node.id });
       });
     }
@@ -244,7 +253,7 @@ export class SwarmWorld {
     switch (effect.type) {
       case "say": {
         const to = this.#nodeOf(effect.to);
-        const { message } = effect;
+        const message = this.#spoken(effect.message);
         const bytes = MESSAGE_BYTES + ("runs" in message ? INTEGER_BYTES * message.runs.length : 0);
         node.streams.get(to)?.send(bytes, () => this.#step(to, { type: "said", peer: node.id, message }));
         return;
@@ -266,6 +275,11 @@ export class SwarmWorld {
     }
   }
 
+  #spoken(message: SwarmMessage): SwarmMessage {
+    const { broken } = this.#options;
+    return broken === "veto" && message.type === "decline" ? { type: "accept", chunk: message.chunk } : message;
+  }
+
   #send(from: SwarmNode, to: SwarmNode, send: Send): void {
     const site = this.#sites[to.site];
     if (from.site !== to.site && site !== undefined) site.inBytes += send.bytes;
@@ -278,10 +292,11 @@ export class SwarmWorld {
     const { chunk, first, count, bytes } = send;
     if (to.expects(from, chunk) !== first) {
       this.#duplicateBytes += bytes;
-    } else if (from.liar) {
+    } else if (from.liar && this.#options.broken !== "verification") {
       this.#step(to, { type: "fouled", peer: from.id, blame: "bad-cell" });
     } else {
       this.#goodBytes += bytes;
+      if (from.liar) this.#wrongCells += count;
       this.#step(to, { type: "cells", peer: from.id, chunk, first, count, bytes });
     }
     if (to.blamed.has(from.id)) return;
@@ -311,6 +326,7 @@ export class SwarmWorld {
       wanCopies: Math.max(0, ...others.map((site) => site.inBytes / size)),
       wanWire: Math.max(0, ...others.map((site) => site.down.bytes / size)),
       duplicateRatio: this.#duplicateBytes / this.#goodBytes,
+      wrongCells: this.#wrongCells,
       lossRatio: sum(drops.map((link) => link.lostBytes)) / sum(drops.map((link) => link.bytes)),
       liarsNamed: named.length,
       liars: liars.length,

@@ -1,4 +1,4 @@
-import type { Random } from "#core";
+import { type Random, SeededRandom } from "#core";
 import type { NodeId } from "#identity";
 import { Bitset } from "../bitset.ts";
 import { type BlobRef, Geometry } from "../chunk-map.ts";
@@ -89,8 +89,9 @@ export class SwarmState {
   lanPeers = 0;
   readonly soft: { site: Site; chunk: number; untilMs: number }[] = [];
   readonly newHaves: Bitset;
-  /** The same, from members of my own site: other sites know from our leader that the site has them, and hear of mine late. */
+  /** The same, for members of my own site. Other sites know from who brought them over the WAN that the site has them, and hear of mine late. */
   readonly newLanHaves: Bitset;
+  /** What is told late to all: my claims cover it until then. */
   readonly lateHaves: Bitset;
   readonly newClaims: Bitset;
   readonly newWanClaims: Bitset;
@@ -121,7 +122,7 @@ export class SwarmState {
     this.self = self;
     this.site = site;
     this.root = ref.root;
-    this.random = random;
+    this.random = new SeededRandom(random.below(2 ** 32)); // asked often: the system's own would cost more than the decisions
     this.geometry = new Geometry(ref);
     const { chunkCount } = this.geometry;
     this.have = new Bitset(chunkCount);

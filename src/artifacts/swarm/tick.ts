@@ -114,8 +114,7 @@ function tell(state: SwarmState, nowMs: number): void {
   tellSet(state, near, state.newLanHaves, (runs) => ({ type: "have", runs }));
   if (nowMs - state.toldLateMs < TELL_LATE_MS) return;
   state.toldLateMs = nowMs;
-  const far = all.filter((peer) => peer.wan);
-  tellSet(state, far, state.lateHaves, (runs) => ({ type: "have", runs }));
+  tellSet(state, all, state.lateHaves, (runs) => ({ type: "have", runs }));
 }
 
 function tellSet(state: SwarmState, peers: readonly Peer[], set: Bitset, message: (runs: Runs) => SwarmMessage): void {
