@@ -28,6 +28,7 @@ export function addPeer(state: SwarmState, id: NodeId, site: string, status: Pee
     snubbedUntilMs: 0,
     proven: false,
     stalls: 0,
+    informed: true,
     askedUntilMs: 0,
     newsMs: nowMs,
     challenge: undefined,

@@ -40,7 +40,7 @@ function judgeOffer(state: SwarmState, peer: Peer, chunk: number, nowMs: number)
   if (peer.banned || peer.snubbedUntilMs > nowMs) return "no";
   if (peer.wan && state.siteHas(chunk)) return "site";
   const lane = state.lane(peer);
-  if (state.acceptBytes <= 0 || (!peer.proven && peer.arriving >= UNPROVEN_CHUNKS)) return "full";
+  if (state.acceptBytes <= 0 || (!peer.wan && !peer.proven && peer.arriving >= UNPROVEN_CHUNKS)) return "full";
   if (!state.begun || state.arrivingBytes[lane] + state.geometry.bytesOf(chunk) > acceptLimit(state, lane))
     return "full";
   return undefined;

@@ -115,7 +115,18 @@ function tell(state: SwarmState, nowMs: number): void {
   tellSet(state, near, state.newLanHaves, (runs) => ({ type: "have", runs }));
   if (nowMs - state.toldLateMs < TELL_LATE_MS) return;
   state.toldLateMs = nowMs;
-  tellSet(state, all, state.lateHaves, (runs) => ({ type: "have", runs }));
+  tellSet(state, [...near, ...far.filter((peer) => keepsInformed(state, peer))], state.lateHaves, (runs) => ({
+    type: "have",
+    runs,
+  }));
+}
+
+/** What a site has is told to another by the one that imports from there; who takes that over tells all of it. */
+function keepsInformed(state: SwarmState, peer: Peer): boolean {
+  const informs = !state.status.wants || amImporter(state, peer.site);
+  if (informs && !peer.informed) for (const runs of runsOf(state.have)) state.say(peer, { type: "have", runs });
+  peer.informed = informs;
+  return informs;
 }
 
 function tellSet(state: SwarmState, peers: readonly Peer[], set: Bitset, message: (runs: Runs) => SwarmMessage): void {
