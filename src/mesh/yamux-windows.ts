@@ -12,7 +12,7 @@ type Window = { state: number; recvWindow: number; recvWindowCapacity: number };
  * the sender. The class is the library's only seam for this, so it is changed for the process.
  */
 export function tellWindowsByHalves(): void {
-  const tell = Reflect.get(YamuxStream.prototype, "sendWindowUpdate") as (this: YamuxStream) => void;
+  const tell: (this: YamuxStream) => void = Reflect.get(YamuxStream.prototype, "sendWindowUpdate");
   YamuxStream.prototype.sendWindowUpdate = function (this: YamuxStream): void {
     const { state, recvWindow, recvWindowCapacity } = this as unknown as Window;
     if (state === ESTABLISHED && recvWindowCapacity > recvWindow / 2) return;
