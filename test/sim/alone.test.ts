@@ -42,7 +42,7 @@ class Machine {
   on(clock: VirtualClock, asleepMs: () => number = () => 0): void {
     const stack = new AsyncDisposableStack();
     const deps = { clock, random: new SeededRandom(this.#seed), log: SILENT_LOG, version: "sim" };
-    this.node = openNode(this.folder, { ...deps, uptimeSeconds: () => (clock.nowMs() + asleepMs()) / 1_000 }, () => []);
+    this.node = openNode(this.folder, { ...deps, uptimeSeconds: () => (clock.nowMs() + asleepMs()) / 1_000 });
     const { state } = this.node;
     const { data, store, members, trustedMs } = state;
     stack.defer(() => this.node.close());
