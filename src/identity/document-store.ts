@@ -1,6 +1,6 @@
 import type { DatabaseSync } from "node:sqlite";
 import { Fault, inTransaction, type Log } from "#core";
-import { judgeDocument, type Missing, type TrustedKey, type Verdict, verifiedSigners } from "./charter.ts";
+import { judgeDocument, type Verdict } from "./charter.ts";
 import { bucketOf } from "./document-summary.ts";
 import {
   type Body,
@@ -14,7 +14,9 @@ import {
 } from "./document.ts";
 import { InForce } from "./in-force.ts";
 import type { Kind } from "./kinds.ts";
+import type { Missing } from "./missing-signatures.ts";
 import { type PendingDocument, PendingDocuments } from "./pending-documents.ts";
+import { type TrustedKey, verifiedSigners } from "./trusted-keys.ts";
 
 /** Proofs of equivocation a node keeps. */
 const MAX_EQUIVOCATIONS = 1_000;

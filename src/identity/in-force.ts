@@ -1,14 +1,8 @@
-import {
-  type FleetView,
-  isAuthorised,
-  outlivesItsEnd,
-  trustedKeys,
-  type TrustedKey,
-  type TrustLimits,
-} from "./charter.ts";
+import { type FleetView, isAuthorised, outlivesItsEnd } from "./charter.ts";
 import { DocumentSummary } from "./document-summary.ts";
 import { documentId, isDocumentOf, type SignedDocument } from "./document.ts";
 import type { Kind } from "./kinds.ts";
+import { trustedKeys, type TrustedKey, type TrustLimits } from "./trusted-keys.ts";
 
 /** Kinds that change who is trusted or what is gone. */
 const CHANGES_TRUST: ReadonlySet<Kind> = new Set(["Charter", "Operator", "Registrar", "Revocation", "Tombstone"]);
