@@ -71,6 +71,11 @@ export class DocumentStore {
     return this.#force.revision;
   }
 
+  /** The documents that came since that revision; `undefined` when more has changed than that they came. */
+  changesSince(revision: number): readonly SignedDocument[] | undefined {
+    return this.#force.changesSince(revision);
+  }
+
   /** Binds this node to a fleet, for good. Throws Fault `identity.other-fleet` (exit `conflict`) when it belongs to another one. */
   pinFleet(fleet: string): void {
     if (this.fleet === fleet) return;
@@ -138,9 +143,7 @@ export class DocumentStore {
 
   /** All documents of a kind that are in force. */
   list<K extends Kind>(kind: K): SignedDocument<K>[] {
-    const found: SignedDocument<K>[] = [];
-    for (const document of this.all()) if (isDocumentOf(document, kind)) found.push(document);
-    return found;
+    return this.#force.ofKind(kind);
   }
 
   /** Memberships of a kind that have ended, and that nobody took back. */
@@ -148,6 +151,11 @@ export class DocumentStore {
     const found: SignedDocument<K>[] = [];
     for (const document of this.#force.lapsed.values()) if (isDocumentOf(document, kind)) found.push(document);
     return found;
+  }
+
+  /** One of those that have ended. */
+  lapsedById(id: string): SignedDocument | undefined {
+    return this.#force.lapsed.get(id);
   }
 
   /** Every document in force. */
