@@ -156,6 +156,7 @@ class Daemon {
         },
         fleet: () => store.fleet ?? token?.fleet,
         membership: () => members.of(data.key.nodeId),
+        siteOf: (peer) => members.of(peer)?.site,
         seeds: () => [...(token?.rendezvous ?? []), ...(store.charter?.body.spec.rendezvous ?? [])],
         otherFleet: (seen) => this.#otherFleets.saw(seen),
       },
@@ -168,14 +169,14 @@ class Daemon {
 
   async #keepArtifacts(host: Libp2pBackedHost, rendezvous: Rendezvous): Promise<ArtifactKeeper> {
     const { state } = this.#node;
-    const { clock, log, whereabouts } = state;
+    const { clock, log, data, members, whereabouts } = state;
     const addressesOf = (peer: string): string[] => whereabouts.of(peer);
     const index = this.#stack.use(
       new BlobIndex({
         clock,
         log,
         start: () => startDht({ host, clock, log, addressesOf, hint: (a) => rendezvous.hint(a) }),
-        needed: () => !state.members.nodes().every((node) => node === data.key.nodeId || host.session(node)),
+        needed: () => !members.nodes().every((node) => node === data.key.nodeId || host.session(node)),
         announceAfterMs: ANNOUNCE_AFTER_MS,
       }),
     );
