@@ -13,6 +13,7 @@ import {
 import { ArtifactKeeper } from "./artifact-keeper.ts";
 import { BlobIndex } from "./blob-index.ts";
 import { PROGRESS } from "./copies.ts";
+import { hearOfClones, wasOutbid } from "./clone-watch.ts";
 import { type ConfigInput, type DaemonConfig, loadConfig } from "./config.ts";
 import { artifactHandlers } from "./control/artifacts.ts";
 import { createHandlers } from "./control/index.ts";
@@ -119,11 +120,12 @@ class Daemon {
     const { state, copies } = this.#node;
     const { clock, random, log, data, store, members, trustedMs, provisional } = state;
     const stack = this.#stack;
-    const gossip = stack.use(
+    const gossip: Gossip = stack.use(
       new Gossip({
         host,
         key: data.key.key,
         boot: nextBoot(state),
+        outbid: (boot, times) => wasOutbid(state, gossip, { boot, times }),
         fleet: () => store.fleet,
         isMember: (id) => members.of(id) !== undefined,
         clock,
@@ -136,6 +138,7 @@ class Daemon {
     stack.defer(provisional.connect(host));
     copies.connect(gossip);
     stack.use(copies);
+    stack.defer(hearOfClones(state, gossip));
     stack.use(startTimeKeeper({ state, gossip, host }));
   }
 
