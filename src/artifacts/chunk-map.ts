@@ -71,14 +71,6 @@ export function chunkHash(pieces: readonly Uint8Array[]): Uint8Array {
   return merkleRoot(cellHashes(pieces));
 }
 
-/** The hash of each chunk of some bytes that begin with one. */
-export function chunkHashes(bytes: Uint8Array, chunkBytes: number): Uint8Array[] {
-  const count = Math.ceil(bytes.length / chunkBytes);
-  return Array.from({ length: count }, (_, chunk) =>
-    chunkHash([bytes.subarray(chunk * chunkBytes, (chunk + 1) * chunkBytes)]),
-  );
-}
-
 /** Cuts pieces into cells of 64 KiB, the last one shorter, without copying. */
 export function splitCells(pieces: readonly Uint8Array[]): Uint8Array[][] {
   const cells: Uint8Array[][] = [];
@@ -110,8 +102,9 @@ export class ChunkMap {
   }
 
   /** A map of a blob that was hashed here, with the root it has. */
-  static of(hashes: readonly Uint8Array[]): { map: ChunkMap; root: string } {
-    return { map: new ChunkMap(Buffer.concat(hashes)), root: Buffer.from(merkleRoot(hashes)).toString("hex") };
+  static of(hashes: Uint8Array): { map: ChunkMap; root: string } {
+    const map = new ChunkMap(hashes);
+    return { map, root: map.#root() };
   }
 
   /** A map that somebody gave us; `undefined` unless it has one hash per chunk and they lead to the root. */
@@ -119,8 +112,7 @@ export class ChunkMap {
     const count = Math.ceil(ref.sizeBytes / ref.chunkBytes);
     if (hashes.length !== count * HASH_BYTES) return undefined;
     const map = new ChunkMap(hashes);
-    const root = merkleRoot(Array.from({ length: count }, (_, chunk) => map.hashOf(chunk)));
-    return Buffer.from(root).toString("hex") === ref.root ? map : undefined;
+    return map.#root() === ref.root ? map : undefined;
   }
 
   /** The map of a blob of at most one chunk, which its root already says. */
@@ -133,6 +125,11 @@ export class ChunkMap {
   /** 32 bytes per chunk, in order: the form in which a map is stored and sent. */
   get bytes(): Uint8Array {
     return this.#hashes;
+  }
+
+  #root(): string {
+    const count = this.#hashes.length / HASH_BYTES;
+    return Buffer.from(merkleRoot(Array.from({ length: count }, (_, chunk) => this.hashOf(chunk)))).toString("hex");
   }
 
   hashOf(chunk: number): Uint8Array {

@@ -1,8 +1,6 @@
 import type { ChunkAssembly } from "./chunk-assembly.ts";
 import { CELL_BYTES, cellHashes, type Geometry } from "./chunk-map.ts";
-
-/** Bytes of chunks kept in memory for those who get them next. */
-const MAX_KEPT_BYTES = 8 * 1024 * 1024;
+import type { ChunkMemory, Slot } from "./chunk-memory.ts";
 
 /** What a peer is sent: the cells, and the hashes of all cells of the chunk. */
 export type Cells = {
@@ -13,31 +11,30 @@ export type Cells = {
 };
 
 type Kept = {
+  slot: Slot;
   bytes: Promise<Uint8Array>;
+  /** Once they are read. */
   read: Uint8Array | undefined;
   hashes: Uint8Array[] | undefined;
-  /** Sends that were not released, and whether the chunk is still to be found here. */
-  users: number;
-  kept: boolean;
 };
 
-/**
- * Gives cells of chunks from where they are: arriving, waiting to be written, read before, or on the disk. Chunks are read into
- * memory that is used again: new memory for each makes the garbage collector work harder than all the rest.
- */
+/** Gives cells of the chunks of one blob from where they are: arriving, waiting to be written, read before, or on the disk. */
 export class ChunkSource {
   readonly #geometry: Geometry;
   readonly #readChunk: (chunk: number, into: Uint8Array) => Promise<Uint8Array>;
   readonly #arriving = new Map<number, ChunkAssembly>();
   readonly #kept = new Map<number, Kept>();
-  readonly #maxKept: number;
-  #free: Uint8Array[] = [];
+  readonly #memory: ChunkMemory;
 
   /** `readChunk` fills `into`, and gives the part of it that the chunk takes. */
-  constructor(geometry: Geometry, readChunk: (chunk: number, into: Uint8Array) => Promise<Uint8Array>) {
+  constructor(
+    geometry: Geometry,
+    memory: ChunkMemory,
+    readChunk: (chunk: number, into: Uint8Array) => Promise<Uint8Array>,
+  ) {
     this.#geometry = geometry;
+    this.#memory = memory;
     this.#readChunk = readChunk;
-    this.#maxKept = Math.ceil(MAX_KEPT_BYTES / geometry.chunkBytes);
   }
 
   /** The chunk comes in here until it is written or dropped. */
@@ -55,8 +52,9 @@ export class ChunkSource {
 
   /** Nobody gets anything for now: gives the memory back. */
   rest(): void {
-    for (const chunk of this.#kept.keys()) this.#forget(chunk);
-    this.#free = [];
+    if (this.#kept.size === 0) return;
+    for (const kept of this.#kept.values()) this.#memory.drop(kept.slot);
+    this.#memory.trim();
   }
 
   /** At once when the cells are in memory. Rejects as the store's read does. */
@@ -66,50 +64,27 @@ export class ChunkSource {
       return { pieces: assembly.cells(first, count), hashes: assembly.hashes, release: () => undefined };
     }
     const kept = this.#kept.get(chunk) ?? this.#read(chunk);
-    kept.users += 1;
+    kept.slot.users += 1;
     if (kept.read !== undefined) return this.#cut(kept, kept.read, chunk, first, count);
     return kept.bytes.then((bytes) => this.#cut(kept, bytes, chunk, first, count));
   }
 
   #read(chunk: number): Kept {
-    const into = this.#free.pop() ?? Buffer.allocUnsafeSlow(this.#geometry.chunkBytes);
-    const kept: Kept = {
-      bytes: this.#readChunk(chunk, into),
-      read: undefined,
-      hashes: undefined,
-      users: 0,
-      kept: true,
-    };
+    const slot = this.#memory.take(this.#geometry.chunkBytes, () => this.#kept.delete(chunk));
+    const kept: Kept = { slot, bytes: this.#readChunk(chunk, slot.buffer), read: undefined, hashes: undefined };
     this.#kept.set(chunk, kept);
-    for (const oldest of this.#kept.keys()) {
-      if (this.#kept.size <= this.#maxKept) break;
-      this.#forget(oldest);
-    }
-    void this.#settle(chunk, kept);
+    void this.#settle(kept);
     return kept;
   }
 
-  async #settle(chunk: number, kept: Kept): Promise<void> {
+  async #settle(kept: Kept): Promise<void> {
     try {
       kept.read = await kept.bytes;
-      this.#recycle(kept);
     } catch {
-      this.#kept.delete(chunk); // whoever asked for it sees why
+      this.#memory.drop(kept.slot); // whoever asked for it sees why
+    } finally {
+      this.#memory.release(kept.slot);
     }
-  }
-
-  #forget(chunk: number): void {
-    const kept = this.#kept.get(chunk);
-    this.#kept.delete(chunk);
-    if (kept === undefined) return;
-    kept.kept = false;
-    this.#recycle(kept);
-  }
-
-  #recycle(kept: Kept): void {
-    if (kept.kept || kept.users > 0 || kept.read === undefined || this.#free.length >= this.#maxKept) return;
-    this.#free.push(new Uint8Array(kept.read.buffer));
-    kept.read = undefined;
   }
 
   #cut(kept: Kept, bytes: Uint8Array, chunk: number, first: number, count: number): Cells {
@@ -118,10 +93,8 @@ export class ChunkSource {
     const piece = whole ? bytes : bytes.subarray(first * CELL_BYTES, (first + count) * CELL_BYTES);
     let released = false;
     const release = (): void => {
-      if (released) return;
+      if (!released) this.#memory.release(kept.slot);
       released = true;
-      kept.users -= 1;
-      this.#recycle(kept);
     };
     return { pieces: [piece], hashes: kept.hashes ?? [], release };
   }

@@ -3,6 +3,7 @@ import type { NodeId } from "#identity";
 import { ChunkAssembly } from "./chunk-assembly.ts";
 import { type Cells, ChunkSource } from "./chunk-source.ts";
 import type { BlobRef, ChunkMap } from "./chunk-map.ts";
+import type { ChunkMemory } from "./chunk-memory.ts";
 import { ChunkWriter, type DiskQueue } from "./chunk-writer.ts";
 import type { FlowRoom } from "./flow-gate.ts";
 import type { Link } from "./link.ts";
@@ -33,6 +34,7 @@ export type ParticipationDeps = {
   ownSite: string;
   siteOf(peer: NodeId): string;
   disk: DiskQueue;
+  memory: ChunkMemory;
   /** So many bytes are coming from now on. */
   accepted(bytes: number): void;
   /** Something changed: decide again soon. */
@@ -74,7 +76,7 @@ export class Participation {
     this.usedAtMs = deps.clock.nowMs();
     const { self, ownSite: site, random } = deps;
     this.#swarm = new Swarm({ ref: blob.ref, self, site, random, wants, nowMs: this.usedAtMs });
-    this.#source = new ChunkSource(blob.geometry, (chunk, into) => blob.read(chunk, into));
+    this.#source = new ChunkSource(blob.geometry, deps.memory, (chunk, into) => blob.read(chunk, into));
     this.progress = { bytes: 0, sizeBytes: blob.ref.sizeBytes, fromSite: 0, fromWan: 0, sources: new Map() };
     this.#writer = new ChunkWriter(blob, deps.disk, deps.log);
     for (const chunk of blob.have.values()) this.step({ type: "stored", chunk });
@@ -311,6 +313,7 @@ export class Participation {
     this.#stop.abort(new Fault("artifacts.stopped", `the transfer of ${this.ref.root} was stopped`));
     this.#writer.stop(this.#stop.signal.reason);
     this.#deps.leave(this.ref.root);
+    this.#source.rest();
     this.links.clear();
   }
 }

@@ -8,7 +8,7 @@ import type { BlobRef } from "./chunk-map.ts";
 import { type Entry, encodeListing, isInnerLink, type Listing, MAX_ENTRIES } from "./listing.ts";
 import type { Progress } from "./participation.ts";
 import { diskFault, errnoOf } from "./store/disk-fault.ts";
-import { notAFile, openRegular } from "./store/import-file.ts";
+import { notAFile, openRegular } from "./store/regular-file.ts";
 import type { Store } from "./store/store.ts";
 
 /** Files below this size share one blob, so that ten thousand of them cost no more than one. */

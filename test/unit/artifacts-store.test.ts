@@ -7,6 +7,7 @@ import { DatabaseSync } from "node:sqlite";
 import { faultCode, Fault, SeededRandom, SILENT_LOG, SystemClock } from "#core";
 import { type BlobRef, chunkBytesFor, Store } from "#artifacts";
 import { ChunkMap } from "../../src/artifacts/chunk-map.ts";
+import { blobRefOf } from "../../src/artifacts/listing.ts";
 import { FilePool } from "../../src/artifacts/store/file-pool.ts";
 import type { BlobFile } from "../../src/artifacts/store/blob-file.ts";
 
@@ -340,6 +341,40 @@ describe("artifacts: store", () => {
     db.exec("PRAGMA user_version = 99");
     db.close();
     assert.equal(await codeOf(Store.open(join(dir, "source"), deps)), "artifacts.newer-store");
+  });
+
+  it("hashes a large file on threads as it would on its own, by copying and in place", async () => {
+    const sizeBytes = 41 * 1024 * KIB + 3; // more than one range for each thread, and no whole number of anything
+    const large = Buffer.alloc(sizeBytes);
+    for (let at = 0; at < sizeBytes; at += 4_099) large.writeUInt32LE(at, Math.min(at, sizeBytes - 4));
+    await writeFile(join(dir, "large"), large);
+    const expected = blobRefOf(large);
+    await using store = await Store.open(join(dir, "source"), deps);
+    for (const inPlace of [true, false]) {
+      let seen = 0;
+      const onBytes = (bytes: number): void => void (seen += bytes);
+      assert.deepEqual(await store.import(join(dir, "large"), { inPlace, signal, onBytes }), expected);
+      assert.equal(seen, sizeBytes);
+      const blob = await store.get(expected.root);
+      assert.ok(blob);
+      assert.equal(blob.state, inPlace ? "linked" : "whole");
+      for (let chunk = 0; chunk < blob.geometry.chunkCount; chunk++) {
+        const { chunkBytes } = expected;
+        assert.deepEqual(await blob.read(chunk), large.subarray(chunk * chunkBytes, (chunk + 1) * chunkBytes));
+      }
+      await store.remove(expected.root);
+    }
+  });
+
+  it("leaves nothing of a large file when taking it in is stopped", async () => {
+    await writeFile(join(dir, "large"), Buffer.alloc(64 * 1024 * KIB, 1));
+    await using store = await Store.open(join(dir, "source"), deps);
+    const stop = new AbortController();
+    const onBytes = (): void => stop.abort(new Fault("test.stopped", "enough"));
+    const options = { inPlace: false, signal: stop.signal, onBytes };
+    assert.equal(await codeOf(store.import(join(dir, "large"), options)), "test.stopped");
+    assert.deepEqual(await readdir(join(dir, "source", "importing")), []);
+    assert.equal(store.list().length, 1);
   });
 
   it("keeps a blob once, however often it is taken in", async () => {

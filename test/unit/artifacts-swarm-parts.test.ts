@@ -87,7 +87,7 @@ describe("artifacts: chunk map", () => {
   const chunks = Array.from({ length: 6 }, (_, chunk) =>
     bytes.subarray(chunk * ref.chunkBytes, (chunk + 1) * ref.chunkBytes),
   );
-  const { map, root } = ChunkMap.of(chunks.map((chunk) => chunkHash([chunk])));
+  const { map, root } = ChunkMap.of(Buffer.concat(chunks.map((chunk) => chunkHash([chunk]))));
 
   it("has the root of the tree over all cells, whatever the chunk size", () => {
     const cells = Array.from({ length: 21 }, (_, cell) =>

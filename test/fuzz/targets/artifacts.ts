@@ -58,7 +58,7 @@ const chunkMap: FuzzTarget = {
   refuses: [],
   prepare: () => (input) => {
     const right = Buffer.concat(HASHES);
-    const { root } = ChunkMap.of(HASHES);
+    const { root } = ChunkMap.of(Buffer.concat(HASHES));
     const ref = { root, sizeBytes: HASHES.length * 256 * KIB, chunkBytes: 256 * KIB };
     const fetch = new MapFetch(ref);
     const asked = fetch.ask(["liar"], 0);
