@@ -150,7 +150,7 @@ async function sha256Pass(folder: string): Promise<void> {
   }
 }
 
-/** Fetches, kills the receiver half way, starts it again, and lets it finish and write out. */
+/** Fetches, kills the receiver half way, starts it again, and lets it finish and write out. Seconds are from the kill on: until the process is gone, until it answers again, until bytes come. */
 async function receive({ clock, progress }: BenchContext, { receiver, restart }: Pair, { source, sizeBytes }: Subject) {
   await untilListed(clock, receiver);
   const half = Promise.withResolvers<number>();
@@ -164,7 +164,9 @@ async function receive({ clock, progress }: BenchContext, { receiver, restart }:
   const killedMs = clock.nowMs();
   receiver.process.signal("SIGKILL");
   await receiver.process.ended;
+  const goneSeconds = (clock.nowMs() - killedMs) / 1_000;
   const again = await restart();
+  const upSeconds = (clock.nowMs() - killedMs) / 1_000;
   const resumed = Promise.withResolvers<number>();
   const transfer = timed(clock, () =>
     again.client.job("fetch", { name: ARTIFACT }, ({ bytesFromSite }) => {
@@ -183,6 +185,8 @@ async function receive({ clock, progress }: BenchContext, { receiver, restart }:
   );
   await run(clock, STEP_MS, ["diff", "-r", source, output]);
   const figures = {
+    goneSeconds,
+    upSeconds,
     resumeSeconds,
     refetchedMib: (bytesAtKill + result.bytesFromSite - sizeBytes) / MIB,
     receiveWriteRatio: wroteBytes / sizeBytes,
