@@ -6,7 +6,7 @@ const KIB = 1024;
 
 describe("artifacts: memory for chunks", () => {
   it("uses memory again only when nobody reads it any more", () => {
-    const memory = new ChunkMemory(512 * KIB);
+    const memory = new ChunkMemory(512 * KIB, 1024 * KIB);
     const evicted: string[] = [];
     const first = memory.take(256 * KIB, () => evicted.push("first"));
     const second = memory.take(256 * KIB, () => evicted.push("second"));
@@ -27,7 +27,7 @@ describe("artifacts: memory for chunks", () => {
     });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
-        const memory = new ChunkMemory(4 * 1024 * KIB);
+        const memory = new ChunkMemory(2 * 1024 * KIB, 4 * 1024 * KIB);
         const inUse: Slot[] = [];
         for (const { act, at, large } of steps) {
           const slot = inUse[at % Math.max(1, inUse.length)];
