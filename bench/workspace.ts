@@ -17,7 +17,6 @@ export async function makeWorkspace(): Promise<string> {
   }
   const directory = join(tmpdir(), PREFIX + process.pid);
   await mkdir(directory, { mode: 0o700 });
-  process.env["XDG_CONFIG_HOME"] = join(directory, "config"); // what its commands remember of their fleets is no person's
   process.on("exit", () => rmSync(directory, { recursive: true, force: true, maxRetries: 3 }));
   return directory;
 }

@@ -61,36 +61,17 @@ export class Geometry {
   }
 }
 
-/** The leaf hashes of a chunk's bytes, given in any pieces. */
-export function cellHashes(pieces: readonly Uint8Array[]): Uint8Array[] {
-  return splitCells(pieces).map((cell) => leafHash(...cell));
+/** The leaf hashes of bytes that begin with a cell. */
+export function cellHashes(bytes: Uint8Array): Uint8Array[] {
+  const count = Math.ceil(bytes.length / CELL_BYTES);
+  return Array.from({ length: count }, (_, cell) =>
+    leafHash(bytes.subarray(cell * CELL_BYTES, (cell + 1) * CELL_BYTES)),
+  );
 }
 
-/** The hash of a chunk from its bytes: the root of the subtree over its cells. */
-export function chunkHash(pieces: readonly Uint8Array[]): Uint8Array {
-  return merkleRoot(cellHashes(pieces));
-}
-
-/** Cuts pieces into cells of 64 KiB, the last one shorter, without copying. */
-export function splitCells(pieces: readonly Uint8Array[]): Uint8Array[][] {
-  const cells: Uint8Array[][] = [];
-  let cell: Uint8Array[] = [];
-  let room = CELL_BYTES;
-  for (const piece of pieces) {
-    let at = 0;
-    while (at < piece.length) {
-      const part = at === 0 && piece.length <= room ? piece : piece.subarray(at, at + room);
-      cell.push(part);
-      at += part.length;
-      room -= part.length;
-      if (room > 0) continue;
-      cells.push(cell);
-      cell = [];
-      room = CELL_BYTES;
-    }
-  }
-  if (cell.length > 0) cells.push(cell);
-  return cells;
+/** The hash of a chunk: the root of the subtree over its cells. */
+export function chunkHash(bytes: Uint8Array): Uint8Array {
+  return merkleRoot(cellHashes(bytes));
 }
 
 /** The chunk hashes of one blob, verified against its root. */
@@ -137,7 +118,7 @@ export class ChunkMap {
   }
 
   /** Whether these are the chunk's bytes. */
-  matches(chunk: number, pieces: readonly Uint8Array[]): boolean {
-    return Buffer.compare(chunkHash(pieces), this.hashOf(chunk)) === 0;
+  matches(chunk: number, bytes: Uint8Array): boolean {
+    return Buffer.compare(chunkHash(bytes), this.hashOf(chunk)) === 0;
   }
 }

@@ -6,21 +6,19 @@ const MAX_HELD_BYTES = 32 * 1024 * 1024;
 /** Memory for one chunk. */
 export type Slot = {
   readonly buffer: Uint8Array;
-  /** Who still reads or fills it. */
+  /** Who still fills or reads it. */
   users: number;
-  /** Called when it is needed for another chunk, or dropped: what is in it is not to be found any more. */
-  readonly evicted: () => void;
 };
 
 /**
- * The memory that chunks are read into, shared by all swarms of a node. It is used again: new memory for each chunk makes the garbage
- * collector work harder than all the rest. What is evicted while in use comes back once it is released; the windows of the links bound that.
+ * The memory that chunks arrive in and are read into, shared by all swarms of a node. It is used again: new memory for each chunk makes the
+ * garbage collector work harder than all the rest. What is in use is bounded elsewhere: by what is accepted, and by the windows of the links.
  */
 export class ChunkMemory {
   readonly #maxKeptBytes: number;
   readonly #maxHeldBytes: number;
-  /** The oldest is first. */
-  readonly #kept = new Set<Slot>();
+  /** What to call when they are evicted, the oldest first. */
+  readonly #kept = new Map<Slot, () => void>();
   #keptBytes = 0;
   #free: Uint8Array[] = [];
   #freeBytes = 0;
@@ -30,21 +28,25 @@ export class ChunkMemory {
     this.#maxHeldBytes = maxHeldBytes;
   }
 
-  /** Bytes that are held: in chunks, and for those to come. */
+  /** Bytes that are kept, and free for chunks to come. */
   get heldBytes(): number {
     return this.#keptBytes + this.#freeBytes;
   }
 
-  /** Memory of this size with one user. What was in the oldest is evicted for it. */
-  take(bytes: number, evicted: () => void): Slot {
-    for (const oldest of this.#kept) {
-      if (this.#keptBytes + bytes <= this.#maxKeptBytes) break;
+  /** Memory of this size for one user. */
+  take(bytes: number): Slot {
+    return { buffer: this.#reused(bytes) ?? Buffer.allocUnsafeSlow(bytes), users: 1 };
+  }
+
+  /** Keeps what is in it until others need the room: then it is not to be found any more, and `evicted` is called. */
+  keep(slot: Slot, evicted: () => void): void {
+    if (this.#kept.has(slot)) return;
+    for (const oldest of this.#kept.keys()) {
+      if (this.#keptBytes + slot.buffer.length <= this.#maxKeptBytes) break;
       this.drop(oldest);
     }
-    const slot: Slot = { buffer: this.#reused(bytes) ?? Buffer.allocUnsafeSlow(bytes), users: 1, evicted };
-    this.#kept.add(slot);
-    this.#keptBytes += bytes;
-    return slot;
+    this.#kept.set(slot, evicted);
+    this.#keptBytes += slot.buffer.length;
   }
 
   /** One user less. */
@@ -55,9 +57,11 @@ export class ChunkMemory {
 
   /** Nobody needs to find what is in it any more. */
   drop(slot: Slot): void {
-    if (!this.#kept.delete(slot)) return;
+    const evicted = this.#kept.get(slot);
+    if (evicted === undefined) return;
+    this.#kept.delete(slot);
     this.#keptBytes -= slot.buffer.length;
-    slot.evicted();
+    evicted();
     if (slot.users === 0) this.#reclaim(slot.buffer);
   }
 

@@ -1,14 +1,16 @@
-import type { ChunkAssembly } from "./chunk-assembly.ts";
-import { CELL_BYTES, cellHashes, type Geometry } from "./chunk-map.ts";
+import { ChunkAssembly } from "./chunk-assembly.ts";
+import { CELL_BYTES, type ChunkMap, cellHashes, type Geometry } from "./chunk-map.ts";
 import type { ChunkMemory, Slot } from "./chunk-memory.ts";
 
-/** What a peer is sent: the cells, and the hashes of all cells of the chunk. */
+/** The cells of a chunk as a peer is sent them, and the hashes of all cells of the chunk. */
 export type Cells = {
-  pieces: Uint8Array[];
+  bytes: Uint8Array;
   hashes: readonly Uint8Array[];
-  /** To be called once the peer has them: until then their memory is not used for anything else. */
+  /** To be called once they are where they go: until then their memory is not used for anything else. */
   release: () => void;
 };
+
+type Arriving = { slot: Slot; assembly: ChunkAssembly };
 
 type Kept = {
   slot: Slot;
@@ -21,10 +23,10 @@ type Kept = {
 /** Gives cells of the chunks of one blob from where they are: arriving, waiting to be written, read before, or on the disk. */
 export class ChunkSource {
   readonly #geometry: Geometry;
-  readonly #readChunk: (chunk: number, into: Uint8Array) => Promise<Uint8Array>;
-  readonly #arriving = new Map<number, ChunkAssembly>();
-  readonly #kept = new Map<number, Kept>();
   readonly #memory: ChunkMemory;
+  readonly #readChunk: (chunk: number, into: Uint8Array) => Promise<Uint8Array>;
+  readonly #arriving = new Map<number, Arriving>();
+  readonly #kept = new Map<number, Kept>();
 
   /** `readChunk` fills `into`, and gives the part of it that the chunk takes. */
   constructor(
@@ -37,17 +39,25 @@ export class ChunkSource {
     this.#readChunk = readChunk;
   }
 
-  /** The chunk comes in here until it is written or dropped. */
-  hold(chunk: number, assembly: ChunkAssembly): void {
-    this.#arriving.set(chunk, assembly);
+  /** A chunk begins to arrive: it is found here until it is let go. */
+  begin(chunk: number, map: ChunkMap): ChunkAssembly {
+    this.letGo(chunk);
+    const slot = this.#memory.take(this.#geometry.chunkBytes);
+    const assembly = new ChunkAssembly(map, chunk, slot.buffer.subarray(0, this.#geometry.bytesOf(chunk)));
+    this.#arriving.set(chunk, { slot, assembly });
+    return assembly;
   }
 
-  held(chunk: number): ChunkAssembly | undefined {
-    return this.#arriving.get(chunk);
+  /** What has arrived of a chunk. */
+  arriving(chunk: number): ChunkAssembly | undefined {
+    return this.#arriving.get(chunk)?.assembly;
   }
 
+  /** The chunk is on the disk now, or comes no more. */
   letGo(chunk: number): void {
+    const arriving = this.#arriving.get(chunk);
     this.#arriving.delete(chunk);
+    if (arriving !== undefined) this.#memory.release(arriving.slot);
   }
 
   /** Nobody gets anything for now: gives the memory back. */
@@ -59,9 +69,10 @@ export class ChunkSource {
 
   /** At once when the cells are in memory. Rejects as the store's read does. */
   cells(chunk: number, first: number, count: number): Cells | Promise<Cells> {
-    const assembly = this.#arriving.get(chunk);
-    if (assembly !== undefined) {
-      return { pieces: assembly.cells(first, count), hashes: assembly.hashes, release: () => undefined };
+    const arriving = this.#arriving.get(chunk);
+    if (arriving !== undefined) {
+      arriving.slot.users += 1;
+      return this.#lend(arriving.slot, arriving.assembly.cells(first, count), arriving.assembly.hashes);
     }
     const kept = this.#kept.get(chunk) ?? this.#read(chunk);
     kept.slot.users += 1;
@@ -70,9 +81,10 @@ export class ChunkSource {
   }
 
   #read(chunk: number): Kept {
-    const slot = this.#memory.take(this.#geometry.chunkBytes, () => this.#kept.delete(chunk));
+    const slot = this.#memory.take(this.#geometry.chunkBytes);
     const kept: Kept = { slot, bytes: this.#readChunk(chunk, slot.buffer), read: undefined, hashes: undefined };
     this.#kept.set(chunk, kept);
+    this.#memory.keep(slot, () => this.#kept.delete(chunk));
     void this.#settle(kept);
     return kept;
   }
@@ -89,13 +101,17 @@ export class ChunkSource {
 
   #cut(kept: Kept, bytes: Uint8Array, chunk: number, first: number, count: number): Cells {
     const whole = count === this.#geometry.cellsOf(chunk);
-    if (!whole) kept.hashes ??= cellHashes([bytes]);
-    const piece = whole ? bytes : bytes.subarray(first * CELL_BYTES, (first + count) * CELL_BYTES);
+    if (!whole) kept.hashes ??= cellHashes(bytes);
+    const cells = whole ? bytes : bytes.subarray(first * CELL_BYTES, (first + count) * CELL_BYTES);
+    return this.#lend(kept.slot, cells, kept.hashes ?? []);
+  }
+
+  #lend(slot: Slot, bytes: Uint8Array, hashes: readonly Uint8Array[]): Cells {
     let released = false;
     const release = (): void => {
-      if (!released) this.#memory.release(kept.slot);
+      if (!released) this.#memory.release(slot);
       released = true;
     };
-    return { pieces: [piece], hashes: kept.hashes ?? [], release };
+    return { bytes, hashes, release };
   }
 }

@@ -77,7 +77,7 @@ export function decodeListing(bytes: Uint8Array): Listing {
 export function blobRefOf(bytes: Uint8Array): BlobRef {
   const chunkBytes = chunkBytesFor(bytes.length);
   const hashes: Uint8Array[] = [];
-  for (let at = 0; at < bytes.length; at += chunkBytes) hashes.push(chunkHash([bytes.subarray(at, at + chunkBytes)]));
+  for (let at = 0; at < bytes.length; at += chunkBytes) hashes.push(chunkHash(bytes.subarray(at, at + chunkBytes)));
   return { root: Buffer.from(merkleRoot(hashes)).toString("hex"), sizeBytes: bytes.length, chunkBytes };
 }
 

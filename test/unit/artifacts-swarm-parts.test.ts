@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { leafHash, merkleRoot, SeededRandom } from "#core";
 import { Bitset } from "../../src/artifacts/bitset.ts";
-import { CELL_BYTES, ChunkMap, cellHashes, chunkHash, Geometry, splitCells } from "../../src/artifacts/chunk-map.ts";
+import { CELL_BYTES, ChunkMap, cellHashes, chunkHash, Geometry } from "../../src/artifacts/chunk-map.ts";
 import { ChunkAssembly } from "../../src/artifacts/chunk-assembly.ts";
 import { areRuns, chunksIn, runsOf } from "../../src/artifacts/swarm/runs.ts";
 import { Rarity } from "../../src/artifacts/swarm/rarity.ts";
@@ -87,7 +87,7 @@ describe("artifacts: chunk map", () => {
   const chunks = Array.from({ length: 6 }, (_, chunk) =>
     bytes.subarray(chunk * ref.chunkBytes, (chunk + 1) * ref.chunkBytes),
   );
-  const { map, root } = ChunkMap.of(Buffer.concat(chunks.map((chunk) => chunkHash([chunk]))));
+  const { map, root } = ChunkMap.of(Buffer.concat(chunks.map((chunk) => chunkHash(chunk))));
 
   it("has the root of the tree over all cells, whatever the chunk size", () => {
     const cells = Array.from({ length: 21 }, (_, cell) =>
@@ -105,19 +105,20 @@ describe("artifacts: chunk map", () => {
     assert.equal(ChunkMap.verify(named, other), undefined);
   });
 
-  it("cuts cells out of any pieces", () => {
+  it("puts a chunk together from any pieces", () => {
+    const whole = chunks[4] ?? new Uint8Array();
     fc.assert(
       fc.property(fc.array(fc.integer({ min: 1, max: 150_000 }), { maxLength: 6 }), (cuts) => {
         const pieces: Uint8Array[] = [];
         let at = 0;
         for (const cut of cuts) {
-          pieces.push(bytes.subarray(at, at + cut));
+          pieces.push(whole.subarray(at, at + cut));
           at += cut;
         }
-        pieces.push(bytes.subarray(at));
-        const cells = splitCells(pieces).map((cell) => Buffer.concat(cell));
-        assert.ok(cells.slice(0, -1).every((cell) => cell.length === CELL_BYTES));
-        assert.equal(Buffer.compare(Buffer.concat(cells), bytes), 0);
+        pieces.push(whole.subarray(at));
+        const memory = Buffer.alloc(whole.length);
+        assert.ok(new ChunkAssembly(map, 4, memory).add(0, 4, false, pieces));
+        assert.equal(Buffer.compare(memory, whole), 0);
       }),
     );
   });
@@ -125,12 +126,12 @@ describe("artifacts: chunk map", () => {
   it("assembles a chunk from its cells, and from nothing else", () => {
     const geometry = new Geometry(ref);
     const cell = (at: number): Uint8Array => bytes.subarray(at * CELL_BYTES, (at + 1) * CELL_BYTES);
-    const hashes = cellHashes([chunks[0] ?? new Uint8Array()]);
-    const fresh = (): ChunkAssembly => new ChunkAssembly(map, 0, geometry.cellsOf(0));
+    const hashes = cellHashes(chunks[0] ?? new Uint8Array());
+    const fresh = (): ChunkAssembly => new ChunkAssembly(map, 0, Buffer.alloc(geometry.bytesOf(0)));
     const good = fresh();
     assert.ok(good.add(0, 1, true, [...hashes, cell(0)]));
     assert.ok(good.add(1, 3, false, [cell(1), cell(2), cell(3)]));
-    assert.equal(Buffer.compare(Buffer.concat(good.cells(0, 4)), chunks[0] ?? new Uint8Array()), 0);
+    assert.equal(Buffer.compare(good.cells(0, 4), chunks[0] ?? new Uint8Array()), 0);
     assert.ok(fresh().add(0, 4, false, [cell(0), cell(1), cell(2), cell(3)]), "whole at once needs no hashes");
     assert.equal(fresh().add(0, 1, false, [cell(0)]), false, "part of it does");
     assert.equal(fresh().add(0, 1, true, [...hashes, cell(1)]), false, "another cell");
@@ -139,5 +140,7 @@ describe("artifacts: chunk map", () => {
     assert.equal(fresh().add(0, 1, true, [...hashes, cell(0), cell(1)]), false, "more than it says");
     assert.equal(fresh().add(0, 5, false, [cell(0), cell(1), cell(2), cell(3), cell(4)]), false, "beyond the chunk");
     assert.equal(fresh().add(0, 1, true, [new Uint8Array(3)]), false, "no room for the hashes");
+    const short = bytes.subarray(0, CELL_BYTES - 1);
+    assert.equal(fresh().add(0, 1, true, [...hashes, short]), false, "a cell that is too short");
   });
 });

@@ -26,7 +26,7 @@ function hashRange({ source, copy, offset, bytes, chunkBytes }: HashJob): Uint8A
   const hashes = Buffer.alloc(Math.ceil(bytes / chunkBytes) * HASH_BYTES);
   for (let at = 0; at < bytes; at += chunkBytes) {
     const chunk = fill(source, memory.subarray(0, Math.min(chunkBytes, bytes - at)), offset + at);
-    hashes.set(chunkHash([chunk]), (at / chunkBytes) * HASH_BYTES);
+    hashes.set(chunkHash(chunk), (at / chunkBytes) * HASH_BYTES);
     if (copy !== undefined) writeFully(copy, chunk, offset + at);
   }
   return hashes;

@@ -97,7 +97,7 @@ async function hashHere({ handle, copy, signal, onBytes, sizeBytes, chunkBytes, 
     signal.throwIfAborted();
     const bytes = await readFull(handle, buffer.subarray(0, sizeBytes - at), at);
     if (copy !== undefined) await writeAll(copy, [bytes], at);
-    hashes.set(chunkHash([bytes]), (at / chunkBytes) * HASH_BYTES);
+    hashes.set(chunkHash(bytes), (at / chunkBytes) * HASH_BYTES);
     onBytes(bytes.length);
   }
 }
