@@ -67,13 +67,18 @@ export class ChunkSource {
     this.#memory.trim();
   }
 
+  /** Cells that have arrived, while the chunk is not let go. */
+  arrived(chunk: number, first: number, count: number): Cells | undefined {
+    const arriving = this.#arriving.get(chunk);
+    if (arriving === undefined) return undefined;
+    arriving.slot.users += 1;
+    return this.#lend(arriving.slot, arriving.assembly.cells(first, count), arriving.assembly.hashes);
+  }
+
   /** At once when the cells are in memory. Rejects as the store's read does. */
   cells(chunk: number, first: number, count: number): Cells | Promise<Cells> {
-    const arriving = this.#arriving.get(chunk);
-    if (arriving !== undefined) {
-      arriving.slot.users += 1;
-      return this.#lend(arriving.slot, arriving.assembly.cells(first, count), arriving.assembly.hashes);
-    }
+    const arrived = this.arrived(chunk, first, count);
+    if (arrived !== undefined) return arrived;
     const kept = this.#kept.get(chunk) ?? this.#read(chunk);
     kept.slot.users += 1;
     if (kept.read !== undefined) return this.#cut(kept, kept.read, chunk, first, count);

@@ -248,9 +248,8 @@ export class Participation {
   }
 
   #finish(chunk: number): void {
-    if (this.#source.arriving(chunk) === undefined) return;
-    const cells = this.#source.cells(chunk, 0, this.#blob.geometry.cellsOf(chunk));
-    if (!(cells instanceof Promise)) void this.#write(chunk, cells);
+    const cells = this.#source.arrived(chunk, 0, this.#blob.geometry.cellsOf(chunk));
+    if (cells !== undefined) void this.#write(chunk, cells);
   }
 
   async #write(chunk: number, { bytes, release }: Cells): Promise<void> {

@@ -4,6 +4,7 @@ import { leafHash, merkleRoot, SeededRandom } from "#core";
 import { Bitset } from "../../src/artifacts/bitset.ts";
 import { CELL_BYTES, ChunkMap, cellHashes, chunkHash, Geometry } from "../../src/artifacts/chunk-map.ts";
 import { ChunkAssembly } from "../../src/artifacts/chunk-assembly.ts";
+import { MapFetch } from "../../src/artifacts/map-fetch.ts";
 import { areRuns, chunksIn, runsOf } from "../../src/artifacts/swarm/runs.ts";
 import { Rarity } from "../../src/artifacts/swarm/rarity.ts";
 
@@ -142,5 +143,66 @@ describe("artifacts: chunk map", () => {
     assert.equal(fresh().add(0, 1, true, [new Uint8Array(3)]), false, "no room for the hashes");
     const short = bytes.subarray(0, CELL_BYTES - 1);
     assert.equal(fresh().add(0, 1, true, [...hashes, short]), false, "a cell that is too short");
+  });
+});
+
+describe("artifacts: fetching a map", () => {
+  const PARTS = 3;
+  const hashes = Buffer.from(new SeededRandom(4).bytes(32 * (8_192 * (PARTS - 1) + 5)));
+  const ref = { root: ChunkMap.of(hashes).root, sizeBytes: (hashes.length / 32) * 256 * 1024, chunkBytes: 256 * 1024 };
+  const partAt = (first: number): Uint8Array[] => [hashes.subarray(first * 32, (first + 8_192) * 32)];
+
+  it("asks one peer, part by part, while it answers in time", () => {
+    const fetch = new MapFetch(ref);
+    let request = fetch.ask(["a", "b"], 0);
+    for (let part = 0; part < PARTS - 1; part++) {
+      assert.equal(request?.peer, "a");
+      assert.equal(fetch.ask(["a", "b"], part * 400 + 300), undefined);
+      const taken = fetch.take("a", request.first, partAt(request.first), (part + 1) * 400);
+      assert.ok(taken !== undefined && "request" in taken);
+      ({ request } = taken);
+    }
+    assert.ok("map" in (fetch.take("a", request?.first ?? 0, partAt(request?.first ?? 0), 1_300) ?? {}));
+  });
+
+  it("asks a second peer beside a slow one, and takes the map from the faster", () => {
+    const fetch = new MapFetch(ref);
+    assert.equal(fetch.ask(["a", "b", "c"], 0)?.peer, "a");
+    assert.equal(fetch.ask(["a", "b", "c"], 499), undefined);
+    let request = fetch.ask(["a", "b", "c"], 500);
+    assert.equal(fetch.ask(["a", "b", "c"], 1_100), undefined, "two at once are enough");
+    for (let part = 0; part < PARTS; part++) {
+      assert.equal(request?.peer, "b");
+      const taken = fetch.take("b", request.first, partAt(request.first), 1_200 + part);
+      if (part === PARTS - 1) assert.ok(taken !== undefined && "map" in taken);
+      else request = taken !== undefined && "request" in taken ? taken.request : undefined;
+      if (part === 0) assert.ok(fetch.take("a", 0, partAt(0), 1_200), "the slow one goes on");
+    }
+  });
+
+  it("waits longer for a part from a peer on a slow line", () => {
+    const fetch = new MapFetch(ref);
+    fetch.ask(["a", "b"], 0);
+    assert.ok(fetch.take("a", 0, partAt(0), 400));
+    assert.equal(fetch.ask(["a", "b"], 400 + 4 * 400 - 1), undefined);
+    assert.equal(fetch.ask(["a", "b"], 400 + 4 * 400)?.peer, "b");
+  });
+
+  it("leaves a silent peer after 5 s, and one that is gone at once", () => {
+    const fetch = new MapFetch(ref);
+    fetch.ask(["a", "b"], 0);
+    assert.equal(fetch.ask(["b"], 100)?.peer, "b");
+    assert.equal(fetch.ask(["b"], 5_100), undefined);
+    assert.equal(fetch.take("b", 0, partAt(0), 5_101), undefined, "what comes later counts no more");
+    assert.equal(fetch.ask(["b"], 5_200)?.peer, "b", "all failed: from the start");
+  });
+
+  it("blames a peer whose map does not lead to the root, and takes the other's", () => {
+    const small = { ...ref, root: ChunkMap.of(hashes.subarray(0, 64)).root, sizeBytes: 2 * ref.chunkBytes };
+    const fetch = new MapFetch(small);
+    fetch.ask(["liar", "b"], 0);
+    assert.deepEqual(fetch.take("liar", 0, [Buffer.alloc(64)], 10), { wrong: true });
+    assert.equal(fetch.ask(["liar", "b"], 20)?.peer, "b");
+    assert.ok("map" in (fetch.take("b", 0, [hashes.subarray(0, 64)], 30) ?? {}));
   });
 });

@@ -19,6 +19,7 @@ export type HashAnswer = { hashes: Uint8Array } | { failed: { message: string; c
 class HashThread implements AsyncDisposable {
   readonly #worker = new Worker(new URL("./hash-worker.ts", import.meta.url));
   readonly #waiting: PromiseWithResolvers<Uint8Array>[] = [];
+  #ended = false;
 
   constructor() {
     this.#worker.on("message", (answer: HashAnswer) => {
@@ -28,6 +29,11 @@ class HashThread implements AsyncDisposable {
     });
     this.#worker.on("error", (error) => this.#fail(error));
     this.#worker.on("exit", () => this.#fail(new Error("the hashing thread ended")));
+  }
+
+  /** Whether it takes no more jobs. */
+  get ended(): boolean {
+    return this.#ended;
   }
 
   /** Jobs that are not answered yet. */
@@ -47,6 +53,7 @@ class HashThread implements AsyncDisposable {
   }
 
   #fail(error: unknown): void {
+    this.#ended = true;
     for (const waiting of this.#waiting.splice(0)) waiting.reject(error);
   }
 }
@@ -74,6 +81,7 @@ export class HashThreads {
 
   /** The hashes of a part of a file, by the thread that has the least to do. Rejects with the system's error, or when the thread ends. */
   hash(job: HashJob): Promise<Uint8Array> {
+    this.#threads = this.#threads.filter(({ ended }) => !ended);
     let [best] = this.#threads.toSorted((a, b) => a.load - b.load);
     if (best === undefined || (best.load > 0 && this.#threads.length < MAX_THREADS)) {
       best = new HashThread();

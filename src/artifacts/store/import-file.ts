@@ -3,7 +3,7 @@ import { copyFile, type FileHandle, open, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { Fault, HASH_BYTES } from "#core";
 import { Bounded } from "../bounded.ts";
-import { type BlobRef, ChunkMap, chunkBytesFor, chunkHash } from "../chunk-map.ts";
+import { type BlobRef, ChunkMap, chunkBytesFor, chunkHash, MAX_CHUNKS } from "../chunk-map.ts";
 import { diskFault } from "./disk-fault.ts";
 import { writeAll } from "./file-io.ts";
 import { type FileStamp, sameStamp, stampOf } from "./file-stamp.ts";
@@ -25,7 +25,7 @@ const FLUSH_BYTES = 48 * 1024 * 1024;
 
 export type Hashed = { ref: BlobRef; map: ChunkMap; stamp: FileStamp };
 
-/** Hashes a file where it is, in one pass. */
+/** Hashes a file where it is, in one pass. Throws Fault `artifacts.source-changed`, `artifacts.too-large`, and what opening it throws. */
 export async function hashFile(path: string, signal: AbortSignal, onBytes: (bytes: number) => void): Promise<Hashed> {
   const handle = await openRegular(path);
   try {
@@ -81,7 +81,9 @@ async function hashHandle(hashing: Hashing): Promise<Hashed> {
   const before = await stampOf(hashing.handle);
   const { sizeBytes } = before;
   const chunkBytes = chunkBytesFor(sizeBytes);
-  const hashes = Buffer.alloc(Math.ceil(sizeBytes / chunkBytes) * HASH_BYTES);
+  const chunkCount = Math.ceil(sizeBytes / chunkBytes);
+  if (chunkCount > MAX_CHUNKS) throw tooLarge(hashing.path, sizeBytes);
+  const hashes = Buffer.alloc(chunkCount * HASH_BYTES);
   const run: HashRun = { ...hashing, sizeBytes, chunkBytes, hashes };
   const threaded = sizeBytes >= (THREADS.running ? RANGE_BYTES : LARGE_FILE_BYTES);
   await (threaded ? THREADS.use(() => hashOnThreads(run)) : hashHere(run));
@@ -158,6 +160,13 @@ async function readFull(handle: FileHandle, buffer: Uint8Array, at: number): Pro
     filled += bytesRead;
   }
   return buffer.subarray(0, filled);
+}
+
+function tooLarge(path: string, sizeBytes: number): Fault {
+  return new Fault("artifacts.too-large", `${path} has ${sizeBytes} bytes, and a file may have 1 TiB`, {
+    exit: "invalid",
+    fix: "Split it, and publish the parts as a directory.",
+  });
 }
 
 function changedWhileRead(path: string): Fault {
