@@ -3,8 +3,8 @@ import type { DiskQueue } from "./chunk-writer.ts";
 import type { Link } from "./link.ts";
 import { RateBudget } from "./rate-budget.ts";
 
-/** Received bytes that wait for the disk before senders have to wait, too. */
-const MAX_DISK_QUEUE_BYTES = 32 * 1024 * 1024;
+/** Received bytes that wait for the disk before senders have to wait, too. What is on its way then still comes; twice as many were no faster. */
+const MAX_DISK_QUEUE_BYTES = 16 * 1024 * 1024;
 
 /** Bytes per second to all peers, from all peers, and to other sites; absent: no limit. */
 export type FlowLimits = {
