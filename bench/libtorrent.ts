@@ -72,7 +72,9 @@ const directoryOf = ({ file, directory }: FleetOptions, index: number): string =
 /** Tells each peer of all those before it. */
 function introduce(processes: readonly Child[], places: readonly Place[]): void {
   for (const [i, process] of processes.entries()) {
-    for (const { address, port } of places.slice(0, i)) process.send(`connect ${address} ${port}`);
+    for (const { address, outside = address, port, site } of places.slice(0, i)) {
+      process.send(`connect ${site === places[i]?.site ? address : outside} ${port}`);
+    }
   }
 }
 
