@@ -44,11 +44,11 @@ export interface Fleet extends AsyncDisposable {
 
 export type StartFleet = (deps: FleetDeps, options: FleetOptions) => Promise<Fleet>;
 
-/** Runs a command on this machine for a place without a namespace. */
+/** Runs a command on this machine for a place without a namespace; `env` is added to its environment. */
 export const startLocally =
-  (clock: Clock): StartAt =>
+  (clock: Clock, env: Readonly<Record<string, string>> = {}): StartAt =>
   (_place, argv, options) =>
-    new Child(clock, argv, options);
+    new Child(clock, argv, { ...options, env: { ...env, ...options?.env } });
 
 /** CPU seconds that the processes have used so far, in order. */
 export function cpuSeconds(fleet: Fleet): Promise<number[]> {
