@@ -11,8 +11,10 @@ import {
   readPassFile,
 } from "#identity";
 import {
+  type Dht,
   Gossip,
   type Host,
+  type Libp2pBackedHost,
   type RememberedPeer,
   type Rendezvous,
   startDht,
@@ -108,8 +110,11 @@ export async function startOffline(dataDir: string): Promise<AsyncDisposable> {
   return stack.move();
 }
 
+/** What a node does over a host, once that listens. */
+type Life = { keeper: ArtifactKeeper; joining: Joining };
+
 /** The parts of a running node, wired together. */
-class Daemon {
+export class Daemon {
   readonly #node: OpenNode;
   readonly #config: DaemonConfig;
   readonly #stack: AsyncDisposableStack;
@@ -132,11 +137,27 @@ class Daemon {
 
   /** `reach`: filled in with what knows where others are. */
   async start(signal: AbortSignal, reach: Reach): Promise<void> {
+    const { state } = this.#node;
+    const { clock, log } = state;
+    signal.throwIfAborted();
+    const host = this.#stack.use(await listen(state, this.#config, this.#stop.signal));
+    const life = await this.live(host, reach, ({ addressesOf, hint }) =>
+      startDht({ host, clock, log, addressesOf, hint }),
+    );
+    await this.#serveControl(host, life);
+    log.info("ready", {
+      name: nodeName(state),
+      node: state.data.key.nodeId,
+      state: life.joining.status().state,
+      listen: host.addresses().join(" "),
+    });
+  }
+
+  /** Joins, keeps neighbours, and has here what should be here. Apart from `start` so that many nodes can live in one process, over hosts in memory. */
+  async live(host: Host, reach: Reach, openDht: (deps: FindingPeers) => Promise<Dht>): Promise<Life> {
     const { state, registrar, copies } = this.#node;
     const { clock, random, log, data, store, members } = state;
     const stack = this.#stack;
-    signal.throwIfAborted();
-    const host = stack.use(await listen(state, this.#config, this.#stop.signal));
     state.settings.set("addresses", JSON.stringify(host.addresses()));
     const gossip = stack.use(
       new Gossip({
@@ -173,7 +194,7 @@ class Daemon {
       new BlobIndex({
         clock,
         log,
-        start: () => startDht({ host, clock, log, addressesOf, hint: (a) => rendezvous.hint(a) }),
+        start: () => openDht({ addressesOf, hint: (addresses) => rendezvous.hint(addresses) }),
         needed: () => !state.members.nodes().every((node) => node === data.key.nodeId || host.session(node)),
         announceAfterMs: ANNOUNCE_AFTER_MS,
       }),
@@ -188,7 +209,13 @@ class Daemon {
     );
     this.#serveJoin(host, registrar);
     this.#endRevoked(host);
-    const joining = this.#join(host, rendezvous);
+    return { keeper, joining: this.#join(host, rendezvous) };
+  }
+
+  async #serveControl(host: Libp2pBackedHost, { keeper, joining }: Life): Promise<void> {
+    const { state } = this.#node;
+    const { clock, log, data } = state;
+    const stack = this.#stack;
     const handlers = createHandlers(state, {
       host,
       join: () => joining.status(),
@@ -210,12 +237,6 @@ class Daemon {
     );
     if (this.#config.metrics !== undefined) stack.use(await startMetricsServer(metrics, this.#config.metrics));
     stack.use(startMemoryKeeper(clock));
-    log.info("ready", {
-      name: nodeName(state),
-      node: data.key.nodeId,
-      state: joining.status().state,
-      listen: host.addresses().join(" "),
-    });
   }
 
   /** Looks for neighbours among the peers that are remembered, told of, named by the token, or heard on the local network. */
@@ -381,8 +402,11 @@ function rememberedFacts(settings: Settings): DeviceFacts {
   return { labels, ...given({ site, serial, model }) };
 }
 
+/** How the DHT finds nodes, and tells of those that it found. */
+type FindingPeers = { addressesOf: (peer: NodeId) => string[]; hint: (addresses: readonly string[]) => void };
+
 /** What knows where other nodes are, once the daemon has started it. */
-type Reach = { host?: Host; rendezvous?: Rendezvous };
+export type Reach = { host?: Host; rendezvous?: Rendezvous };
 
 /** Where a node says that it listens, and where it was met. */
 function addressesOf({ host, rendezvous }: Reach, peer: NodeId): string[] {
