@@ -7,6 +7,7 @@ import { type FanOutSample, type Scenario, scenariosOf } from "./fanout-scenario
 import { compareCopies, cpuSeconds, type StartFleet } from "./fleet.ts";
 import { labNeeds, startLab } from "./lab/index.ts";
 import { libtorrentMissing, startLibtorrent } from "./libtorrent.ts";
+import { programMissing, startAria2, startCurl } from "./plain-peers.ts";
 import { readHosts, readWans, traffic } from "./traffic.ts";
 import { writeRandomFile } from "./workspace.ts";
 
@@ -18,7 +19,8 @@ const options = z.object({
   lanmib: numberFlag(256, 1, 4096, "size of the file for 1 → 8, in MiB"),
   wanmib: numberFlag(100, 1, 4096, "size of the file for 3 sites × 4, in MiB"),
   runs: numberFlag(3, 0, 99, "measured runs of Portolan in each scenario"),
-  peers: z.boolean().default(true).describe("also run other programs once in lan and wan, for comparison"),
+  peers: z.boolean().default(true).describe("also run libtorrent once in lan and wan, for comparison"),
+  more: z.boolean().default(false).describe("also aria2 and curl; copying with curl takes 8 times the bound"),
 });
 
 export const fanout = defineBench({
@@ -27,8 +29,8 @@ export const fanout = defineBench({
     "1 → 8 ends within 1.10 × the fluid bound, 3 sites × 4 within 1.15 × and 1.08 copies into each other site, also when a leader dies or all are behind NAT",
   options,
   missing: labNeeds,
-  run: async (context, { only, runs, peers, ...sizes }) => {
-    const others = peers ? await peersHere(context) : [];
+  run: async (context, { only, runs, peers, more, ...sizes }) => {
+    const others = await peersHere(context, [...(peers ? ["libtorrent"] : []), ...(more ? ["aria2", "curl"] : [])]);
     const scenarios = scenariosOf(sizes).filter(({ name }) => only === "all" || name === only);
     const samples: FanOutSample[] = [];
     const setupSeconds: Record<string, number> = {};
@@ -59,12 +61,23 @@ export const fanout = defineBench({
   },
 });
 
-/** The other programs that this machine has. */
-async function peersHere({ clock, progress }: BenchContext): Promise<[string, StartFleet][]> {
-  const missing = await libtorrentMissing(clock);
-  if (missing === undefined) return [["libtorrent", startLibtorrent]];
-  progress(`without libtorrent: ${missing}`);
-  return [];
+/** The other programs that are asked for and that this machine has. */
+async function peersHere(
+  { clock, progress }: BenchContext,
+  wanted: readonly string[],
+): Promise<[string, StartFleet][]> {
+  const noLibtorrent = await libtorrentMissing(clock);
+  const all: [string, StartFleet, string | undefined][] = [
+    ["libtorrent", startLibtorrent, noLibtorrent],
+    ["aria2", startAria2, noLibtorrent ?? (await programMissing("aria2c"))], // its torrent is made by libtorrent
+    ["curl", startCurl, await programMissing("curl")],
+  ];
+  return all.flatMap(([peer, start, missing]): [string, StartFleet][] => {
+    if (!wanted.includes(peer)) return [];
+    if (missing === undefined) return [[peer, start]];
+    progress(`without ${peer}: ${missing}`);
+    return [];
+  });
 }
 
 async function measure(context: BenchContext, scenario: Scenario, peer: string, start: StartFleet) {
