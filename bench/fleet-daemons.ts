@@ -3,7 +3,7 @@ import { dirname, join } from "node:path";
 import { z } from "zod";
 import { ControlClient } from "#api";
 import { atLeast, atMost, defineBench, median, numberFlag } from "./bench.ts";
-import { compareCopies, type Fleet, type Place, startLocally } from "./fleet.ts";
+import { compareCopies, cpuSeconds, type Fleet, type Place, startLocally } from "./fleet.ts";
 import { startPortolan, until } from "./portolan.ts";
 import { writeRandomFile } from "./workspace.ts";
 
@@ -41,16 +41,21 @@ export const fleet = defineBench({
     const startMs = clock.nowMs();
     await until(clock, "the fleet to be in one piece", async () => piecesOf(await linksOf(clients)) === 1);
     const wholeSeconds = (clock.nowMs() - startMs) / 1_000;
+    const cpuBefore = sum(await cpuSeconds(fleet));
     const arrivals = await fleet.distribute(DISTRIBUTION_MS);
+    const distributionCpuSeconds = sum(await cpuSeconds(fleet)) - cpuBefore;
     const degrees = [...(await linksOf(clients)).values()].map((peers) => peers.length);
     const memory = await readMemory(fleet);
     await compareCopies(fleet, sha256);
-    const lastSeconds = Math.max(...arrivals.map((arrival) => arrival?.durableSeconds ?? Number.NaN));
+    const times = arrivals.map((arrival) => arrival?.durableSeconds ?? Number.NaN);
+    const lastSeconds = Math.max(...times);
     context.progress(`the last of ${arrivals.length} had it after ${lastSeconds.toFixed(1)} s`);
     const figures = {
       wholeSeconds,
       lastSeconds,
-      meanDegree: mean(degrees),
+      medianSeconds: median(times),
+      distributionCpuSeconds,
+      meanDegree: sum(degrees) / nodes,
       minDegree: Math.min(...degrees),
       ...memory,
     };
@@ -114,8 +119,8 @@ async function readMemory({ processes }: Fleet): Promise<Record<"rssMibMedian" |
   return {
     rssMibMedian: median(rss),
     rssMibMost: Math.max(...rss),
-    pssMibAll: kib.reduce((sum, one) => sum + one.pss, 0) / 1_024,
+    pssMibAll: sum(kib.map((one) => one.pss)) / 1_024,
   };
 }
 
-const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
+const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
