@@ -27,7 +27,7 @@ export async function programMissing(name: "curl" | "aria2c"): Promise<string | 
 
 /** Everybody copies the file from the first host, as a script would: no peers, no hash, no encryption. */
 export const startCurl: StartFleet = async (deps, options) => {
-  const [first, ...others] = options.places;
+  const [first] = options.places;
   await using stack = new AsyncDisposableStack();
   const serve = [PYTHON, "-u", "-m", "http.server", String(HTTP_PORT), "--bind", first.address];
   const server = stack.use(deps.startAt(first, [...serve, "--directory", dirname(options.file)]));

@@ -108,7 +108,10 @@ const scenario = (nodes: number, siteSizes: readonly number[], long: boolean): S
   run: (seed) => live(siteSizes, seed),
 });
 
-/** The product's own daemons on virtual time: join, hello, neighbours, replication, placements and swarms. */
+/**
+ * The product's own daemons on virtual time: join, hello, neighbours, replication, placements and swarms. Their disks are real, so that
+ * two runs of one seed may differ in the order of writes.
+ */
 export const FLEET_SCENARIOS: readonly Scenario[] = [
   scenario(30, [12, 10, 6, 1, 1], false),
   scenario(100, [30, 30, 20, 10, 5, 2, 1, 1, 1], true),

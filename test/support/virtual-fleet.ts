@@ -57,13 +57,14 @@ export class VirtualFleet implements AsyncDisposable {
   async found(): Promise<void> {
     const [first] = this.nodes as [VirtualNode];
     await this.start(first);
-    const { state } = (first.life as Life).node;
+    const { host, node } = this.#founder();
+    const { state } = node;
     const { owners, admission, charter } = this.#fleet;
     state.store.pinFleet(this.#fleet.id);
-    const operators = this.#fleet.foundation().slice(0, 3); // and its registrar, which is not ours
+    const operators = this.#fleet.foundation().slice(0, 3); // its registrar has another key
     const office = { ...this.#fleet.registrarSpec(state.data.key.key), site: first.site };
     const rows = this.nodes.map(({ name, site }) => ({ serial: name, site }));
-    this.submit(
+    this.#submit(
       charter,
       ...operators,
       this.#fleet.sign("Registrar", first.name, office, [owners[0], owners[1]]),
@@ -72,15 +73,21 @@ export class VirtualFleet implements AsyncDisposable {
     this.#token = encodeToken({
       fleet: this.#fleet.id,
       owners: owners.map((key) => keyHash(key.publicKey)),
-      rendezvous: (first.life as Life).host.addresses(),
+      rendezvous: host.addresses(),
       minCharter: 1,
       minRevocation: 0,
     });
   }
 
+  #founder(): Life {
+    const life = this.nodes[0]?.life;
+    if (life === undefined) throw new Error("the first node does not live");
+    return life;
+  }
+
   /** Hands documents to the first node. */
-  submit(...documents: Uint8Array[]): void {
-    const { state } = (this.nodes[0]?.life as Life).node;
+  #submit(...documents: Uint8Array[]): void {
+    const { state } = this.#founder().node;
     for (const bytes of documents) {
       const verdict = state.store.submit(bytes, state.trustedMs(), "own");
       if (verdict.outcome !== "accepted") throw new Error(JSON.stringify(verdict).slice(0, 400));
@@ -91,13 +98,11 @@ export class VirtualFleet implements AsyncDisposable {
   async publish(name: string, bytes: Uint8Array): Promise<void> {
     const path = join(this.#folder, "source");
     writeFileSync(path, bytes);
-    const spec = await (this.nodes[0]?.life as Life).keeper.publish(path, {
-      inPlace: false,
-      signal: new AbortController().signal,
-    });
+    const { signal } = new AbortController();
+    const spec = await this.#founder().keeper.publish(path, { inPlace: false, signal });
     const change = { nowMs: this.clock.wallMs() };
     const placement = { artifact: name, selector: "" };
-    this.submit(
+    this.#submit(
       this.#fleet.sign("Artifact", name, spec, [this.#fleet.publisher], change),
       this.#fleet.sign("Placement", name.replace(":", "-"), placement, [this.#fleet.publisher], change),
     );
@@ -152,11 +157,11 @@ export class VirtualFleet implements AsyncDisposable {
   }
 
   async #whileTimePasses(work: Promise<void>): Promise<void> {
-    let done = false;
+    const progress = { done: false };
     void work.finally(() => {
-      done = true;
+      progress.done = true;
     });
-    while (!done) await this.advanceMs(STEP_MS);
+    while (!progress.done) await this.advanceMs(STEP_MS);
     await work;
   }
 
