@@ -1,7 +1,9 @@
 import { join } from "node:path";
 import { SOCKET_NAME } from "#api";
 import { createLog, Fault, SystemClock, SystemRandom } from "#core";
+import type { NodeId } from "#identity";
 import {
+  type Dht,
   Gossip,
   type Host,
   type Rendezvous,
@@ -74,8 +76,14 @@ export async function startDaemon(
   return { data: config.data, stopped: daemon.stopped, [Symbol.asyncDispose]: () => running.disposeAsync() };
 }
 
+/** How the DHT finds nodes, and tells of those that it found. */
+type FindingPeers = { addressesOf: (peer: NodeId) => string[]; hint: (addresses: readonly string[]) => void };
+
+/** What a node does over a host, once that listens. */
+type Life = { keeper: ArtifactKeeper; joining: Joining };
+
 /** The parts of a running node, wired together. */
-class Daemon {
+export class Daemon {
   readonly #node: OpenNode;
   readonly #config: DaemonConfig;
   readonly #stack: AsyncDisposableStack;
@@ -95,16 +103,10 @@ class Daemon {
   }
 
   async start(): Promise<void> {
-    const { state, registrar } = this.#node;
-    const { clock, log, data, settings } = state;
+    const { state } = this.#node;
+    const { clock, log, data } = state;
     const host = this.#stack.use(await listen(state, this.#config, this.#stop.signal));
-    settings.set("addresses", JSON.stringify(host.addresses()));
-    this.#spread(host);
-    const rendezvous = this.#stack.use(await this.#meetOthers(host));
-    const keeper = await this.#keepArtifacts(host, rendezvous);
-    new FrontDesk(state, registrar).open(host, this.#stop.signal);
-    this.#endRevoked(host);
-    const joining = this.#join(host, rendezvous);
+    const { keeper, joining } = await this.live(host, (finding) => startDht({ host, clock, log, ...finding }));
     await this.#serveControl(host, keeper, joining);
     this.#stack.use(startMemoryKeeper(clock));
     log.info("ready", {
@@ -113,6 +115,21 @@ class Daemon {
       state: joining.status().state,
       listen: host.addresses().join(" "),
     });
+  }
+
+  /**
+   * Joins, keeps neighbours, and has here what should be here. Apart from `start`, so that many nodes can live in one process, over hosts
+   * in memory.
+   */
+  async live(host: Host, openDht: (finding: FindingPeers) => Promise<Dht>): Promise<Life> {
+    const { state, registrar } = this.#node;
+    state.settings.set("addresses", JSON.stringify(host.addresses()));
+    this.#spread(host);
+    const rendezvous = this.#stack.use(await this.#meetOthers(host));
+    const keeper = await this.#keepArtifacts(host, rendezvous, openDht);
+    new FrontDesk(state, registrar).open(host, this.#stop.signal);
+    this.#endRevoked(host);
+    return { keeper, joining: this.#join(host, rendezvous) };
   }
 
   /** What goes round among the nodes: documents, beacons, news. */
@@ -170,7 +187,11 @@ class Daemon {
     return rendezvous;
   }
 
-  async #keepArtifacts(host: Libp2pBackedHost, rendezvous: Rendezvous): Promise<ArtifactKeeper> {
+  async #keepArtifacts(
+    host: Host,
+    rendezvous: Rendezvous,
+    openDht: (finding: FindingPeers) => Promise<Dht>,
+  ): Promise<ArtifactKeeper> {
     const { state } = this.#node;
     const { clock, log, data, members, whereabouts } = state;
     const addressesOf = (peer: string): string[] => whereabouts.of(peer);
@@ -178,7 +199,7 @@ class Daemon {
       new BlobIndex({
         clock,
         log,
-        start: () => startDht({ host, clock, log, addressesOf, hint: (a) => rendezvous.hint(a) }),
+        start: () => openDht({ addressesOf, hint: (addresses) => rendezvous.hint(addresses) }),
         needed: () => !members.nodes().every((node) => node === data.key.nodeId || host.session(node)),
         announceAfterMs: ANNOUNCE_AFTER_MS,
       }),
