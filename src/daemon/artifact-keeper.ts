@@ -1,6 +1,7 @@
 import {
   type ArtifactContent,
   type BlobDamage,
+  type FlowLimits,
   hasContent,
   materialise,
   type MaterialiseOptions,
@@ -10,7 +11,6 @@ import {
   type StoreLimits,
   startSwarm,
   type SwarmService,
-  type SwarmServiceOptions,
 } from "#artifacts";
 import { errorMessage, Fault, faultCode } from "#core";
 import { isDocumentOf, type SignedDocument, type Spec } from "#identity";
@@ -33,7 +33,6 @@ const MENDABLE: ReadonlySet<string> = new Set(["artifacts.damaged", "artifacts.n
 export type KeeperOptions = {
   /** Absent while the node does not run: then nothing is fetched. */
   mesh?: Mesh;
-  limits?: Pick<SwarmServiceOptions, "uploadBps" | "downloadBps" | "wanBps">;
   storeLimits?: StoreLimits;
 };
 
@@ -82,7 +81,7 @@ export class ArtifactKeeper implements AsyncDisposable {
     });
   }
 
-  static async open(node: OpenNode, { mesh, limits = {}, storeLimits = {} }: KeeperOptions): Promise<ArtifactKeeper> {
+  static async open(node: OpenNode, { mesh, storeLimits = {} }: KeeperOptions): Promise<ArtifactKeeper> {
     const { clock, random, log, data, events, members } = node.state;
     await using stack = new AsyncDisposableStack();
     const opened: { keeper?: ArtifactKeeper } = {};
@@ -104,7 +103,6 @@ export class ArtifactKeeper implements AsyncDisposable {
             await startSwarm(
               { clock, random, log, store, net: mesh.net, locality: mesh.locality, holders: mesh.holders },
               {
-                ...limits,
                 onBlame: (peer, root, blame) => {
                   events.record({
                     type: "security.banned-peer",
@@ -200,6 +198,16 @@ export class ArtifactKeeper implements AsyncDisposable {
     if (pinned) this.#artifact(name);
     this.#node.pins.set(name, pinned);
     this.#reconcile();
+  }
+
+  /** Other limits from now on, also for what is on its way. */
+  limit(limits: FlowLimits): void {
+    this.#swarm?.limit(limits);
+  }
+
+  /** Whether somebody waits for what is on its way; `undefined` when it is not. */
+  precedence(name: string): "foreground" | "background" | undefined {
+    return this.#jobs.precedence(name);
   }
 
   async usage(): Promise<StoreUsage> {
@@ -337,7 +345,7 @@ export class ArtifactKeeper implements AsyncDisposable {
     try {
       for (let pauseMs = FIRST_RETRY_MS; !stop.signal.aborted; pauseMs = Math.min(pauseMs * 2, LAST_RETRY_MS)) {
         try {
-          await this.bring(name, { signal: stop.signal });
+          await this.bring(name, { signal: stop.signal, background: true });
           return;
         } catch (error) {
           if (stop.signal.aborted) return;

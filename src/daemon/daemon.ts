@@ -37,6 +37,7 @@ import { type OpenNode, openNode } from "./node.ts";
 import { registerNodeMetrics } from "./node-metrics.ts";
 import { nodeName, type NodeState } from "./node-state.ts";
 import { OtherFleets } from "./other-fleets.ts";
+import { RateKeeper } from "./rate-keeper.ts";
 import { startControlServer } from "./server.ts";
 import { BEACONS, startTimeKeeper } from "./time-keeper.ts";
 import { VERSION } from "./version.ts";
@@ -96,7 +97,8 @@ export async function startOffline(dataDir: string): Promise<AsyncDisposable> {
     join: () => standing(node.state) ?? { state: "joining" },
     otherFleets: () => [],
     usage: () => keeper.usage(),
-    artifacts: { ...artifactHandlers(node, keeper), ...torrentHandlers(node, keeper, {}) },
+    limits: undefined,
+    artifacts: { ...artifactHandlers(node, keeper), ...torrentHandlers(node, keeper, () => ({})) },
     shutdown: () => undefined,
   });
   stack.use(
@@ -178,13 +180,9 @@ class Daemon {
       }),
     );
     const mesh = plugMesh(state, { host, addressesOf, index });
-    const keeper = stack.use(
-      await ArtifactKeeper.open(this.#node, {
-        mesh,
-        limits: given(this.#config.limits),
-        storeLimits: this.#config.store,
-      }),
-    );
+    const keeper = stack.use(await ArtifactKeeper.open(this.#node, { mesh, storeLimits: this.#config.store }));
+    const limits = stack.use(new RateKeeper(state, this.#config.limits));
+    limits.start((rates) => keeper.limit(rates));
     this.#serveJoin(host, registrar);
     this.#endRevoked(host);
     const joining = this.#join(host, rendezvous);
@@ -193,9 +191,10 @@ class Daemon {
       join: () => joining.status(),
       otherFleets: () => this.#otherFleets.all,
       usage: () => keeper.usage(),
+      limits,
       artifacts: {
         ...artifactHandlers(this.#node, keeper),
-        ...torrentHandlers(this.#node, keeper, this.#config.limits),
+        ...torrentHandlers(this.#node, keeper, () => limits.rates),
       },
       shutdown: () => this.#stopped.resolve(),
     });

@@ -223,7 +223,7 @@ describe("artifacts: swarm service", () => {
 function startLiar(net: MemoryNet, id: NodeId, ref: BlobRef): void {
   const ports = net.ports(id);
   const chunkCount = Math.ceil(ref.sizeBytes / ref.chunkBytes);
-  const status = { wants: false, yields: false, reach: [] };
+  const status = { wants: false, yields: false, foreground: false, reach: [] };
   ports.net.handle(SWARM_PROTOCOL, (stream, peer) => {
     const link = new Link(stream, peer, peer, {
       end: () => undefined,

@@ -34,6 +34,13 @@ const config: FuzzTarget = {
   seeds: () => [
     text("site: berlin", "labels: { camera: yes, rack: r1 }", "listen: [/ip4/0.0.0.0/tcp/4001/tls]", "mdns: false"),
     text("data: /var/lib/portolan", "limits:", "  uploadBps: 10M", "  wanBps: 800k", "metrics: 127.0.0.1:9464"),
+    text(
+      "limits:",
+      "  timezone: Europe/Berlin",
+      "  windows:",
+      '    - { when: "Mon-Fri 08:00-18:00", wanBps: 100k }',
+      "    - { when: Sat, wanUploadBps: unlimited }",
+    ),
     text('{"lan": ["10.1.0.0/16"], "proxy": "http://10.1.0.1:3128", "announce": [], "serial": "SN-1"}'),
     text("a: &a [x, x]", "b: [*a, *a]"),
   ],
