@@ -176,6 +176,7 @@ class Daemon {
         clock,
         log,
         start: () => startDht({ host, clock, log, addressesOf, hint: (a) => rendezvous.hint(a) }),
+        needed: () => !state.members.nodes().every((node) => node === data.key.nodeId || host.session(node)),
         announceAfterMs: ANNOUNCE_AFTER_MS,
       }),
     );

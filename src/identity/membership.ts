@@ -48,6 +48,12 @@ export class Membership {
     return [...this.#byNode.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
   }
 
+  /** Every member's node, in no order. */
+  nodes(): MapIterator<NodeId> {
+    this.#refresh();
+    return this.#byNode.keys();
+  }
+
   /** By name, node id, serial, or an unambiguous beginning of the id or key hash. */
   find(text: string): MemberInfo | undefined {
     const all = this.all();
