@@ -44,6 +44,15 @@ class Direction {
     return { lan: Math.min(all, this.#lanShare.available(foreground)), wan: Math.min(all, wan) };
   }
 
+  hold({ lan, wan }: { lan: boolean; wan: boolean }): void {
+    if (lan || wan) this.#all.hold();
+    if (wan) this.#wan.hold();
+  }
+
+  ease(): void {
+    for (const part of [this.#all, this.#wan, this.#lanShare, this.#wanShare]) part.ease();
+  }
+
   spend({ lan, wan }: { lan: number; wan: number }, foreground: boolean): void {
     this.#all.spend(lan + wan, foreground);
     this.#wan.spend(wan, foreground);
@@ -92,6 +101,17 @@ export class FlowGate {
   room({ foreground }: Precedence): FlowRoom {
     const [out, coming] = [this.#out.room(foreground), this.#in.room(foreground)];
     return { lanBytes: out.lan, wanBytes: out.wan, lanInBytes: coming.lan, wanInBytes: coming.wan };
+  }
+
+  /** The foreground declined what was offered, for lack of room. */
+  declined(lanes: { lan: boolean; wan: boolean }): void {
+    this.#in.hold(lanes);
+  }
+
+  /** Nobody waits for anything any more: the background need not step back. */
+  ease(): void {
+    this.#out.ease();
+    this.#in.ease();
   }
 
   /** Chunks of so many bytes were accepted. */

@@ -109,6 +109,11 @@ export class Participation {
     return { chunks: this.#swarm.have.count, chunkCount: this.#blob.geometry.chunkCount, ...this.#swarm.counts() };
   }
 
+  /** Whether peers in the site and over the WAN were told that there is no room now. */
+  declined(): { lan: boolean; wan: boolean } {
+    return this.#swarm.declined();
+  }
+
   /** Reads what an earlier run left, while new chunks already come in. */
   async #begin(): Promise<void> {
     this.#begun = true;

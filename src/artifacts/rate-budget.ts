@@ -54,8 +54,19 @@ export class RateBudget {
     if (bytes === 0 || this.#perSecond === Number.POSITIVE_INFINITY) return;
     this.#refill();
     this.#level -= bytes;
-    if (foreground) this.#heldUntilMs = this.#atMs + HOLD_MS;
+    if (foreground) this.hold();
     else this.#floor -= bytes;
+  }
+
+  /** The foreground is held up by this limit: without a word the background might take all of it each time, and the foreground never begin. */
+  hold(): void {
+    this.#refill();
+    this.#heldUntilMs = this.#atMs + HOLD_MS;
+  }
+
+  /** Nobody waits for anything any more. */
+  ease(): void {
+    this.#heldUntilMs = Number.NEGATIVE_INFINITY;
   }
 
   #held(): boolean {

@@ -288,7 +288,9 @@ class RunningSwarm implements SwarmService {
       this.#pumping = false;
       if (this.#stopped.signal.aborted) return;
       this.#gate.release();
-      for (const part of this.#parts.nextInTurn()) {
+      const parts = this.#parts.nextInTurn();
+      if (parts[0]?.foreground !== true) this.#gate.ease();
+      for (const part of parts) {
         this.#gate.sent(part.pump(this.#gate.room(part)), part);
       }
     });
@@ -316,6 +318,7 @@ class RunningSwarm implements SwarmService {
       await clock.sleep(TICK_MS, signal).catch(() => undefined);
       if (signal.aborted) return;
       this.#parts.tick();
+      for (const part of this.#parts.all()) if (part.foreground) this.#gate.declined(part.declined());
       this.#pumpSoon();
     }
   }

@@ -53,6 +53,13 @@ export class Swarm {
     return false;
   }
 
+  /** Whether peers in the site and over the WAN wait for a word that there is room. */
+  declined(): { lan: boolean; wan: boolean } {
+    const lanes = { lan: false, wan: false };
+    for (const peer of this.#state.peers.values()) if (peer.owedReady) lanes[this.#state.lane(peer)] = true;
+    return lanes;
+  }
+
   /** How many others have a chunk or more, and how many want some. */
   counts(): { holders: number; wanting: number } {
     const peers = [...this.#state.peers.values()].filter((peer) => !peer.banned);

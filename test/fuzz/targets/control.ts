@@ -28,7 +28,12 @@ function ownFolder(): string {
 
 const config: FuzzTarget = {
   name: "config",
-  covers: ["src/daemon/config.ts#loadConfig", "src/daemon/config-file.ts#readConfigFile"],
+  covers: [
+    "src/daemon/config.ts#loadConfig",
+    "src/daemon/config-file.ts#readConfigFile",
+    "src/api/rate.ts#parseRate",
+    "src/policy/week-span.ts#parseWeekSpan",
+  ],
   grammar: "text",
   maxBytes: 4 * 1024,
   seeds: () => [
