@@ -62,7 +62,8 @@ const TICK_MS = 100;
 const UNLIMITED = {
   lanBytes: Number.POSITIVE_INFINITY,
   wanBytes: Number.POSITIVE_INFINITY,
-  inBytes: Number.POSITIVE_INFINITY,
+  lanInBytes: Number.POSITIVE_INFINITY,
+  wanInBytes: Number.POSITIVE_INFINITY,
 };
 
 /** Many nodes with the production scheduler on virtual time: links with a rate and a queue, stale views, faults. */
@@ -179,7 +180,7 @@ export class SwarmWorld {
       for (const other of this.#nodes) {
         if (other === node) continue;
         const wants = other !== this.#nodes[0];
-        const status = { wants, yields: false, reach: [] };
+        const status = { wants, yields: false, foreground: false, reach: [] };
         this.#at(1, () => this.#step(node, { type: "peer-up", peer: other.id, site: `site-${other.site}`, status }));
       }
       this.#at(1 + 5 * this.#random.unit(), () => this.#step(node, { type: "begin" }));

@@ -31,6 +31,7 @@ import { type OpenNode, openNode } from "./node.ts";
 import { registerNodeMetrics } from "./node-metrics.ts";
 import { nodeName } from "./node-state.ts";
 import { OtherFleets } from "./other-fleets.ts";
+import { RateKeeper } from "./rate-keeper.ts";
 import {
   nextBoot,
   rememberConfig,
@@ -80,7 +81,7 @@ export async function startDaemon(
 type FindingPeers = { addressesOf: (peer: NodeId) => string[]; hint: (addresses: readonly string[]) => void };
 
 /** What a node does over a host, once that listens. */
-type Life = { keeper: ArtifactKeeper; joining: Joining };
+type Life = { keeper: ArtifactKeeper; joining: Joining; limits: RateKeeper };
 
 /** The parts of a running node, wired together. */
 export class Daemon {
@@ -106,13 +107,13 @@ export class Daemon {
     const { state } = this.#node;
     const { clock, log, data } = state;
     const host = this.#stack.use(await listen(state, this.#config, this.#stop.signal));
-    const { keeper, joining } = await this.live(host, (finding) => startDht({ host, clock, log, ...finding }));
-    await this.#serveControl(host, keeper, joining);
+    const life = await this.live(host, (finding) => startDht({ host, clock, log, ...finding }));
+    await this.#serveControl(host, life);
     this.#stack.use(startMemoryKeeper(clock));
     log.info("ready", {
       name: nodeName(state),
       node: data.key.nodeId,
-      state: joining.status().state,
+      state: life.joining.status().state,
       listen: host.addresses().join(" "),
     });
   }
@@ -127,9 +128,11 @@ export class Daemon {
     this.#spread(host);
     const rendezvous = this.#stack.use(await this.#meetOthers(host));
     const keeper = await this.#keepArtifacts(host, rendezvous, openDht);
+    const limits = this.#stack.use(new RateKeeper(state, this.#config.limits));
+    limits.start((rates) => keeper.limit(rates));
     new FrontDesk(state, registrar).open(host, this.#stop.signal);
     this.#endRevoked(host);
-    return { keeper, joining: this.#join(host, rendezvous) };
+    return { keeper, limits, joining: this.#join(host, rendezvous) };
   }
 
   /** What goes round among the nodes: documents, beacons, news. */
@@ -204,21 +207,21 @@ export class Daemon {
         announceAfterMs: ANNOUNCE_AFTER_MS,
       }),
     );
-    const { limits, store: storeLimits } = this.#config;
-    const options = { mesh: plugMesh(state, { host, index }), limits: given(limits), storeLimits };
+    const options = { mesh: plugMesh(state, { host, index }), storeLimits: this.#config.store };
     return this.#stack.use(await ArtifactKeeper.open(this.#node, options));
   }
 
-  async #serveControl(host: Host, keeper: ArtifactKeeper, joining: Joining): Promise<void> {
+  async #serveControl(host: Host, { keeper, joining, limits }: Life): Promise<void> {
     const { clock, log, data } = this.#node.state;
     const handlers = createHandlers(this.#node.state, {
       host,
       join: () => joining.status(),
       otherFleets: () => this.#otherFleets.all,
       usage: () => keeper.usage(),
+      limits,
       artifacts: {
         ...artifactHandlers(this.#node, keeper),
-        ...torrentHandlers(this.#node, keeper, this.#config.limits),
+        ...torrentHandlers(this.#node, keeper, () => limits.rates),
       },
       shutdown: () => this.#stopped.resolve(),
     });

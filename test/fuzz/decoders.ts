@@ -54,6 +54,7 @@ export const NOT_FUZZED: Readonly<Record<string, string>> = {
   "src/daemon/node.ts#openNode": "opens a folder",
   "src/daemon/provisional.ts": "one flag of a session's message, by a strict schema",
   "src/daemon/quarantine.ts": "its own rows in state.db",
+  "src/daemon/rate-keeper.ts": "its own row in state.db",
   "src/daemon/time-keeper.ts": "takes a beacon apart that `documents` has read",
   "src/daemon/time-keeper.ts#openTrustedTime": "opens the file that `state-files` reads",
   "src/daemon/version.ts": "package.json",
