@@ -82,7 +82,9 @@ export class ArtifactKeeper implements AsyncDisposable {
       remove: (name, why) => this.#held.remove(name, why),
     });
     this.#wanted =
-      swarm === undefined ? undefined : new Wanted({ node, bring: (name, signal) => this.bring(name, { signal, background: true }) });
+      swarm === undefined
+        ? undefined
+        : new Wanted({ node, bring: (name, signal) => this.bring(name, { signal, background: true }) });
   }
 
   static async open(node: OpenNode, { mesh, storeLimits = {} }: KeeperOptions): Promise<ArtifactKeeper> {

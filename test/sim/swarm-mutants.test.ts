@@ -39,7 +39,8 @@ describe("swarm scheduler with a part taken away", () => {
     it(`holds with ${broken}, and without it "${expected[broken].join('" and "')}" fails`, () => {
       assert.deepEqual(red(worlds[broken]), []);
       const fails = red({ ...worlds[broken], broken });
-      for (const name of expected[broken]) assert.ok(fails.includes(name), `${name} still holds; red: ${fails.join(", ")}`);
+      for (const name of expected[broken])
+        assert.ok(fails.includes(name), `${name} still holds; red: ${fails.join(", ")}`);
     });
   }
 });
