@@ -38,6 +38,7 @@ async function main(argv: readonly string[]): Promise<number> {
     return EXIT.ok;
   }
   const context = { clock: new SystemClock(), directory: await makeWorkspace(), progress: console.error };
+  process.env["XDG_CONFIG_HOME"] = context.directory; // the contexts of its fleets are not the person's
   const startedAt = new Date(context.clock.wallMs()).toISOString();
   const ran = await bench.run(context, flags.own);
   const report: Report = { ...ran, conditions: { startedAt, ...machine(), ...ran.conditions } };
