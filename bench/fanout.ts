@@ -112,7 +112,7 @@ async function measure(context: BenchContext, scenario: Scenario, peer: string, 
       lastSeconds,
       lastRatio: lastSeconds / scenario.boundSeconds,
       receivers: others.map(({ netns = "", site }, i) => ({ host: netns, site, ...arrivals[i] })),
-      cpuSeconds: cpuAfter.map((s, i) => s - (cpuBefore[i] ?? 0)),
+      cpuSeconds: cpuAfter.map((s, i) => (s === 0 ? null : s - (cpuBefore[i] ?? 0))), // null: it was killed
       congestionControl: lab.congestionControl,
       hosts: hostsAfter.map((reading, i) => traffic(reading, hostsBefore[i], sizeBytes)),
       wan: wansAfter.map((reading, i) => traffic(reading, wansBefore[i], sizeBytes)),

@@ -44,25 +44,16 @@ export const startAria2: StartFleet = async (deps, options) => {
   const tracker = stack.use(deps.startAt(first, [PYTHON, TRACKER, first.address, String(TRACKER_PORT)]));
   await tracker.line("the tracker", START_MS, (line) => line === "ready");
   const announce = `http://${first.address}:${TRACKER_PORT}/announce`;
-  const argv = (place: Place, directory: string): string[] => [
-    ...[
-      "aria2c",
-      "--no-conf",
-      "--enable-dht=false",
-      "--enable-dht6=false",
-      "--seed-ratio=0.0",
-      "--file-allocation=none",
-    ],
-    ...[`--bt-tracker=${announce}`, `--listen-port=${place.port}`, "--check-integrity=true", "-d", directory, torrent],
+  const argv = (place: Place, directory: string, ...more: string[]): string[] => [
+    ...["aria2c", "--no-conf", "--enable-dht=false", "--enable-dht6=false", "--file-allocation=none", ...more],
+    ...["--seed-ratio=0.0", `--bt-tracker=${announce}`, `--listen-port=${place.port}`, "-d", directory, torrent],
   ];
-  const seed = stack.use(deps.startAt(first, argv(first, dirname(options.file))));
-  await seed.line("aria2's seed", START_MS, isComplete);
-  return receiving(deps, options, stack, [seed], (place, path) => argv(place, dirname(path)), isComplete);
+  const seed = stack.use(deps.startAt(first, argv(first, dirname(options.file), "--check-integrity=true")));
+  await seed.line("aria2's seed", START_MS, (line) => line.includes("Verification finished successfully"));
+  const command = (place: Place, path: string): string[] =>
+    argv(place, dirname(path), "--on-bt-download-complete=/bin/echo"); // prints its number, and goes on seeding
+  return receiving(deps, options, stack, [seed], command, (line) => /^[0-9a-f]{16} 1 /u.test(line));
 };
-
-/** What aria2 says when all pieces are there; it goes on seeding. */
-const isComplete = (line: string): boolean =>
-  /Download of selected files was complete|Verification finished/u.test(line);
 
 /** Starts one command for each receiver when the distribution begins. It is done when it says so, or, without `isDone`, when it ends well. */
 function receiving(
@@ -87,7 +78,7 @@ function receiving(
   };
   return {
     setupSeconds: {},
-    processes: servers,
+    processes: servers, // the receivers' begin with the distribution, so their processor time is not counted
     distribute: (deadlineMs: number) => Promise.all(others.map((place, i) => receive(place, i, deadlineMs))),
     copies: async () => others.map((_, i) => pathOf(i)),
     [Symbol.asyncDispose]: () => running.disposeAsync(),
