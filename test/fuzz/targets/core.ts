@@ -31,7 +31,7 @@ const SAMPLES: readonly unknown[] = [
 
 const cbor: FuzzTarget = {
   name: "cbor",
-  covers: ["src/core/cbor.ts#decodeCbor"],
+  covers: ["src/core/cbor.ts#decodeCbor", "src/core/cbor-lists.ts#decodeList"],
   grammar: "cbor",
   seeds: () => SAMPLES.map(encodeCbor),
   refuses: ["core.cbor"],
