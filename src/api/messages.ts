@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { MIN_RATE_BPS } from "./rate.ts";
 import { LimitsNow, NeedsView, RateChange, Rates, SourceView } from "./views.ts";
 
 const Time = z.string();
@@ -257,17 +258,22 @@ export const Limits = LimitsNow.extend({
   set: z.object({ change: RateChange, until: Time.optional() }).optional(),
 });
 
-const Rate = z.number().int().min(1_000, "at least 1000 bytes per second").nullable().optional();
+const Rate = z.number().int().min(MIN_RATE_BPS, `at least ${MIN_RATE_BPS} bytes per second`).nullable().optional();
 
 /** Limits for now, before what the configuration says; what was set before counts no longer. */
-export const SetLimits = z.strictObject({
-  uploadBps: Rate,
-  downloadBps: Rate,
-  wanUploadBps: Rate,
-  wanDownloadBps: Rate,
-  /** Default: until they are taken back. */
-  forSeconds: z.number().int().min(1).max(MAX_SET_SECONDS).optional(),
-});
+export const SetLimits = z
+  .strictObject({
+    uploadBps: Rate,
+    downloadBps: Rate,
+    wanUploadBps: Rate,
+    wanDownloadBps: Rate,
+    /** Default: until they are taken back. */
+    forSeconds: z.number().int().min(1).max(MAX_SET_SECONDS).optional(),
+  })
+  .refine(
+    ({ forSeconds: _, ...rates }) => Object.values(rates).some((rate) => rate !== undefined),
+    "at least one rate",
+  );
 
 /** What pruning takes from the store. */
 export const Prune = z.strictObject({

@@ -1,5 +1,5 @@
 /** Slowest rate that a limit may have: a cell of 64 KiB still passes within a minute or so. */
-const MIN_RATE_BPS = 1_000;
+export const MIN_RATE_BPS = 1_000;
 const UNITS: Readonly<Record<string, number>> = { "": 1, k: 1e3, M: 1e6, G: 1e9 };
 
 /** What `parseRate` reads, in words for whoever wrote something else. */

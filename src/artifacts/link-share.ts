@@ -1,5 +1,5 @@
 import type { Clock } from "#core";
-import { FLOOR_BURST_BYTES, FLOOR_RATIO, HOLD_MS } from "./rate-budget.ts";
+import { FLOOR_BURST_BYTES, floorOf, HOLD_MS } from "./rate-budget.ts";
 import { RateMeter } from "./swarm/rate-meter.ts";
 
 /** How long the background tries a rate before it looks what became of the foreground. */
@@ -14,7 +14,7 @@ const KEPT_RATIO = 0.95;
 const BACK_OFF = 0.5;
 
 /**
- * Who may use a link of which nobody has said how fast it is. While the foreground moves bytes, the background starts at a twentieth of what the
+ * Who may use a link of which nobody has said how fast it is. While the foreground moves bytes, the background starts with a little of what the
  * link has shown, and feels its way: faster while that takes nothing from the foreground, slower when the foreground gets less.
  */
 export class LinkShare {
@@ -87,7 +87,7 @@ export class LinkShare {
   }
 
   #floorBps(): number {
-    return this.#shownBps() * FLOOR_RATIO;
+    return floorOf(this.#shownBps());
   }
 
   /** What was not used may be used later, but not for long: a tenth of a second. */

@@ -8,10 +8,17 @@ const MIN_BURST_BYTES = 256 * 1024;
 export const HOLD_MS = 1_000;
 /** Of the burst, what the background leaves to the foreground. Only what the foreground does not use comes to stand above that. */
 const RESERVE_RATIO = 0.75;
-/** What the background gets at any rate, so that it goes on. */
-export const FLOOR_RATIO = 0.05;
+/** What the background gets at any rate, so that it goes on; of thin links more, or who waits for its cells would take it for dead after 2 s. */
+const FLOOR_RATIO = 0.05;
+const FLOOR_BPS = 32 * 1024;
+const MAX_FLOOR_RATIO = 0.25;
 /** The background's own burst: a cell. */
 export const FLOOR_BURST_BYTES = 64 * 1024;
+
+/** Of so many bytes per second, what is the background's beside a foreground that could use all. */
+export function floorOf(perSecond: number): number {
+  return Math.max(FLOOR_RATIO * perSecond, Math.min(MAX_FLOOR_RATIO * perSecond, FLOOR_BPS));
+}
 
 /**
  * Bytes that may pass now under a limit per second. May be overdrawn by what was decided at once; the debt is waited off.
@@ -83,7 +90,8 @@ export class RateBudget {
       this.#heldUntilMs += Math.min(passedMs, (-this.#level / this.#perSecond) * 1_000);
     this.#atMs = nowMs;
     this.#level = Math.min(this.#burst(), this.#level + gained);
-    this.#floor = this.#held() ? Math.min(FLOOR_BURST_BYTES, this.#floor + gained * FLOOR_RATIO) : FLOOR_BURST_BYTES;
+    const floor = this.#floor + (passedMs * floorOf(this.#perSecond)) / 1_000;
+    this.#floor = this.#held() ? Math.min(FLOOR_BURST_BYTES, floor) : FLOOR_BURST_BYTES;
   }
 
   #burst(): number {

@@ -40,9 +40,10 @@ export function isTimezone(name: string): boolean {
   }
 }
 
-/** The zone of this machine. */
+/** The zone of this machine; UTC where it is set to none that is known. */
 export function ownTimezone(): string {
-  return new Intl.DateTimeFormat("en").resolvedOptions().timeZone;
+  const { timeZone } = new Intl.DateTimeFormat("en").resolvedOptions();
+  return isTimezone(timeZone) ? timeZone : "UTC";
 }
 
 /**

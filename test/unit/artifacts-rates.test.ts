@@ -76,7 +76,7 @@ describe("artifacts: a limit shared by what somebody waits for and what nobody d
     const budget = new RateBudget(clock, 50_000);
     const chunks = (): number => (budget.available(true) > 0 ? 4 * FRAME : 0);
     const { foreground, background } = await share(clock, budget, { foreground: chunks, background: always }, 120_000);
-    assert.ok(background < 0.1 * foreground, `${background} beside ${foreground}`);
+    assert.ok(background < 0.45 * foreground, `${background} beside ${foreground}`);
   });
 
   it("never lets both together have more than the limit, nor the background less than its part", () => {

@@ -109,8 +109,9 @@ function apply(state: SwarmState, event: SwarmEvent, nowMs: number): void {
       return onTick(state, nowMs);
     case "pump":
       state.acceptBytes = { lan: event.lanInBytes, wan: event.wanInBytes };
-      offerLan(state, nowMs);
-      offerWan(state, nowMs);
+      // Who accepts waits for the cells, and takes a sender for dead that has no room to send them.
+      if (event.lanBytes > 0) offerLan(state, nowMs);
+      if (event.wanBytes > 0) offerWan(state, nowMs);
       return sendCells(state, { lan: event.lanBytes, wan: event.wanBytes }, nowMs);
     default:
       return applyFromPeer(state, event, nowMs);
