@@ -281,13 +281,13 @@ describe("artifacts: listing", () => {
     );
     const bytes = encodeListing({ blobs, entries });
     let turns = 0;
-    let done = false;
+    const done = new AbortController();
     const counting = async (): Promise<void> => {
-      for (; !done; turns++) await clock.sleep(0);
+      for (; !done.signal.aborted; turns++) await clock.sleep(0);
     };
     const counted = counting();
     const { entries: read } = await decodeListing(bytes);
-    done = true;
+    done.abort();
     await counted;
     assert.equal(read.length, entries.length);
     assert.ok(turns > 20, `${turns} turns`);
