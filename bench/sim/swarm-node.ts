@@ -5,7 +5,8 @@ import type { Link, Stream } from "./network.ts";
 const UNLIMITED = {
   lanBytes: Number.POSITIVE_INFINITY,
   wanBytes: Number.POSITIVE_INFINITY,
-  inBytes: Number.POSITIVE_INFINITY,
+  lanInBytes: Number.POSITIVE_INFINITY,
+  wanInBytes: Number.POSITIVE_INFINITY,
 };
 
 type NodeOptions = { index: number; site: number; ref: BlobRef; seed: number; up: Link; down: Link };

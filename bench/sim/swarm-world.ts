@@ -203,7 +203,7 @@ export class SwarmWorld {
         [a, b],
         [b, a],
       ] as const) {
-        const status = { wants: other.index > 0, yields: false, reach: [] };
+        const status = { wants: other.index > 0, yields: false, foreground: false, reach: [] };
         this.#step(node, { type: "peer-up", peer: other.id, site: `site-${other.site}`, status });
       }
     });

@@ -8,8 +8,8 @@ export type Context = { data: string; key?: string };
 /** The saved contexts and the name of the current one. */
 export type Contexts = { current?: string; contexts: Record<string, Context> };
 
-/** Contexts in one file; a person has a handful. */
-const MAX_CONTEXTS = 1_000;
+/** Contexts in one file; a person has a handful, a script that makes fleets forgets them. */
+export const MAX_CONTEXTS = 1_000;
 
 type Env = Readonly<Record<string, string | undefined>>;
 
@@ -53,15 +53,32 @@ export async function writeContexts(env: Env, contexts: Contexts): Promise<void>
   }
 }
 
-/** The contexts with one more for a data directory that has none yet; the same object when it has one. */
-export function withContext(all: Contexts, data: string, wanted: string | undefined, key?: string): Contexts {
+/**
+ * The contexts with one more for a data directory that has none yet; the same object when it has one. When there are too many,
+ * those go whose directory is gone. Throws Fault `cli.contexts` when all of them are there.
+ */
+export function withContext(
+  all: Contexts,
+  { data, key, name: wanted }: Context & { name: string | undefined },
+  isThere: (data: string) => boolean,
+): Contexts {
   const known = Object.entries(all.contexts).find(([, context]) => context.data === data);
   if (known !== undefined && wanted === undefined) return all;
-  if (Object.keys(all.contexts).length >= MAX_CONTEXTS) return all;
-  const name = known?.[0] ?? freeName(all, wanted ?? basename(data));
+  const kept = known === undefined ? withRoom(all, isThere) : all;
+  const name = known?.[0] ?? freeName(kept, wanted ?? basename(data));
   const context: Context = { ...known?.[1], data, ...(key === undefined ? {} : { key }) };
-  const current = wanted === undefined ? (all.current ?? name) : name;
-  return { current, contexts: { ...all.contexts, [name]: context } };
+  const current = wanted === undefined ? (kept.current ?? name) : name;
+  return { current, contexts: { ...kept.contexts, [name]: context } };
+}
+
+function withRoom(all: Contexts, isThere: (data: string) => boolean): Contexts {
+  if (Object.keys(all.contexts).length < MAX_CONTEXTS) return all;
+  const contexts = Object.fromEntries(Object.entries(all.contexts).filter(([, { data }]) => isThere(data)));
+  if (Object.keys(contexts).length >= MAX_CONTEXTS) {
+    throw new Fault("cli.contexts", `there are ${MAX_CONTEXTS} contexts already`, { exit: "conflict" });
+  }
+  const { current } = all;
+  return current !== undefined && Object.hasOwn(contexts, current) ? { current, contexts } : { contexts };
 }
 
 function freeName(all: Contexts, wanted: string): string {

@@ -14,13 +14,15 @@ type Deps = {
   clock: Clock;
   log: Log;
   start: () => Promise<Dht>;
+  /** False while there is nobody whom it could tell of, or be told by: asked and announced is when that changes. */
+  needed: () => boolean;
   /** The first announcement waits so long, ms: what was just begun needs the processor more. */
   announceAfterMs: number;
 };
 
 /**
  * Who has which blob, by the fleet's DHT: for those whom no neighbour can tell. It starts when the first blob is announced or
- * looked for, because its code takes a quarter second to load.
+ * looked for, because its code takes a quarter second to load, and filling its tables takes seconds of the processor.
  */
 export class BlobIndex implements AsyncDisposable {
   readonly #deps: Deps;
@@ -42,7 +44,7 @@ export class BlobIndex implements AsyncDisposable {
 
   /** Nodes that said so, as the look-up finds them. */
   async *find(root: string, signal: AbortSignal): AsyncIterable<NodeId> {
-    if (this.#stop.signal.aborted) return;
+    if (this.#stop.signal.aborted || !this.#deps.needed()) return;
     const dht = await this.#start();
     for await (const { nodeId } of dht.findProviders(Buffer.from(root, "hex"), signal)) yield nodeId;
   }
@@ -60,13 +62,13 @@ export class BlobIndex implements AsyncDisposable {
   }
 
   async #work(): Promise<void> {
-    const { clock, log, announceAfterMs } = this.#deps;
+    const { clock, log, announceAfterMs, needed } = this.#deps;
     const { signal } = this.#stop;
     await clock.sleep(announceAfterMs, signal).catch(() => undefined);
     while (!signal.aborted) {
       const nowMs = clock.nowMs();
       for (const [root, { dueMs, retryMs }] of this.#queue) {
-        if (dueMs > nowMs || signal.aborted) continue;
+        if (dueMs > nowMs || signal.aborted || !needed()) continue;
         const told = await this.#provide(root, signal).catch((error: unknown) => {
           log.debug("a blob was not announced", { root, reason: errorMessage(error) });
           return 0;

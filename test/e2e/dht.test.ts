@@ -37,7 +37,7 @@ class Node implements AsyncDisposable {
     const host = stack.use(await startHost({ ...base, seed: random.bytes(32), gate: openGate(site) }, { listen }));
     const hint = (more: readonly string[]): void => void addresses.push(...more);
     const dht = stack.use(await startDht({ ...base, host, addressesOf, hint }));
-    const index = stack.use(new BlobIndex({ ...base, start: async () => dht, announceAfterMs: 0 }));
+    const index = stack.use(new BlobIndex({ ...base, start: async () => dht, needed: () => true, announceAfterMs: 0 }));
     const store = stack.use(await Store.open(join(dir, site), base));
     const holders: Holders = {
       announce: (root) => index.announce(root),

@@ -11,7 +11,8 @@ const farOf = (site: string): string[] => [1, 2, 3].map((n) => `${site}${n}`);
 const UNLIMITED = {
   lanBytes: Number.POSITIVE_INFINITY,
   wanBytes: Number.POSITIVE_INFINITY,
-  inBytes: Number.POSITIVE_INFINITY,
+  lanInBytes: Number.POSITIVE_INFINITY,
+  wanInBytes: Number.POSITIVE_INFINITY,
 };
 
 const best = (nodes: readonly string[], site: string): string | undefined =>
@@ -23,7 +24,7 @@ function offers(self: string, without: readonly string[] = []): Set<string> {
   const swarm = new Swarm({ ref: REF, self, site: "home", random, wants: false, nowMs: 0 });
   const effects: SwarmEffect[] = [];
   const meet = (peer: string, site: string, wants: boolean): void => {
-    const status = { wants, yields: false, reach: site === "home" ? SITES : ["home"] };
+    const status = { wants, yields: false, foreground: false, reach: site === "home" ? SITES : ["home"] };
     effects.push(...swarm.step({ type: "peer-up", peer, site, status }, 0));
   };
   for (let chunk = 0; chunk < 16; chunk++) swarm.step({ type: "stored", chunk }, 0);

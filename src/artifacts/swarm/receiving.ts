@@ -16,7 +16,8 @@ export function onOffer(state: SwarmState, peer: Peer, chunk: number, nowMs: num
   const cells = state.geometry.cellsOf(chunk);
   state.arrivals.set(chunk, { chunk, from: peer, cells, got: 0, bytesLeft: bytes, sinceMs: nowMs });
   state.arrivingBytes[state.lane(peer)] += bytes;
-  state.acceptBytes -= bytes;
+  state.acceptBytes.lan -= bytes; // the limit on all counts both
+  state.acceptBytes.wan -= bytes;
   if (peer.arriving === 0) peer.lastCellMs = nowMs;
   peer.arriving += 1;
   state.newUnclaims.delete(chunk);
@@ -40,7 +41,7 @@ function judgeOffer(state: SwarmState, peer: Peer, chunk: number, nowMs: number)
   if (peer.banned || peer.snubbedUntilMs > nowMs) return "no";
   if (peer.wan && state.siteHas(chunk)) return "site";
   const lane = state.lane(peer);
-  if (state.acceptBytes <= 0 || (!peer.wan && !peer.proven && peer.arriving >= UNPROVEN_CHUNKS)) return "full";
+  if (state.acceptBytes[lane] <= 0 || (!peer.wan && !peer.proven && peer.arriving >= UNPROVEN_CHUNKS)) return "full";
   if (!state.begun || state.arrivingBytes[lane] + state.geometry.bytesOf(chunk) > acceptLimit(state, lane))
     return "full";
   return undefined;
@@ -89,7 +90,7 @@ export function gain(state: SwarmState, chunk: number, from?: Peer): void {
   else (from?.wan === false ? state.newLanHaves : state.newHaves).add(chunk);
   state.list(chunk);
   if (!state.have.full) return;
-  if (state.status.wants) changeStatus(state, { wants: false, yields: false });
+  if (state.status.wants) changeStatus(state, { wants: false, yields: false, foreground: false });
   state.effects.push({ type: "complete" });
 }
 
@@ -101,9 +102,9 @@ function forgetClaim(state: SwarmState, chunk: number): boolean {
 
 /** Tells everybody whom I declined for lack of room that there is room. */
 export function readyAll(state: SwarmState, nowMs: number): void {
-  if (state.acceptBytes <= 0) return;
   for (const peer of state.peers.values()) {
-    if (!peer.owedReady || peer.banned || peer.snubbedUntilMs > nowMs) continue;
+    if (state.acceptBytes[state.lane(peer)] <= 0 || !peer.owedReady || peer.banned || peer.snubbedUntilMs > nowMs)
+      continue;
     peer.owedReady = false;
     state.say(peer, { type: "ready" });
   }

@@ -116,7 +116,7 @@ export class SwarmState {
   lastWanCellMs: number;
   yieldUntilMs = 0;
   /** What may still be accepted under the node's own limit. The last one may overdraw it, so that a chunk passes under any limit. */
-  acceptBytes = Number.POSITIVE_INFINITY;
+  acceptBytes = { lan: Number.POSITIVE_INFINITY, wan: Number.POSITIVE_INFINITY };
   /** When the earliest of what is paced may leave. */
   wakeMs = Number.POSITIVE_INFINITY;
   effects: SwarmEffect[] = [];
@@ -139,7 +139,7 @@ export class SwarmState {
     this.newClaims = new Bitset(chunkCount);
     this.newWanClaims = new Bitset(chunkCount);
     this.newUnclaims = new Bitset(chunkCount);
-    this.status = { wants, yields: false, reach: [] };
+    this.status = { wants, yields: false, foreground: false, reach: [] };
     this.lastCellMs = nowMs;
     this.lastWanCellMs = nowMs;
   }

@@ -130,7 +130,7 @@ export async function remember(session: Session, name: string | undefined, key?:
   const { io, data } = session;
   try {
     const before = readContexts(io.env);
-    const after = withContext(before, data, name, key);
+    const after = withContext(before, { data, name, ...(key === undefined ? {} : { key }) }, existsSync);
     if (after !== before) await writeContexts(io.env, after);
   } catch (error) {
     session.say(`warning: no context was saved: ${errorMessage(error)}`);
