@@ -30,9 +30,9 @@ describe("swarm scheduler on virtual time", () => {
       atMost("duplicateRatio", 0, result);
     });
 
-    it(`brings one copy to each of two other sites within 10 % of the bound (seed ${seed})`, () => {
+    it(`brings one copy to each of two other sites within 12 % of the bound (seed ${seed})`, () => {
       const result = run({ ...THREE_SITES, seed });
-      atMost("ratio", 1.1, result);
+      atMost("ratio", 1.12, result);
       atMost("wanCopies", 1.01, result);
     });
   }

@@ -26,7 +26,6 @@ export function addPeer(state: SwarmState, id: NodeId, site: string, status: Pee
     owedReady: false,
     banned: false,
     snubbedUntilMs: 0,
-    proven: false,
     stalls: 0,
     informed: true,
     askedUntilMs: 0,

@@ -1,6 +1,6 @@
 import { banPeer, changeStatus, refundOutgoing } from "./membership.ts";
 import type { DeclineReason, SwarmEvent } from "./swarm-event.ts";
-import { ACCEPT_AHEAD_CHUNKS, ACCEPT_AHEAD_S, MAX_AHEAD_BYTES, UNPROVEN_CHUNKS } from "./swarm-limits.ts";
+import { ACCEPT_AHEAD_CHUNKS, ACCEPT_AHEAD_S, MAX_AHEAD_BYTES } from "./swarm-limits.ts";
 import type { Arrival, Peer, SwarmState } from "./swarm-state.ts";
 
 /** Answers an offer. */
@@ -41,9 +41,8 @@ function judgeOffer(state: SwarmState, peer: Peer, chunk: number, nowMs: number)
   if (peer.banned || peer.snubbedUntilMs > nowMs) return "no";
   if (peer.wan && state.siteHas(chunk)) return "site";
   const lane = state.lane(peer);
-  if (state.acceptBytes[lane] <= 0 || (!peer.wan && !peer.proven && peer.arriving >= UNPROVEN_CHUNKS)) return "full";
-  if (!state.begun || state.arrivingBytes[lane] + state.geometry.bytesOf(chunk) > acceptLimit(state, lane))
-    return "full";
+  if (!state.begun || state.acceptBytes[lane] <= 0) return "full";
+  if (state.arrivingBytes[lane] + state.geometry.bytesOf(chunk) > acceptLimit(state, lane)) return "full";
   return undefined;
 }
 
@@ -73,7 +72,6 @@ function finish(state: SwarmState, arrival: Arrival, nowMs: number): void {
   const { chunk, from } = arrival;
   state.arrivals.delete(chunk);
   from.arriving -= 1;
-  from.proven = true;
   from.stalls = 0;
   from.chunkMs += (nowMs - arrival.sinceMs - from.chunkMs) / 8;
   state.effects.push({ type: "finished", chunk, from: from.id, wan: from.wan });

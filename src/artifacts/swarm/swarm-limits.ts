@@ -16,8 +16,6 @@ export const OFFER_AHEAD_WAN_S = 0.4;
 /** What I let arrive at once, as seconds of my downlink, and at least this many chunks; ≥ 2 × the offer limit (sim). */
 export const ACCEPT_AHEAD_S = 0.8;
 export const ACCEPT_AHEAD_CHUNKS = 8;
-/** From a peer of my site of which no chunk was finished yet: so much may be garbage before it shows. Over the WAN a round trip would pass with the link idle (sim). */
-export const UNPROVEN_CHUNKS = 2;
 /** Cap on both, whatever the rate: they are held in memory. */
 export const MAX_AHEAD_BYTES = 32 * 1024 * 1024;
 

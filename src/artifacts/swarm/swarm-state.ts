@@ -34,8 +34,6 @@ export type Peer = {
   owedReady: boolean;
   banned: boolean;
   snubbedUntilMs: number;
-  /** A chunk of its was finished. */
-  proven: boolean;
   /** How often in a row it stalled: no chunk of its was finished in between. */
   stalls: number;
   /** All that I have and was not told since goes to it late; false when I left that to another of my site for a while. */
