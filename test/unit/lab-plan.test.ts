@@ -45,7 +45,8 @@ describe("lab plan", () => {
     const led = lines.filter((line) => line.includes("DNAT --to"));
     assert.equal(led.length, 2);
     for (const line of led) assert.match(line, /^ip netns exec gw2 .* --dport 4001 .*10\.2\.0\.13$/u);
-    for (const gateway of ["gw2", "gw3"]) assert.ok(lines.some((line) => line.endsWith("FORWARD -i wan0 -j DROP") && line.includes(gateway)));
+    for (const gateway of ["gw2", "gw3"])
+      assert.ok(lines.some((line) => line.endsWith("FORWARD -i wan0 -j DROP") && line.includes(gateway)));
   });
 
   it("hands wanemu whole numbers in its own units", () => {
