@@ -1,4 +1,5 @@
 import { decode, encode, rfc8949EncodeOptions } from "cborg";
+import { decodeList, encodeList } from "./cbor-lists.ts";
 import { errorMessage, Fault } from "./fault.ts";
 
 /**
@@ -9,8 +10,9 @@ import { errorMessage, Fault } from "./fault.ts";
  */
 export function encodeCbor(value: unknown): Uint8Array {
   try {
-    const bytes = encode(value, ENCODE_OPTIONS);
-    checkSize(bytes);
+    const list = encodeList(value);
+    const bytes = list ?? encode(value, ENCODE_OPTIONS);
+    if (list === undefined || bytes.length > MAX_CBOR_ITEMS) checkSize(bytes);
     return bytes;
   } catch (error) {
     throw new Fault("core.cbor-encode", `cannot be sent as CBOR: ${errorMessage(error)}`, { cause: error });
@@ -59,6 +61,8 @@ export const MAX_CBOR_ITEMS = 65_536;
  */
 export function decodeCbor(bytes: Uint8Array, maxBytes: number): unknown {
   if (bytes.length > maxBytes) throw refuse(`message of ${bytes.length} bytes is over the limit of ${maxBytes}`);
+  const list = bytes.length <= MAX_CBOR_ITEMS ? decodeList(bytes) : undefined;
+  if (list !== undefined) return list;
   checkSize(bytes);
   let value: unknown;
   try {

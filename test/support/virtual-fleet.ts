@@ -6,7 +6,7 @@ import { encodeToken, keyHash } from "#identity";
 import type { ArtifactKeeper } from "../../src/daemon/artifact-keeper.ts";
 import { createGate } from "../../src/daemon/admission.ts";
 import { loadConfig } from "../../src/daemon/config.ts";
-import { Daemon, type Reach } from "../../src/daemon/daemon.ts";
+import { Daemon } from "../../src/daemon/daemon.ts";
 import { type OpenNode, openNode } from "../../src/daemon/node.ts";
 import { NOW_MS, TestFleet } from "./fleet.ts";
 import { type VirtualHost, VirtualNetwork } from "./virtual-network.ts";
@@ -112,9 +112,8 @@ export class VirtualFleet implements AsyncDisposable {
   async start(node: VirtualNode): Promise<void> {
     const { clock } = this;
     const random = new SeededRandom(this.#random.below(2 ** 31));
-    const reach: Reach = {};
     const uptimeSeconds = (): number => clock.nowMs() / 1_000;
-    const opened = openNode(node.folder, { clock, random, log: SILENT_LOG, version: "0", uptimeSeconds }, () => []);
+    const opened = openNode(node.folder, { clock, random, log: SILENT_LOG, version: "0", uptimeSeconds });
     const { state } = opened;
     if (this.#token !== "") state.settings.set("token", this.#token);
     state.settings.set("site", node.site);
@@ -125,7 +124,7 @@ export class VirtualFleet implements AsyncDisposable {
     stack.defer(() => opened.close());
     stack.use(host);
     const daemon = new Daemon(opened, loadConfig({ data: node.folder, mdns: false }), stack);
-    const { keeper } = await daemon.live(host, reach, () => Promise.reject(new Error("there is no DHT here")));
+    const { keeper } = await daemon.live(host, () => Promise.reject(new Error("there is no DHT here")));
     node.life = { node: opened, host, keeper, stop, end: () => stack.disposeAsync() };
   }
 

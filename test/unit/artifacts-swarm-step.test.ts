@@ -7,7 +7,8 @@ const MIB = 1024 * 1024;
 const UNLIMITED = {
   lanBytes: Number.POSITIVE_INFINITY,
   wanBytes: Number.POSITIVE_INFINITY,
-  inBytes: Number.POSITIVE_INFINITY,
+  lanInBytes: Number.POSITIVE_INFINITY,
+  wanInBytes: Number.POSITIVE_INFINITY,
 };
 
 /** One leecher on virtual time, told by the test what its peers say. */
@@ -23,9 +24,9 @@ class Leecher {
     nowMs: 0,
   });
 
-  constructor(inBytes = UNLIMITED.inBytes) {
+  constructor(room: Partial<typeof UNLIMITED> = {}) {
     this.step({ type: "begin" });
-    this.step({ type: "pump", ...UNLIMITED, inBytes });
+    this.step({ type: "pump", ...UNLIMITED, ...room });
   }
 
   step(event: SwarmEvent): void {
@@ -34,7 +35,8 @@ class Leecher {
 
   /** A peer that says nothing about what it has, so that it is not asked by name either. */
   meet(peer: string, site = "here"): void {
-    this.step({ type: "peer-up", peer, site, status: { wants: false, yields: false, reach: [] } });
+    const status = { wants: false, yields: false, foreground: false, reach: [] };
+    this.step({ type: "peer-up", peer, site, status });
   }
 
   hear(peer: string, message: SwarmMessage): void {
@@ -106,7 +108,7 @@ describe("swarm: what a leecher makes of its peers", () => {
   });
 
   it("accepts no more than its own limit, and says when there is room again", () => {
-    const me = new Leecher(300 * 1024);
+    const me = new Leecher({ lanInBytes: 300 * 1024 });
     me.meet("fast");
     for (let chunk = 0; chunk < 4; chunk++) me.hear("fast", { type: "offer", chunk });
     assert.deepEqual([me.said("fast", "accept"), me.said("fast", "decline")], [2, 2]); // the second overdraws it
@@ -115,5 +117,19 @@ describe("swarm: what a leecher makes of its peers", () => {
     me.step({ type: "pump", ...UNLIMITED });
     me.wait(100);
     assert.equal(me.said("fast", "ready"), 1);
+  });
+
+  it("accepts from its site while its limit allows nothing more over the WAN", () => {
+    const me = new Leecher({ wanInBytes: 0 });
+    me.meet("near");
+    me.meet("far", "there");
+    me.hear("far", { type: "offer", chunk: 0 });
+    me.hear("near", { type: "offer", chunk: 1 });
+    assert.deepEqual([me.said("far", "accept"), me.said("far", "decline"), me.said("near", "accept")], [0, 1, 1]);
+    me.wait(200);
+    assert.equal(me.said("far", "ready"), 0);
+    me.step({ type: "pump", ...UNLIMITED });
+    me.wait(100);
+    assert.equal(me.said("far", "ready"), 1);
   });
 });

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { encode, rfc8949EncodeOptions } from "cborg";
 import { decodeCbor, encodeCbor, Fault, MAX_CBOR_DEPTH, MAX_CBOR_ITEMS } from "#core";
 import fc from "fast-check";
 
@@ -29,6 +30,24 @@ describe("CBOR", () => {
         const back = decodeCbor(bytes, MAX_BYTES);
         assert.deepEqual(back, value);
         assert.deepEqual(encodeCbor(back), bytes);
+      }),
+    );
+  });
+
+  it("has one encoding for lists of numbers, whichever encoder writes them, and one reading", () => {
+    const uints = fc.oneof(
+      fc.nat(30),
+      fc.nat(300),
+      fc.nat(70_000),
+      fc.maxSafeNat(),
+      fc.constantFrom(2 ** 32 - 1, 2 ** 32),
+    );
+    const lists = fc.array(fc.oneof(uints, fc.array(uints, { maxLength: 300 }), fc.array(fc.array(uints))));
+    fc.assert(
+      fc.property(lists, (list) => {
+        const bytes = encodeCbor(list);
+        assert.deepEqual(Buffer.from(bytes), Buffer.from(encode(list, rfc8949EncodeOptions)));
+        assert.deepEqual(decodeCbor(bytes, MAX_BYTES * 10), list);
       }),
     );
   });

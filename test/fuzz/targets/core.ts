@@ -31,7 +31,7 @@ const SAMPLES: readonly unknown[] = [
 
 const cbor: FuzzTarget = {
   name: "cbor",
-  covers: ["src/core/cbor.ts#decodeCbor"],
+  covers: ["src/core/cbor.ts#decodeCbor", "src/core/cbor-lists.ts#decodeList"],
   grammar: "cbor",
   seeds: () => SAMPLES.map(encodeCbor),
   refuses: ["core.cbor"],
@@ -82,6 +82,7 @@ const frames: FuzzTarget = {
   name: "frames",
   covers: ["src/core/frame.ts#FrameReader"],
   grammar: "bytes",
+  maxBytes: 16 * 1024, // each input is read six times, and what came written again
   seeds: () => [
     Buffer.concat(encodeFrame({ k: "ping" }, [Buffer.from("hi")])),
     Buffer.concat(SAMPLES.flatMap((sample) => encodeFrame(sample, [Buffer.alloc(70, 7)]))),
