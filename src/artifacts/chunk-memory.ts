@@ -13,6 +13,9 @@ export type Slot = {
 /**
  * The memory that chunks arrive in and are read into, shared by all swarms of a node. It is used again: new memory for each chunk makes the
  * garbage collector work harder than all the rest. What is in use is bounded elsewhere: by what is accepted, and by the windows of the links.
+ *
+ * A peer can acknowledge what it has not read yet, and then be sent what is put into that memory next, under hashes that do not fit. So what
+ * shares memory must be open to the same peers: all members of the fleet may have every blob.
  */
 export class ChunkMemory {
   readonly #maxKeptBytes: number;
