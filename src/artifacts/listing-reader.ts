@@ -1,4 +1,3 @@
-import { setImmediate as nextTurn } from "node:timers/promises";
 import { type Fault, parseJson } from "#core";
 import {
   canonicalBlob,
@@ -90,4 +89,9 @@ class Cursor {
 
 function otherForm(): Fault {
   return notAListing("not in the one form that it may have");
+}
+
+/** Whatever else waits for the event loop goes first. */
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }

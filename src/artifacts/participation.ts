@@ -7,6 +7,7 @@ import { ChunkWriter, type DiskQueue } from "./chunk-writer.ts";
 import type { FlowRoom } from "./flow-gate.ts";
 import type { Link } from "./link.ts";
 import { MapFetch } from "./map-fetch.ts";
+import type { Precedence } from "./precedence.ts";
 import type { BlobFile } from "./store/blob-file.ts";
 import { Swarm } from "./swarm/swarm.ts";
 import type { Blame, PeerStatus, SwarmEffect, SwarmEvent } from "./swarm/swarm-event.ts";
@@ -35,7 +36,7 @@ export type ParticipationDeps = {
   disk: DiskQueue;
   memory: ChunkMemory;
   /** So many bytes are coming from now on. */
-  accepted(bytes: number): void;
+  accepted(bytes: { lan: number; wan: number }, precedence: Precedence): void;
   /** Something changed: decide again soon. */
   pumpSoon(): void;
   /** Decide again at this time of the clock. */
@@ -51,7 +52,9 @@ export class Participation {
   readonly progress: Progress;
   readonly links = new Map<NodeId, Link>();
   /** Callers that wait for it. */
-  waiters = 0;
+  readonly waiters = new Set<Precedence>();
+  /** Whether it goes before others: somebody waits for it, here or at a peer. */
+  foreground = false;
   /** Whom to be connected with. */
   readonly contacts = new Set<NodeId>();
   readonly #banned = new Set<NodeId>();
@@ -99,12 +102,17 @@ export class Participation {
   }
 
   get status(): PeerStatus {
-    return { wants: this.#wants, yields: false, reach: [] };
+    return { wants: this.#wants, yields: false, foreground: this.#isAwaited(), reach: [] };
   }
 
   /** Chunks here, and peers that have or want some. */
   describe(): { chunks: number; chunkCount: number; holders: number; wanting: number } {
     return { chunks: this.#swarm.have.count, chunkCount: this.#blob.geometry.chunkCount, ...this.#swarm.counts() };
+  }
+
+  /** Whether peers in the site and over the WAN were told that there is no room now. */
+  declined(): { lan: boolean; wan: boolean } {
+    return this.#swarm.declined();
   }
 
   /** Reads what an earlier run left, while new chunks already come in. */
@@ -167,7 +175,7 @@ export class Participation {
         const link = this.links.get(effect.to);
         const ref = link?.refOf(this.ref.root);
         if (ref !== undefined) link?.say({ type: "swarm", ref, message: effect.message });
-        if (effect.message.type === "accept") this.#deps.accepted(this.#blob.geometry.bytesOf(effect.message.chunk));
+        if (effect.message.type === "accept") this.#accepted(effect.to, effect.message.chunk);
         return;
       }
       case "send":
@@ -185,6 +193,11 @@ export class Participation {
         this.#wants = false;
         return this.#writer.completeWhenWritten();
     }
+  }
+
+  #accepted(from: NodeId, chunk: number): void {
+    const bytes = this.#blob.geometry.bytesOf(chunk);
+    this.#deps.accepted(this.#isNear(from) ? { lan: bytes, wan: 0 } : { lan: 0, wan: bytes }, this);
   }
 
   #send(effect: SwarmEffect & { type: "send" }): void {
@@ -286,8 +299,20 @@ export class Participation {
     if (ref !== undefined) link?.say({ type: "map-want", ref, first: request.first, count: request.count });
   }
 
+  #isAwaited(): boolean {
+    return this.#wants && [...this.waiters].some(({ foreground }) => foreground);
+  }
+
+  /** Looks at who waits for it: at once when that changed here, with the next tick when it changed elsewhere. */
+  reconsider(): void {
+    const awaited = this.#isAwaited();
+    if (awaited !== this.#swarm.status.foreground) this.step({ type: "awaited", foreground: awaited });
+    this.foreground = awaited || this.#swarm.isAwaited();
+  }
+
   /** About every 100 ms while anybody wants anything. */
   tick(): void {
+    this.reconsider();
     const nowMs = this.#deps.clock.nowMs();
     if (this.#wants || this.#swarm.counts().wanting > 0) this.usedAtMs = nowMs;
     else if (nowMs - this.usedAtMs > REST_MS) this.#source.rest();

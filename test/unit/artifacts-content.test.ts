@@ -281,9 +281,14 @@ describe("artifacts: listing", () => {
     );
     const bytes = encodeListing({ blobs, entries });
     let turns = 0;
-    const counting = setInterval(() => (turns += 1), 0);
+    let done = false;
+    const counting = async (): Promise<void> => {
+      for (; !done; turns++) await clock.sleep(0);
+    };
+    const counted = counting();
     const { entries: read } = await decodeListing(bytes);
-    clearInterval(counting);
+    done = true;
+    await counted;
     assert.equal(read.length, entries.length);
     assert.ok(turns > 20, `${turns} turns`);
   });

@@ -1,8 +1,10 @@
-import type { Finding, Handlers, Status } from "#api";
-import { decodeToken, keyHash, OUT_OF_TOUCH_MS, sixWords } from "#identity";
+import type { Finding, Handlers, LimitsNow, Status } from "#api";
+import { keyHash, OUT_OF_TOUCH_MS, sixWords } from "#identity";
 import type { Host, OtherFleet } from "#mesh";
 import type { StoreUsage } from "../artifact-keeper.ts";
-import { type JoinStatus, type NodeState, nodeName } from "../node-state.ts";
+import { type NodeState, nodeName } from "../node-state.ts";
+import { rememberedToken } from "../remembered.ts";
+import type { JoinStatus } from "../standing.ts";
 
 /** Room below which `doctor` speaks up, as a share of what the store may hold; at a tenth the store makes room by itself. */
 const LOW_SPACE_RATIO = 0.05;
@@ -15,6 +17,7 @@ export type StatusDeps = {
   /** Heard on the local network. */
   otherFleets: () => OtherFleet[];
   usage: () => Promise<StoreUsage>;
+  limits: { now(): LimitsNow } | undefined;
 };
 
 /** What this node says about itself. */
@@ -41,16 +44,14 @@ export function statusHandlers(state: NodeState, deps: StatusDeps): Pick<Handler
 
 /** The fleet that this node asks to join; the person who approves it compares words that depend on it. */
 function tokenFleet(state: NodeState): string | undefined {
-  const token = state.settings.get("token");
-  if (token === undefined) return undefined;
   try {
-    return decodeToken(token, { nowMs: state.trustedMs() }).fleet;
+    return rememberedToken(state)?.fleet;
   } catch {
     return undefined; // expired meanwhile: `status` says so
   }
 }
 
-async function nodeStatus(state: NodeState, { host, join, usage }: StatusDeps): Promise<Status> {
+async function nodeStatus(state: NodeState, { host, join, usage, limits }: StatusDeps): Promise<Status> {
   const { store, members, data, settings } = state;
   const { charter } = store;
   const joined = join();
@@ -80,6 +81,7 @@ async function nodeStatus(state: NodeState, { host, join, usage }: StatusDeps): 
     ...(cutOffMs === undefined ? {} : { cutOffSeconds: Math.round(cutOffMs / 1_000) }),
     time: { now: new Date(state.trustedMs()).toISOString(), confirmed: state.time.confirmed },
     store: await usage(),
+    ...(limits === undefined ? {} : { limits: limits.now() }),
     warnings: settings.get("demo") === undefined ? [] : [DEMO_WARNING],
   };
 }

@@ -17,7 +17,7 @@ import { type FuzzTarget, mustHold, mustReturn } from "../target.ts";
 const KIB = 1024;
 const ROOT = "ab".repeat(32);
 const BLOB = { root: ROOT, sizeBytes: 600 * KIB, chunkBytes: 256 * KIB };
-const STATUS = { wants: true, yields: false, reach: ["berlin"] };
+const STATUS = { wants: true, yields: false, foreground: false, reach: ["berlin"] };
 const utf8 = (bytes: Uint8Array): string => Buffer.from(bytes).toString();
 
 const messages: FuzzTarget = {
