@@ -280,15 +280,16 @@ describe("artifacts: listing", () => {
       file(`${String(at).padStart(9, "0")}/${"x".repeat(200)}`),
     );
     const bytes = encodeListing({ blobs, entries });
-    let turns = 0;
-    let done = false;
-    const counting = async (): Promise<void> => {
-      for (; !done; turns++) await clock.sleep(0);
+    const done = new AbortController();
+    const count = async (): Promise<number> => {
+      let turns = 0;
+      for (; !done.signal.aborted; turns++) await clock.sleep(0);
+      return turns;
     };
-    const counted = counting();
+    const counting = count();
     const { entries: read } = await decodeListing(bytes);
-    done = true;
-    await counted;
+    done.abort();
+    const turns = await counting;
     assert.equal(read.length, entries.length);
     assert.ok(turns > 20, `${turns} turns`);
   });

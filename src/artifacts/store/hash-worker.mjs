@@ -12,7 +12,7 @@ const CELLS_AT_ONCE = 16;
 const LEAF_BYTES = 1 + CELL_BYTES;
 const memory = Buffer.alloc(CELLS_AT_ONCE * LEAF_BYTES);
 
-parentPort?.on("message", (job) => parentPort?.postMessage(answer(job)));
+parentPort?.on("message", (job) => parentPort?.postMessage(answer(job), []));
 
 function answer(job) {
   try {
