@@ -10,7 +10,6 @@ import {
   startDht,
   startRendezvous,
   startReplica,
-  type Libp2pBackedHost,
 } from "#mesh";
 import { ArtifactKeeper } from "./artifact-keeper.ts";
 import { BlobIndex } from "./blob-index.ts";
@@ -21,7 +20,6 @@ import { artifactHandlers } from "./control/artifacts.ts";
 import { createHandlers } from "./control/index.ts";
 import { torrentHandlers } from "./control/torrents.ts";
 import { FrontDesk } from "./front-desk.ts";
-import { given } from "./given.ts";
 import { Joining } from "./joining.ts";
 import { listen } from "./listen.ts";
 import { startMemoryKeeper } from "./memory.ts";
