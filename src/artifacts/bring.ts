@@ -1,10 +1,10 @@
 import { Fault } from "#core";
 import { type ArtifactContent, type ContentPlan, planContent } from "./artifact-content.ts";
 import type { BlobRef } from "./chunk-map.ts";
-import { decodeListing, type Listing, MAX_LISTING_BYTES, refOf } from "./listing.ts";
+import { type Listing, MAX_LISTING_BYTES, refOf } from "./listing.ts";
+import { decodeListing } from "./listing-reader.ts";
 import type { Progress } from "./participation.ts";
 import type { Precedence } from "./precedence.ts";
-
 import type { Store } from "./store/store.ts";
 import type { SwarmService } from "./swarm-service.ts";
 
@@ -98,9 +98,10 @@ export async function listingOf(store: Store, plan: Exclude<ContentPlan, { type:
   if (blob === undefined) {
     throw new Fault("artifacts.not-here", "the listing of the artifact is not in the store", { exit: "missing" });
   }
-  const chunks: Uint8Array[] = [];
-  for (let chunk = 0; chunk < blob.geometry.chunkCount; chunk++) chunks.push(await blob.read(chunk));
-  return decodeListing(Buffer.concat(chunks));
+  const bytes = Buffer.alloc(blob.ref.sizeBytes);
+  const { chunkBytes, chunkCount } = blob.geometry;
+  for (let chunk = 0; chunk < chunkCount; chunk++) await blob.read(chunk, bytes.subarray(chunk * chunkBytes));
+  return decodeListing(bytes);
 }
 
 async function blobsOf(store: Store, plan: ContentPlan): Promise<BlobRef[]> {

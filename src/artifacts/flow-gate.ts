@@ -5,8 +5,8 @@ import { LinkShare } from "./link-share.ts";
 import type { Precedence } from "./precedence.ts";
 import { RateBudget } from "./rate-budget.ts";
 
-/** Received bytes that wait for the disk before senders have to wait, too. */
-const MAX_DISK_QUEUE_BYTES = 32 * 1024 * 1024;
+/** Received bytes that wait for the disk before senders have to wait, too. What is on its way then still comes; twice as many were no faster. */
+const MAX_DISK_QUEUE_BYTES = 16 * 1024 * 1024;
 
 /** Bytes per second to all peers, from all peers, to other sites, and from other sites; absent: no limit. */
 export type FlowLimits = {

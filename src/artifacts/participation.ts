@@ -1,8 +1,8 @@
 import { errorMessage, type Clock, Fault, HASH_BYTES, type Log, type Random } from "#core";
 import type { NodeId } from "#identity";
-import { ChunkAssembly } from "./chunk-assembly.ts";
 import { type Cells, ChunkSource } from "./chunk-source.ts";
 import type { BlobRef, ChunkMap } from "./chunk-map.ts";
+import type { ChunkMemory } from "./chunk-memory.ts";
 import { ChunkWriter, type DiskQueue } from "./chunk-writer.ts";
 import type { FlowRoom } from "./flow-gate.ts";
 import type { Link } from "./link.ts";
@@ -34,6 +34,7 @@ export type ParticipationDeps = {
   ownSite: string;
   siteOf(peer: NodeId): string;
   disk: DiskQueue;
+  memory: ChunkMemory;
   /** So many bytes are coming from now on. */
   accepted(bytes: { lan: number; wan: number }, precedence: Precedence): void;
   /** Something changed: decide again soon. */
@@ -77,7 +78,7 @@ export class Participation {
     this.usedAtMs = deps.clock.nowMs();
     const { self, ownSite: site, random } = deps;
     this.#swarm = new Swarm({ ref: blob.ref, self, site, random, wants, nowMs: this.usedAtMs });
-    this.#source = new ChunkSource(blob.geometry, (chunk, into) => blob.read(chunk, into));
+    this.#source = new ChunkSource(blob.geometry, deps.memory, (chunk, into) => blob.read(chunk, into));
     this.progress = { bytes: 0, sizeBytes: blob.ref.sizeBytes, fromSite: 0, fromWan: 0, sources: new Map() };
     this.#writer = new ChunkWriter(blob, deps.disk, deps.log);
     for (const chunk of blob.have.values()) this.step({ type: "stored", chunk });
@@ -209,9 +210,9 @@ export class Participation {
     const hashed = first === 0 && count < total;
     const payloadBytes = bytes + (hashed ? total * HASH_BYTES : 0);
     const parcel = { root: this.ref.root, bytes, payloadBytes, release: (): void => undefined };
-    const encode = ({ pieces, hashes, release }: Cells): Uint8Array[] => {
+    const encode = ({ bytes: cells, hashes, release }: Cells): Uint8Array[] => {
       parcel.release = release;
-      const payload = hashed ? [...hashes, ...pieces] : pieces;
+      const payload = hashed ? [...hashes, cells] : [cells];
       return encodeLinkMessage({ type: "cells", ref, chunk, first, count, hashed }, payload);
     };
     const cells = this.#source.cells(chunk, first, count);
@@ -241,11 +242,8 @@ export class Participation {
     const { chunk, first, count, hashed } = message;
     const map = this.#blob.map;
     if (map === undefined || this.#swarm.expects(link.peer, chunk) !== first) return; // sent before it was cancelled
-    let assembly = this.#source.held(chunk);
-    if (assembly === undefined || first === 0) {
-      assembly = new ChunkAssembly(map, chunk, this.#blob.geometry.cellsOf(chunk));
-      this.#source.hold(chunk, assembly);
-    }
+    const arriving = first === 0 ? undefined : this.#source.arriving(chunk);
+    const assembly = arriving ?? this.#source.begin(chunk, map);
     if (!assembly.add(first, count, hashed, payload)) {
       this.step({ type: "fouled", peer: link.peer, blame: "bad-cell" });
       return;
@@ -263,14 +261,13 @@ export class Participation {
   }
 
   #finish(chunk: number): void {
-    const assembly = this.#source.held(chunk);
-    if (assembly === undefined) return;
-    const pieces = assembly.cells(0, this.#blob.geometry.cellsOf(chunk));
-    void this.#write(chunk, pieces);
+    const cells = this.#source.arrived(chunk);
+    if (cells !== undefined) void this.#write(chunk, cells);
   }
 
-  async #write(chunk: number, pieces: readonly Uint8Array[]): Promise<void> {
-    if (await this.#writer.write(chunk, pieces)) this.progress.bytes += this.#blob.geometry.bytesOf(chunk);
+  async #write(chunk: number, { bytes, release }: Cells): Promise<void> {
+    if (await this.#writer.write(chunk, bytes)) this.progress.bytes += bytes.length;
+    release();
     this.#source.letGo(chunk);
     this.#deps.pumpSoon();
   }
@@ -336,6 +333,7 @@ export class Participation {
     this.#stop.abort(new Fault("artifacts.stopped", `the transfer of ${this.ref.root} was stopped`));
     this.#writer.stop(this.#stop.signal.reason);
     this.#deps.leave(this.ref.root);
+    this.#source.rest();
     this.links.clear();
   }
 }

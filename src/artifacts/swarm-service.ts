@@ -1,6 +1,7 @@
 import { type Clock, errorMessage, Fault, type Frame, type Log, type Random } from "#core";
 import type { NodeId } from "#identity";
 import type { BlobRef } from "./chunk-map.ts";
+import { ChunkMemory } from "./chunk-memory.ts";
 import { FlowGate, type FlowLimits } from "./flow-gate.ts";
 import type { Link } from "./link.ts";
 import type { Participation, ParticipationDeps, Progress } from "./participation.ts";
@@ -109,6 +110,7 @@ class RunningSwarm implements SwarmService {
       },
       siteOf: (peer) => locality.siteOf(peer) ?? `?${peer}`,
       disk: this.#gate.disk,
+      memory: new ChunkMemory(),
       accepted: (bytes, precedence) => this.#gate.accepted(bytes, precedence),
       pumpSoon: () => this.#pumpSoon(),
       pumpAt: (atMs) => void this.#pumpAt(atMs),

@@ -2,11 +2,9 @@ import {
   type ArtifactContent,
   type BlobDamage,
   type FlowLimits,
-  hasContent,
   materialise,
   type MaterialiseOptions,
   publishPath,
-  rootsOf,
   Store,
   type StoreLimits,
   startSwarm,
@@ -16,15 +14,13 @@ import { errorMessage, Fault, faultCode } from "#core";
 import { isDocumentOf, type SignedDocument, type Spec } from "#identity";
 import { BringJobs, type BringOptions } from "./bring-job.ts";
 import type { OwnCopy } from "./copies.ts";
+import { HeldCopies } from "./held-copies.ts";
 import type { Mesh } from "./mesh.ts";
 import type { OpenNode } from "./node.ts";
-import { asksFor, isDeleted, placementsOf } from "./placement.ts";
 import { Pruner } from "./pruner.ts";
 import type { PrunePlan } from "./prune-plan.ts";
+import { Wanted } from "./wanted.ts";
 
-/** Pause before a placement that failed is tried again, growing to the second. */
-const FIRST_RETRY_MS = 2_000;
-const LAST_RETRY_MS = 60_000;
 /** How often a copy that turns out damaged while it is written out is mended before that is given up. */
 const MAX_MENDS = 3;
 /** What a copy that was thought whole turns out to be. */
@@ -54,11 +50,10 @@ export class ArtifactKeeper implements AsyncDisposable {
   readonly #node: OpenNode;
   readonly #swarm: SwarmService | undefined;
   readonly #jobs: BringJobs;
+  readonly #held: HeldCopies;
   readonly #pruner: Pruner;
-  /** Copies that were whole and turned out damaged: they are brought as if a placement asked for them. */
-  readonly #damaged = new Set<string>();
-  /** Placed artifacts that are being brought, with what stops it. */
-  readonly #placed = new Map<string, AbortController>();
+  /** Absent while the node does not run. */
+  readonly #wanted: Wanted | undefined;
   /** How many use it, by artifact. */
   readonly #using = new Map<string, number>();
   #publishing = 0;
@@ -71,14 +66,25 @@ export class ArtifactKeeper implements AsyncDisposable {
     this.store = store;
     this.#swarm = swarm;
     this.#jobs = new BringJobs(node, store, swarm);
+    this.#held = new HeldCopies({
+      node,
+      store,
+      swarm,
+      jobs: this.#jobs,
+      removing: (name) => this.#wanted?.mended(name),
+    });
     this.#pruner = new Pruner({
       node,
       store,
       swarm,
       inUse: (name) => this.#jobs.has(name) || this.#using.has(name),
       publishing: () => this.#publishing > 0,
-      remove: (name, why) => this.#remove(name, why),
+      remove: (name, why) => this.#held.remove(name, why),
     });
+    this.#wanted =
+      swarm === undefined
+        ? undefined
+        : new Wanted({ node, bring: (name, signal) => this.bring(name, { signal, background: true }) });
   }
 
   static async open(node: OpenNode, { mesh, storeLimits = {} }: KeeperOptions): Promise<ArtifactKeeper> {
@@ -128,6 +134,7 @@ export class ArtifactKeeper implements AsyncDisposable {
     this.#unlisten();
     const reason = new Fault("daemon.stopping", "the daemon is stopping");
     this.#stop.abort(reason);
+    await this.#wanted?.[Symbol.asyncDispose]();
     await this.#pruner[Symbol.asyncDispose]();
     await this.#jobs.stopAll(reason);
     await Promise.allSettled(this.#running);
@@ -152,7 +159,7 @@ export class ArtifactKeeper implements AsyncDisposable {
   async bring(name: string, options: BringOptions): Promise<OwnCopy> {
     options.signal.throwIfAborted();
     const copy = await this.#jobs.bring(this.#artifact(name), options);
-    this.#damaged.delete(name);
+    this.#wanted?.mended(name);
     this.#run(this.#pruner.look());
     return copy;
   }
@@ -197,7 +204,7 @@ export class ArtifactKeeper implements AsyncDisposable {
   pin(name: string, pinned: boolean): void {
     if (pinned) this.#artifact(name);
     this.#node.pins.set(name, pinned);
-    this.#reconcile();
+    this.#wanted?.reconcile();
   }
 
   /** Other limits from now on, also for what is on its way. */
@@ -223,141 +230,29 @@ export class ArtifactKeeper implements AsyncDisposable {
     this.#run(this.#mend(root, what));
   }
 
-  /** What was damaged in the store is brought again; of a file that was published in place and changed, that is its owner's business. */
   async #mend(root: string, what: BlobDamage): Promise<void> {
-    const { copies, state } = this.#node;
-    for (const copy of copies.allOwn()) {
-      if (copy.state !== "complete" || !(await rootsOf(this.store, copy.content)).includes(root)) continue;
-      const reason = what === "source" ? "the file it was published from was changed" : "it was damaged on this disk";
-      state.events.record({ type: "artifact.failed", subject: copy.name, outcome: "failed", message: reason });
-      if (what === "source") copies.delete(copy.name);
-      else {
-        copies.set({ ...copy, state: "waiting", reason });
-        this.#damaged.add(copy.name);
-      }
-    }
-    this.#reconcile();
-  }
-
-  /** Whether a placement in force asks this node to have the artifact. */
-  isPlaced(name: string): boolean {
-    const { state } = this.#node;
-    const self = state.members.of(state.data.key.nodeId);
-    return self !== undefined && placementsOf(this.#node, name).some((placement) => asksFor(placement, self));
+    for (const name of await this.#held.damaged(root, what)) this.#wanted?.mend(name);
+    this.#wanted?.reconcile();
   }
 
   async #start(): Promise<void> {
-    const { store } = this.#node.state;
-    for (const { name, version } of this.#node.copies.allOwn()) {
-      if (isDeleted(this.#node, name, version)) await this.#remove(name, "deleted");
-    }
-    for (const document of store.list("Artifact")) await this.#recount(document);
-    this.#unlisten = store.onAccepted((document) => this.#onDocument(document));
-    this.#reconcile();
+    await this.#held.recountAll();
+    this.#unlisten = this.#node.state.store.onAccepted((document) => this.#onDocument(document));
+    this.#wanted?.reconcile();
   }
 
   #onDocument(document: SignedDocument): void {
-    if (isDocumentOf(document, "Artifact")) this.#run(this.#recount(document).then(() => this.#reconcile()));
+    if (isDocumentOf(document, "Artifact"))
+      this.#run(this.#held.recount(document).then(() => this.#wanted?.reconcile()));
     else if (isDocumentOf(document, "Tombstone") && document.body.spec.target.kind === "Artifact")
       this.#run(this.#onDeleted(document.body.spec));
-    else if (["Placement", "Member", "Registrar", "Tombstone"].includes(document.kind)) this.#reconcile();
+    else if (this.#wanted?.concerns(document) === true) this.#wanted.reconcile();
   }
 
   async #onDeleted({ target: { name }, version }: Spec<"Tombstone">): Promise<void> {
-    this.#reconcile(); // its transfers stop
+    this.#wanted?.reconcile(); // its transfers stop
     const copy = this.#node.copies.own(name);
-    if (copy !== undefined && copy.version <= version) await this.#remove(name, "deleted");
-  }
-
-  /** Takes a copy away, with every blob that no other copy here consists of. */
-  async #remove(name: string, why: string): Promise<void> {
-    const { copies, state } = this.#node;
-    const copy = copies.own(name);
-    if (copy === undefined) return;
-    this.#damaged.delete(name);
-    await this.#jobs.stop(name, new Fault("daemon.deleted", `"${name}" was ${why}`, { exit: "missing" }));
-    const roots = new Set(await rootsOf(this.store, copy.content));
-    for (const other of copies.allOwn()) {
-      if (other.name !== name) for (const root of await rootsOf(this.store, other.content)) roots.delete(root);
-    }
-    for (const root of roots) {
-      this.#swarm?.forget(root);
-      await this.store.remove(root);
-    }
-    copies.delete(name);
-    const message = `${why}: version ${copy.version}, ${copy.bytes} bytes`;
-    state.events.record({ type: "artifact.removed", subject: name, outcome: "ok", message });
-  }
-
-  /** What the table says about a copy gives way to what is in the store. */
-  async #recount(document: SignedDocument<"Artifact">): Promise<void> {
-    const { copies, state } = this.#node;
-    const { name } = document.body.metadata;
-    const { version, spec } = document.body;
-    const before = copies.own(name);
-    const whole = await hasContent(this.store, spec);
-    if (before !== undefined && before.version < version && before.content.root !== spec.root)
-      await this.#remove(name, "replaced by a newer version");
-    const known = copies.own(name);
-    if (whole && (known?.state !== "complete" || known.version !== version)) {
-      const nowMs = Math.floor(state.trustedMs());
-      copies.set({
-        name,
-        version,
-        state: "complete",
-        bytes: spec.sizeBytes,
-        bytesFromSite: 0,
-        bytesFromWan: 0,
-        startedMs: nowMs,
-        finishedMs: nowMs,
-        sources: new Map(),
-        content: spec,
-      });
-    } else if (!whole && known !== undefined && (known.state === "complete" || known.version !== version)) {
-      copies.delete(name);
-    }
-  }
-
-  /** Starts what placements and pins ask for, or is damaged, and is not here; stops what they no longer ask for. */
-  #reconcile(): void {
-    if (this.#swarm === undefined || this.#stop.signal.aborted) return;
-    const { store } = this.#node.state;
-    const wanted = new Set<string>();
-    for (const { body } of store.list("Artifact")) {
-      const { name } = body.metadata;
-      if (!this.isPlaced(name) && !this.#node.pins.has(name) && !this.#damaged.has(name)) continue;
-      wanted.add(name);
-      const copy = this.#node.copies.own(name);
-      const whole = copy?.state === "complete" && copy.version === body.version;
-      if (!whole && !this.#placed.has(name)) this.#run(this.#bringPlaced(name));
-    }
-    for (const [name, stop] of this.#placed) {
-      if (!wanted.has(name)) stop.abort(new Fault("daemon.not-wanted", "nothing asks for it any more"));
-    }
-  }
-
-  async #bringPlaced(name: string): Promise<void> {
-    const { clock, random, log } = this.#node.state;
-    const stop = new AbortController();
-    const onStop = (): void => stop.abort(this.#stop.signal.reason);
-    this.#stop.signal.addEventListener("abort", onStop, { once: true });
-    this.#placed.set(name, stop);
-    try {
-      for (let pauseMs = FIRST_RETRY_MS; !stop.signal.aborted; pauseMs = Math.min(pauseMs * 2, LAST_RETRY_MS)) {
-        try {
-          await this.bring(name, { signal: stop.signal, background: true });
-          return;
-        } catch (error) {
-          if (stop.signal.aborted) return;
-          log.warn("an artifact did not arrive yet", { name, reason: errorMessage(error) });
-          await clock.sleep(pauseMs * (0.75 + random.unit() / 2), stop.signal).catch(() => undefined);
-        }
-      }
-    } finally {
-      this.#stop.signal.removeEventListener("abort", onStop);
-      this.#placed.delete(name);
-      this.#reconcile(); // it may be wanted again, or in a newer version, since
-    }
+    if (copy !== undefined && copy.version <= version) await this.#held.remove(name, "deleted");
   }
 
   #artifact(name: string): SignedDocument<"Artifact"> {

@@ -1,1 +1,2 @@
-export { type DaemonRequest, type RunningDaemon, startDaemon, startOffline } from "./daemon.ts";
+export { type DaemonRequest, type RunningDaemon, startDaemon } from "./daemon.ts";
+export { startOffline } from "./offline.ts";

@@ -1,25 +1,10 @@
-import { errorMessage, Fault, FrameStream, withDeadline } from "#core";
-import {
-  type BootstrapToken,
-  type DeviceFacts,
-  type DeviceOutcome,
-  decodeToken,
-  FROM_REGISTRAR,
-  JOIN_PROTOCOL,
-  JOIN_TIMEOUT_MS,
-  JoinRound,
-  type NodeId,
-  performAdoption,
-  planAdoption,
-  renewalDueMs,
-  runDeviceJoin,
-} from "#identity";
-import type { Host, StrangerConnection } from "#mesh";
-import { revocationVersion } from "./admission.ts";
-import type { JoinStatus, NodeState } from "./node-state.ts";
+import { errorMessage, Fault } from "#core";
+import { type BootstrapToken, performAdoption, planAdoption, renewalDueMs } from "#identity";
+import type { NodeState } from "./node-state.ts";
+import { type Decided, RegistrarCall, type RegistrarCallDeps } from "./registrar-call.ts";
+import { rememberedToken } from "./remembered.ts";
+import { type JoinStatus, standing } from "./standing.ts";
 
-/** A device must name what blocks it within 5 s (a dial into nothing would take minutes). */
-const DIAL_MS = 4_000;
 /** Pause after a failed attempt, growing to the second. */
 const FIRST_PAUSE_MS = 1_000;
 const LAST_PAUSE_MS = 60_000;
@@ -31,14 +16,7 @@ const LOOK_MS = 5_000;
 const FIRST_ALONE_MS = 4_000;
 const LAST_ALONE_MS = 600_000;
 
-/** An answer that ends a round, and who gave it. */
-type Decided = Exclude<DeviceOutcome, { outcome: "redirect" }> & { from: NodeId };
-
-export type JoiningDeps = {
-  host: Host;
-  facts: DeviceFacts;
-  /** Addresses at which a registrar may be, best first: multicast, remembered peers. The token's come before them. */
-  candidates: () => string[];
+export type JoiningDeps = RegistrarCallDeps & {
   /** Called when the node has become a member, and at each renewal, with the registrar's fresh time and key id. */
   joined: (registrarMs: number, registrar: string) => void;
 };
@@ -47,7 +25,7 @@ export type JoiningDeps = {
 export class Joining {
   readonly #state: NodeState;
   readonly #deps: JoiningDeps;
-  readonly #tickets = new Map<NodeId, Uint8Array>();
+  readonly #call: RegistrarCall;
   readonly #renewalChance: number;
   #status: Pick<JoinStatus, "state"> & JoinStatus = { state: "no-fleet" };
   #pauseMs = FIRST_PAUSE_MS;
@@ -58,6 +36,7 @@ export class Joining {
   constructor(state: NodeState, deps: JoiningDeps) {
     this.#state = state;
     this.#deps = deps;
+    this.#call = new RegistrarCall(state, deps);
     this.#renewalChance = state.random.unit();
   }
 
@@ -79,10 +58,11 @@ export class Joining {
 
   /** Milliseconds until something is to be done; `undefined`: now. */
   #untilDueMs(): number | undefined {
-    const { store, members, data, trustedMs } = this.#state;
+    const { store, members, data, settings, trustedMs } = this.#state;
     const own = members.of(data.key.nodeId);
     if (own?.registrar === true) return LOOK_MS;
-    if (own === undefined) return this.#token() === undefined && store.fleet === undefined ? LOOK_MS : undefined;
+    if (own === undefined)
+      return settings.get("token") === undefined && store.fleet === undefined ? LOOK_MS : undefined;
     const dueMs = renewalDueMs(Date.parse(own.document.body.notBefore), own.expiresMs, this.#renewalChance);
     const admittedBy = store.keys.get(own.admittedBy ?? "");
     const orphaned = admittedBy === undefined || admittedBy.keepMembers !== undefined; // its registrar is one no more
@@ -110,9 +90,7 @@ export class Joining {
     const wasMember = this.#state.members.of(this.#state.data.key.nodeId) !== undefined;
     if (!wasMember && this.#status.state === "no-fleet") this.#status = { state: "joining" };
     try {
-      const token = this.#token() ?? this.#tokenOfOwnFleet();
-      const outcome = await this.#askAnywhere(token, signal);
-      return this.#take(outcome);
+      return this.#take(await this.#call.round(this.#token(), signal));
     } catch (error) {
       if (signal.aborted) return 0;
       const fault = error instanceof Fault ? error : new Fault("daemon.join", errorMessage(error));
@@ -127,97 +105,6 @@ export class Joining {
       const pauseMs = this.#pauseMs;
       this.#pauseMs = Math.min(pauseMs * 2, LAST_PAUSE_MS);
       return pauseMs * (0.75 + this.#state.random.unit() / 2);
-    }
-  }
-
-  /** Asks one node after the other, and whom they send us to, until somebody decides. */
-  async #askAnywhere(token: BootstrapToken, signal: AbortSignal): Promise<Decided> {
-    const addresses = [...token.rendezvous, ...this.#deps.candidates()];
-    if (addresses.length === 0) {
-      throw new Fault("daemon.no-rendezvous", "no address of the fleet is known", {
-        fix: "Use a token that names one: `portolan token` on a node that others can reach.",
-      });
-    }
-    const round = new JoinRound(addresses);
-    for (let next = round.next(); next !== undefined; next = round.next()) {
-      try {
-        const outcome = await this.#ask(next, token, signal);
-        if (outcome.outcome === "denied" && outcome.code === "identity.not-registrar") {
-          round.failed(new Fault(outcome.code, outcome.reason, { fix: outcome.fix })); // another address may be a registrar's
-          continue;
-        }
-        if (outcome.outcome !== "redirect") return outcome;
-        round.redirected(outcome);
-      } catch (error) {
-        signal.throwIfAborted();
-        round.failed(error);
-      }
-    }
-    throw round.failure();
-  }
-
-  async #ask(
-    addresses: readonly string[],
-    token: BootstrapToken,
-    signal: AbortSignal,
-  ): Promise<DeviceOutcome & { from: NodeId }> {
-    const { host, facts } = this.#deps;
-    const { clock, random, data, store, settings, time, trustedMs } = this.#state;
-    const pass = settings.get("pass");
-    const connection = await this.#dial(addresses, signal);
-    try {
-      const stream = await withDeadline(
-        clock,
-        JOIN_TIMEOUT_MS,
-        "opening the join stream",
-        (s) => connection.open(JOIN_PROTOCOL, s),
-        signal,
-      );
-      const ticket = this.#tickets.get(connection.nodeId);
-      const outcome = await runDeviceJoin(
-        new FrameStream(stream, FROM_REGISTRAR),
-        {
-          clock,
-          random,
-          nowMs: trustedMs,
-          node: data.key,
-          token,
-          floor: {
-            charter: store.charter?.body.version ?? 0,
-            revocation: revocationVersion(store),
-            ...(store.charter === undefined || time.confirmed ? {} : { timeMs: time.floorMs() }),
-          },
-          facts,
-          registrar: connection.nodeId,
-          ...(ticket === undefined ? {} : { ticket }),
-          ...(pass === undefined ? {} : { pass }),
-        },
-        signal,
-      );
-      if (outcome.outcome === "pending") this.#tickets.set(connection.nodeId, outcome.ticket);
-      return { ...outcome, from: connection.nodeId };
-    } finally {
-      if (host.session(connection.nodeId) === undefined) connection.close();
-    }
-  }
-
-  async #dial(addresses: readonly string[], signal: AbortSignal): Promise<StrangerConnection> {
-    const { clock } = this.#state;
-    try {
-      return await withDeadline(
-        clock,
-        DIAL_MS,
-        "dialling",
-        (s) => this.#deps.host.connectStranger(addresses, s),
-        signal,
-      );
-    } catch (error) {
-      signal.throwIfAborted();
-      throw new Fault("daemon.unreachable", `no registrar answers at ${addresses.join(", ")}: ${errorMessage(error)}`, {
-        exit: "offline",
-        fix: "Check that the address is right, that `portolan up` runs there and that no firewall blocks its TCP port.",
-        cause: error,
-      });
     }
   }
 
@@ -271,35 +158,13 @@ export class Joining {
     this.#status = { state: "member" };
   }
 
-  #token(): BootstrapToken | undefined {
-    const text = this.#state.settings.get("token");
-    if (text === undefined) return undefined;
-    const { fleet } = this.#state.store;
-    return decodeToken(text, { nowMs: this.#state.trustedMs(), ...(fleet === undefined ? {} : { fleet }) });
-  }
-
-  /** A member whose token has expired or got lost needs none: what a token says, its own charter says. */
-  #tokenOfOwnFleet(): BootstrapToken {
-    const { store } = this.#state;
-    const { charter, fleet } = store;
+  /** A member needs none: what a token says, its own charter says. */
+  #token(): BootstrapToken {
+    const token = rememberedToken(this.#state);
+    if (token !== undefined) return token;
+    const { charter, fleet } = this.#state.store;
     if (charter === undefined || fleet === undefined)
       throw new Fault("daemon.no-fleet", "this node has neither a token nor a fleet");
     return { fleet, owners: [], rendezvous: [...charter.body.spec.rendezvous], minCharter: 0, minRevocation: 0 };
   }
-}
-
-const REVOKED_NEXT =
-  "An admission operator can approve it anew: portolan approve NODE. With a key of its own: portolan up --data NEWDIR --token TOKEN";
-
-/** What the documents say; `undefined` while they say nothing and the node is on its way. */
-export function standing({ store, members, data, settings }: NodeState): JoinStatus | undefined {
-  const own = members.of(data.key.nodeId);
-  if (own !== undefined) return { state: own.registrar ? "registrar" : "member" };
-  if (members.revoked().has(data.key.nodeId)) {
-    const reason = "this node was revoked by a security operator";
-    return { state: "refused", problem: { code: "identity.revoked", reason, next: REVOKED_NEXT } };
-  }
-  if (store.fleet !== undefined && store.pending().some(({ kind }) => kind === "Charter" || kind === "Registrar"))
-    return { state: "forming" };
-  return settings.get("token") === undefined && store.fleet === undefined ? { state: "no-fleet" } : undefined;
 }

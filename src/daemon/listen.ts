@@ -3,7 +3,8 @@ import { faultCode } from "#core";
 import { type Libp2pBackedHost, startHost } from "#mesh";
 import { createGate } from "./admission.ts";
 import type { DaemonConfig } from "./config.ts";
-import { lastAddresses, type NodeState } from "./node-state.ts";
+import type { NodeState } from "./node-state.ts";
+import { lastAddresses } from "./remembered.ts";
 
 /**
  * Starts the node's host. Where the configuration leaves the port open, the one of last time is taken if it is free.

@@ -16,18 +16,16 @@ const HEAD_START_MS = 2_000;
 
 export type MeshDeps = {
   host: Host;
-  /** Addresses at which a member may be reached, as far as this node heard. */
-  addressesOf: (peer: NodeId) => readonly string[];
   index: BlobIndex;
 };
 
-export function plugMesh(state: NodeState, { host, addressesOf, index }: MeshDeps): Mesh {
+export function plugMesh(state: NodeState, { host, index }: MeshDeps): Mesh {
   const siteOf = (peer: NodeId): string | undefined => state.members.of(peer)?.site;
   const self = state.data.key.nodeId;
   return {
     net: {
       self,
-      open: (peer, protocol, signal) => openTo(state, host, addressesOf, peer, protocol, signal),
+      open: (peer, protocol, signal) => openTo(state, host, peer, protocol, signal),
       handle: (protocol, handler) => host.handle(protocol, (stream, peer) => handler(stream, peer.nodeId)),
       onPeerDown: (listener) =>
         host.onSession((session, event) => (event === "down" ? listener(session.nodeId) : undefined)),
@@ -63,15 +61,14 @@ export function costOf({ members, data }: NodeState, session: Session): LinkCost
 }
 
 async function openTo(
-  { clock }: NodeState,
+  { clock, whereabouts }: NodeState,
   host: Host,
-  addressesOf: MeshDeps["addressesOf"],
   peer: NodeId,
   protocol: string,
   signal: AbortSignal,
 ): Promise<ByteStream> {
   if (host.session(peer) === undefined) {
-    const addresses = addressesOf(peer);
+    const addresses = whereabouts.of(peer);
     if (addresses.length === 0)
       throw new Fault("daemon.no-address", `no address of ${peer} is known`, { exit: "offline" });
     await withDeadline(clock, CONNECT_MS, "connecting", (inner) => host.connect(addresses, inner), signal);

@@ -8,6 +8,7 @@ import type { MachineCheck } from "./machine.ts";
 import type { PeerEvents } from "./peer-events.ts";
 import type { Provisional } from "./provisional.ts";
 import type { Quarantine } from "./quarantine.ts";
+import type { Whereabouts } from "./whereabouts.ts";
 
 /** What a node is and knows, whether it runs or only its data directory is open. */
 export type NodeState = {
@@ -33,19 +34,14 @@ export type NodeState = {
   contact: Contact;
   /** Keys that two machines were seen to use. */
   quarantine: Quarantine;
+  /** Where other nodes are reached. */
+  whereabouts: Whereabouts;
   /** Whether the data directory is still on its machine. */
   machine: MachineCheck;
   /** Monotonic milliseconds when this process opened the directory. */
   startedMs: number;
   /** Version of this program. */
   version: string;
-};
-
-/** Where a node stands on its way into the fleet, and what stands in its way. */
-export type JoinStatus = {
-  state: "no-fleet" | "forming" | "joining" | "pending" | "refused" | "member" | "registrar";
-  /** Cause and next command, in words for the person at the device. */
-  problem?: { code: string; reason: string; next: string };
 };
 
 /** The fleet id in hex. Throws Fault `daemon.no-fleet` (exit `conflict`) when this node belongs to none. */
@@ -62,9 +58,4 @@ export function requireFleet(state: NodeState): string {
 export function nodeName(state: NodeState): string {
   const { data, members, settings } = state;
   return members.of(data.key.nodeId)?.name ?? settings.get("name") ?? shortId(data.key.key.publicKey);
-}
-
-/** Where this node was reached when it last ran. */
-export function lastAddresses(settings: Settings): string[] {
-  return JSON.parse(settings.get("addresses") ?? "[]") as string[];
 }

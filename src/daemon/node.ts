@@ -4,7 +4,6 @@ import {
   DocumentStore,
   type HighWaterFile,
   Membership,
-  type NodeId,
   Registrar,
   RegistrarLedger,
   WaitingList,
@@ -20,6 +19,7 @@ import { PeerEvents } from "./peer-events.ts";
 import { Provisional } from "./provisional.ts";
 import { Quarantine } from "./quarantine.ts";
 import { openTrustedTime } from "./time-keeper.ts";
+import { Whereabouts } from "./whereabouts.ts";
 
 export type NodeDeps = {
   clock: Clock;
@@ -40,11 +40,8 @@ export type OpenNode = {
   close(): void;
 };
 
-/**
- * Opens a data directory and reads what it knows. `addressesOf`: where a node is reached just now.
- * Throws as `openDataDirectory`.
- */
-export function openNode(path: string, deps: NodeDeps, addressesOf: (node: NodeId) => readonly string[]): OpenNode {
+/** Opens a data directory and reads what it knows. Throws as `openDataDirectory`. */
+export function openNode(path: string, deps: NodeDeps): OpenNode {
   const { clock, random, log, version } = deps;
   const data = openDataDirectory(path, random);
   try {
@@ -56,6 +53,7 @@ export function openNode(path: string, deps: NodeDeps, addressesOf: (node: NodeI
     const waiting = new WaitingList();
     const events = new EventLog(data.db, trustedMs);
     const quarantine = new Quarantine(data.db, store, trustedMs);
+    const whereabouts = new Whereabouts();
     const registrar = new Registrar({
       clock,
       random,
@@ -65,7 +63,7 @@ export function openNode(path: string, deps: NodeDeps, addressesOf: (node: NodeI
       store,
       ledger,
       waiting,
-      addressesOf,
+      addressesOf: (peer) => whereabouts.of(peer),
       usedTwice: ({ body }, holder) =>
         events.record({
           type: "security.clone",
@@ -94,6 +92,7 @@ export function openNode(path: string, deps: NodeDeps, addressesOf: (node: NodeI
       time,
       contact: new Contact(clock.nowMs()),
       quarantine,
+      whereabouts,
       machine: checkMachine({ settings, data }),
       startedMs: clock.nowMs(),
       version,

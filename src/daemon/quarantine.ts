@@ -1,5 +1,5 @@
 import type { DatabaseSync } from "node:sqlite";
-import { type DocumentStore, keyHash, type NodeId, publicKeyOf } from "#identity";
+import { type DocumentStore, keyHash, type NodeId, publicKeyOf, type SignedDocument } from "#identity";
 
 /** Keys in quarantine at once; the oldest goes first. Only members get there. */
 const MAX_QUARANTINED = 1_000;
@@ -36,7 +36,10 @@ export class Quarantine {
   /** Shuts a key out. `false`: it is already. */
   add(node: NodeId, sinceMs = this.#nowMs()): boolean {
     if (this.sinceMs(node) !== undefined) return false;
-    const entry = { sinceMs: Math.floor(sinceMs), approvals: new Set(this.#approvals(node)) };
+    const entry = {
+      sinceMs: Math.floor(sinceMs),
+      approvals: new Set(this.#approvals(node).map(({ digest }) => digest)),
+    };
     this.#entries.set(node, entry);
     this.#db
       .prepare("INSERT OR REPLACE INTO quarantine (node, since_ms, approvals) VALUES (?, ?, ?)")
@@ -47,9 +50,10 @@ export class Quarantine {
     return true;
   }
 
-  /** Takes the word of a registrar that shut a key out. `sinceMs`: when, in Unix milliseconds. */
+  /** Takes the word of another node that saw the key used twice, unless it is older than an operator's. `sinceMs`: when, in Unix milliseconds. */
   hear(node: NodeId, sinceMs: number): boolean {
-    return sinceMs > (this.#lifted.get(node) ?? 0) && this.add(node, sinceMs);
+    const approvedMs = this.#approvals(node).map(({ body }) => Date.parse(body.notBefore));
+    return sinceMs > Math.max(this.#lifted.get(node) ?? 0, ...approvedMs) && this.add(node, sinceMs);
   }
 
   /** Calls back for each key that is shut out. Returns how to stop. */
@@ -62,7 +66,7 @@ export class Quarantine {
   sinceMs(node: NodeId): number | undefined {
     const entry = this.#entries.get(node);
     if (entry === undefined) return undefined;
-    if (this.#approvals(node).every((digest) => entry.approvals.has(digest))) return entry.sinceMs;
+    if (this.#approvals(node).every(({ digest }) => entry.approvals.has(digest))) return entry.sinceMs;
     this.#remove(node);
     this.#lifted.set(node, this.#nowMs());
     const [first] = this.#lifted.keys();
@@ -83,12 +87,9 @@ export class Quarantine {
     this.#db.prepare("DELETE FROM quarantine WHERE node = ?").run(node);
   }
 
-  /** Digests of the signed lists that name this very key: a new one is an operator's word that it is in order again. */
-  #approvals(node: NodeId): string[] {
+  /** Signed lists that name this very key: a new one is an operator's word that it is in order again. */
+  #approvals(node: NodeId): SignedDocument<"ClaimList">[] {
     const hash = keyHash(publicKeyOf(node));
-    return this.#store
-      .list("ClaimList")
-      .filter(({ body }) => body.spec.rows.some(({ key }) => key === hash))
-      .map(({ digest }) => digest);
+    return this.#store.list("ClaimList").filter(({ body }) => body.spec.rows.some(({ key }) => key === hash));
   }
 }

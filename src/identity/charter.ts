@@ -1,4 +1,4 @@
-import { faultCode, errorMessage, verifyEd25519 } from "#core";
+import { errorMessage, faultCode } from "#core";
 import {
   type Body,
   bodyDigest,
@@ -10,20 +10,11 @@ import {
   parseBody,
   type SignedDocument,
 } from "./document.ts";
-import { type Kind, KINDS, type Role, type Spec } from "./kinds.ts";
+import type { Kind, Spec } from "./kinds.ts";
+import { type Missing, missingSignatures } from "./missing-signatures.ts";
 import { keyHash, nodeIdOf } from "./node-id.ts";
-
-/** A key that the fleet trusts with something. */
-export type TrustedKey = {
-  keyid: string;
-  publicKey: Uint8Array;
-  /** Name of the owner, operator or registrar. */
-  name: string;
-  /** What it may do, and in which tenant (`*`: in all). With `untilMs` only under what ends no later: of a registrar whose own document has ended. */
-  grants: { role: Role; tenant: string; untilMs?: number }[];
-  /** Set for a registrar that was revoked or removed: the digests of members that stay good although it signed them. */
-  keepMembers?: ReadonlySet<string>;
-};
+import { ruleFor } from "./signing-rule.ts";
+import { entitled, ownerKeys, type TrustedKey, verifiedSigners } from "./trusted-keys.ts";
 
 /** Everything that a judgement depends on; a node's own view of the fleet. */
 export type FleetView = {
@@ -40,10 +31,6 @@ export type FleetView = {
   /** Unix milliseconds of charter version 1. */
   foundedMs: number;
 };
-
-export type SignerName = { keyid: string; name: string };
-/** What a document still needs: `count` keys of `role`; who has signed, and who else could. */
-export type Missing = { role: Role; count: number; have: SignerName[]; candidates: SignerName[] };
 
 /** What became of a document that somebody handed in. */
 export type Verdict =
@@ -81,36 +68,6 @@ export function judgeOpen(open: OpenEnvelope, bytes: Uint8Array, view: FleetView
     : judgeOrdinary(open, bytes, digest, view, nowMs);
 }
 
-/** Key ids of the signatures that verify against a trusted key. */
-export function verifiedSigners(open: OpenEnvelope, keys: ReadonlyMap<string, TrustedKey>): string[] {
-  return open.envelope.signatures
-    .filter(({ keyid, sig }) => {
-      const key = keys.get(keyid);
-      return key !== undefined && verifyEd25519(key.publicKey, open.message, sig);
-    })
-    .map(({ keyid }) => keyid);
-}
-
-/** The keys that a charter names as owners. */
-export function ownerKeys(spec: Spec<"Charter">): Map<string, TrustedKey> {
-  return new Map(
-    spec.owners.map((owner) => {
-      const publicKey = Buffer.from(owner.publicKey, "base64");
-      const keyid = keyHash(publicKey);
-      return [keyid, { keyid, publicKey, name: owner.name, grants: [{ role: "owner" as const, tenant: "*" }] }];
-    }),
-  );
-}
-
-/** Which role, and how many keys that have it, a charter asks for under a document. A tombstone needs what its target needs. */
-export function ruleFor(charter: Spec<"Charter">, body: Body): { role: Role; count: number } {
-  const kind: Kind = body.kind === "Tombstone" ? (body as Body<"Tombstone">).spec.target.kind : body.kind;
-  const written = charter.rules[kind];
-  if (written !== undefined) return written;
-  const { role, count } = KINDS[kind].rule;
-  return { role, count: count === "threshold" ? charter.threshold : count };
-}
-
 /** Whether a document's signers still suffice under the keys of today. */
 export function isAuthorised(document: SignedDocument, view: Pick<FleetView, "charter" | "keys">): boolean {
   if (document.kind === "Charter") return document.digest === view.charter?.digest;
@@ -119,20 +76,6 @@ export function isAuthorised(document: SignedDocument, view: Pick<FleetView, "ch
   const { metadata, expires } = document.body;
   const what = { role, tenant: metadata.tenant, digest: document.digest, expiresMs: Date.parse(expires) };
   return entitled(document.signers, what, view.keys).length >= count;
-}
-
-type ToSign = { role: Role; tenant: string; digest: string; expiresMs: number };
-
-/** Those of the signers that may sign this. */
-function entitled(signers: readonly string[], what: ToSign, keys: ReadonlyMap<string, TrustedKey>): string[] {
-  return signers.filter((keyid) => {
-    const key = keys.get(keyid);
-    if (key === undefined || (key.keepMembers !== undefined && !key.keepMembers.has(what.digest))) return false;
-    return key.grants.some(
-      ({ role, tenant, untilMs = Number.POSITIVE_INFINITY }) =>
-        role === what.role && (tenant === "*" || tenant === what.tenant) && what.expiresMs <= untilMs,
-    );
-  });
 }
 
 function judgeCharter(open: OpenEnvelope, bytes: Uint8Array, digest: string, view: FleetView, nowMs: number): Verdict {
@@ -288,110 +231,6 @@ export function tombstoneName(target: { kind: string; name: string }): string {
   return `${target.kind.toLowerCase()}.${target.name}`;
 }
 
-/** Who has signed a body, by name, and who else could. */
-export function missingSignatures(
-  body: Body,
-  signers: readonly string[],
-  view: { charter: { body: { spec: Spec<"Charter"> } } | undefined; keys: FleetView["keys"] },
-): Missing {
-  const { tenant } = body.metadata;
-  if (body.kind === "Charter") {
-    return missingOwners((body as Body<"Charter">).spec, view.charter?.body.spec, signers);
-  }
-  const rule = view.charter === undefined ? undefined : ruleFor(view.charter.body.spec, body);
-  const { role, count } = rule ?? { role: "owner" as const, count: 1 };
-  const what = { role, tenant, digest: "", expiresMs: Date.parse(body.expires) };
-  const able = [...view.keys].filter(([keyid]) => entitled([keyid], what, view.keys).length > 0);
-  return missing(role, count, new Map(able), signers);
-}
-
-/** A new charter needs a threshold of the old owners and of its own; who is both counts twice. */
-function missingOwners(next: Spec<"Charter">, old: Spec<"Charter"> | undefined, signers: readonly string[]): Missing {
-  const wanting = [next, ...(old === undefined ? [] : [old])].map((spec) => {
-    const keys = ownerKeys(spec);
-    const open = [...keys.values()].filter(({ keyid }) => !signers.includes(keyid));
-    return { keys, open, needs: Math.max(0, spec.threshold - (keys.size - open.length)) };
-  });
-  const [ours, theirs] = wanting;
-  const needs = wanting.map((side) => side.needs);
-  const both = ours?.open.filter(({ keyid }) => theirs?.keys.has(keyid)).length ?? 0;
-  const shared = needs.length < 2 ? 0 : Math.min(both, ...needs);
-  const count = signers.length + needs.reduce((sum, need) => sum + need, 0) - shared;
-  const names = new Map(wanting.flatMap(({ keys }) => [...keys]));
-  const helpful = wanting.flatMap((side) => (side.needs > 0 ? side.open : []));
-  return {
-    role: "owner",
-    count,
-    have: signers.map((keyid) => ({ keyid, name: names.get(keyid)?.name ?? "" })),
-    candidates: [...new Map(helpful.map(({ keyid, name }) => [keyid, { keyid, name }])).values()],
-  };
-}
-
-function missing(
-  role: Role,
-  count: number,
-  able: ReadonlyMap<string, TrustedKey>,
-  signers: readonly string[],
-): Missing {
-  return {
-    role,
-    count,
-    have: signers.map((keyid) => ({ keyid, name: able.get(keyid)?.name ?? "" })),
-    candidates: [...able.values()]
-      .filter(({ keyid }) => !signers.includes(keyid))
-      .map(({ keyid, name }) => ({ keyid, name })),
-  };
-}
-
 function refuse(code: string, reason: string, id?: string): Extract<Verdict, { outcome: "refused" }> {
   return { outcome: "refused", code, reason, ...(id === undefined ? {} : { id }) };
-}
-
-/** What takes trust away from registrars, as far as `trustedKeys` leaves them some. */
-export type TrustLimits = {
-  revocation: SignedDocument<"Revocation"> | undefined;
-  /** Registrars that a tombstone took away, and what stays good of what they signed. */
-  removed: readonly { document: SignedDocument<"Registrar">; keepMembers: readonly string[] }[];
-  /** Trusted Unix milliseconds. */
-  nowMs: number;
-};
-
-/** The keys that a set of accepted documents trusts. Documents must already be authorised; tombstoned ones and expired operators left out. */
-export function trustedKeys(
-  charter: SignedDocument<"Charter"> | undefined,
-  operators: readonly SignedDocument<"Operator">[],
-  registrars: readonly SignedDocument<"Registrar">[],
-  { revocation, removed, nowMs }: TrustLimits,
-): Map<string, TrustedKey> {
-  const keys = charter === undefined ? new Map<string, TrustedKey>() : ownerKeys(charter.body.spec);
-  const add = (publicKey: string, name: string, grants: TrustedKey["grants"]): void => {
-    const bytes = Buffer.from(publicKey, "base64");
-    const keyid = keyHash(bytes);
-    const known = keys.get(keyid);
-    if (known === undefined) keys.set(keyid, { keyid, publicKey: bytes, name, grants });
-    else known.grants.push(...grants);
-  };
-  for (const { body } of operators) {
-    add(
-      body.spec.publicKey,
-      body.metadata.name,
-      body.spec.roles.map((role) => ({ role, tenant: body.spec.tenant })),
-    );
-  }
-  for (const { body } of registrars) {
-    const untilMs = Date.parse(body.expires);
-    const ended = untilMs <= nowMs ? { untilMs } : {};
-    add(body.spec.publicKey, body.metadata.name, [{ role: "registrar", tenant: "*", ...ended }]);
-  }
-  const active = new Set(keys.keys());
-  for (const { document, keepMembers } of removed) {
-    add(document.body.spec.publicKey, document.body.metadata.name, [{ role: "registrar", tenant: "*" }]);
-    const key = keys.get(keyHash(Buffer.from(document.body.spec.publicKey, "base64")));
-    if (key !== undefined && !active.has(key.keyid)) key.keepMembers = new Set(keepMembers);
-  }
-  for (const { key, keepMembers } of revocation?.body.spec.registrars ?? []) {
-    const revoked = keys.get(key);
-    if (revoked !== undefined) revoked.keepMembers = new Set(keepMembers);
-  }
-  return keys;
 }

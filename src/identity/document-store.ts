@@ -1,6 +1,6 @@
 import type { DatabaseSync } from "node:sqlite";
 import { Fault, inTransaction, type Log } from "#core";
-import { judgeDocument, type Missing, type TrustedKey, type Verdict, verifiedSigners } from "./charter.ts";
+import { judgeDocument, type Verdict } from "./charter.ts";
 import { bucketOf } from "./document-summary.ts";
 import {
   type Body,
@@ -14,7 +14,9 @@ import {
 } from "./document.ts";
 import { InForce } from "./in-force.ts";
 import type { Kind } from "./kinds.ts";
+import type { Missing } from "./missing-signatures.ts";
 import { type PendingDocument, PendingDocuments } from "./pending-documents.ts";
+import { type TrustedKey, verifiedSigners } from "./trusted-keys.ts";
 
 /** Proofs of equivocation a node keeps. */
 const MAX_EQUIVOCATIONS = 1_000;
@@ -67,6 +69,11 @@ export class DocumentStore {
   /** Grows whenever the set of documents in force changes, for those who keep something worked out from it. */
   get revision(): number {
     return this.#force.revision;
+  }
+
+  /** The documents that came since that revision; `undefined` when more has changed than that they came. */
+  changesSince(revision: number): readonly SignedDocument[] | undefined {
+    return this.#force.changesSince(revision);
   }
 
   /** Binds this node to a fleet, for good. Throws Fault `identity.other-fleet` (exit `conflict`) when it belongs to another one. */
@@ -136,9 +143,7 @@ export class DocumentStore {
 
   /** All documents of a kind that are in force. */
   list<K extends Kind>(kind: K): SignedDocument<K>[] {
-    const found: SignedDocument<K>[] = [];
-    for (const document of this.all()) if (isDocumentOf(document, kind)) found.push(document);
-    return found;
+    return this.#force.ofKind(kind);
   }
 
   /** Memberships of a kind that have ended, and that nobody took back. */
@@ -146,6 +151,11 @@ export class DocumentStore {
     const found: SignedDocument<K>[] = [];
     for (const document of this.#force.lapsed.values()) if (isDocumentOf(document, kind)) found.push(document);
     return found;
+  }
+
+  /** One of those that have ended. */
+  lapsedById(id: string): SignedDocument | undefined {
+    return this.#force.lapsed.get(id);
   }
 
   /** Every document in force. */

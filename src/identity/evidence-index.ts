@@ -1,4 +1,4 @@
-import { ruleFor } from "./charter.ts";
+import { ruleFor } from "./signing-rule.ts";
 import type { SignedDocument } from "./document.ts";
 import type { DocumentStore } from "./document-store.ts";
 import { heaviestRegistrar } from "./home-registrar.ts";

@@ -1,17 +1,14 @@
-import {
-  type FleetView,
-  isAuthorised,
-  outlivesItsEnd,
-  trustedKeys,
-  type TrustedKey,
-  type TrustLimits,
-} from "./charter.ts";
+import { type FleetView, isAuthorised, outlivesItsEnd } from "./charter.ts";
 import { DocumentSummary } from "./document-summary.ts";
 import { documentId, isDocumentOf, type SignedDocument } from "./document.ts";
 import type { Kind } from "./kinds.ts";
+import { trustedKeys, type TrustedKey, type TrustLimits } from "./trusted-keys.ts";
 
 /** Kinds that change who is trusted or what is gone. */
 const CHANGES_TRUST: ReadonlySet<Kind> = new Set(["Charter", "Operator", "Registrar", "Revocation", "Tombstone"]);
+
+/** Documents that came in since a reader last looked, as far as they are kept; who is further behind works everything out anew. */
+const MAX_CHANGES = 1_024;
 
 type Mark = { version: number; digest: string };
 
@@ -25,12 +22,19 @@ export class InForce implements FleetView {
   readonly #gone = new Map<string, number>();
   readonly #effective = new Map<string, SignedDocument>();
   readonly #lapsed = new Map<string, SignedDocument>();
+  /** The same as `#effective`, by kind. */
+  readonly #ofKind = new Map<Kind, Map<string, SignedDocument>>();
   readonly #summary = new DocumentSummary();
   #charter: SignedDocument<"Charter"> | undefined;
   #keys = new Map<string, TrustedKey>();
   #revision = 0;
+  /** What was put in force, or lapsed on arrival, in the revisions after `#changesFrom`. */
+  #changes: SignedDocument[] = [];
+  #changesFrom = 0;
   /** Trusted time of the last rebuild. */
   #builtMs = 0;
+  /** Nothing in force ends before this Unix time. */
+  #nextEndMs = Number.POSITIVE_INFINITY;
   fleet: string | undefined;
   foundedMs = 0;
 
@@ -58,6 +62,16 @@ export class InForce implements FleetView {
   /** Grows whenever the set of documents in force changes. */
   get revision(): number {
     return this.#revision;
+  }
+
+  /** The documents that came since that revision, oldest first; `undefined` when more than those has changed. */
+  changesSince(revision: number): readonly SignedDocument[] | undefined {
+    return revision < this.#changesFrom ? undefined : this.#changes.slice(revision - this.#changesFrom);
+  }
+
+  /** Those in force of one kind. */
+  ofKind<K extends Kind>(kind: K): SignedDocument<K>[] {
+    return [...(this.#ofKind.get(kind)?.values() ?? [])] as SignedDocument<K>[];
   }
 
   document(id: string): SignedDocument | undefined {
@@ -101,9 +115,12 @@ export class InForce implements FleetView {
 
   /** Takes what has expired out of force; after time went back, what had expired into it. */
   refresh(nowMs: number): void {
-    const back = nowMs < this.#builtMs;
+    if (nowMs < this.#builtMs) return this.rebuild(nowMs);
+    if (nowMs < this.#nextEndMs) return;
+    this.#nextEndMs = Number.POSITIVE_INFINITY; // what ended next may have been renewed since
     for (const document of this.#effective.values()) {
-      if (back || !isLive(document, nowMs)) return this.rebuild(nowMs);
+      if (!isLive(document, nowMs)) return this.rebuild(nowMs);
+      this.#nextEndMs = Math.min(this.#nextEndMs, endMs(document));
     }
   }
 
@@ -112,19 +129,30 @@ export class InForce implements FleetView {
     const all = [...this.#all.values()].filter((document) => isLive(document, nowMs) || outlivesItsEnd(document.kind));
     this.#rebuildTrust(all, nowMs);
     this.#builtMs = nowMs;
-    this.#effective.clear();
-    this.#lapsed.clear();
-    this.#summary.clear();
-    this.#revision += 1;
+    this.#empty();
     for (const document of all) if (this.#counts(document)) this.#put(document, nowMs);
+    this.#forgetChanges();
   }
 
   clear(): void {
     this.fleet = undefined;
     this.#charter = undefined;
-    this.#revision += 1;
-    for (const map of [this.#all, this.#marks, this.#gone, this.#effective, this.#lapsed, this.#keys]) map.clear();
+    for (const map of [this.#all, this.#marks, this.#gone, this.#keys]) map.clear();
+    this.#empty();
+    this.#forgetChanges();
+  }
+
+  /** Takes everything out of force. */
+  #empty(): void {
+    for (const map of [this.#effective, this.#lapsed, this.#ofKind]) map.clear();
     this.#summary.clear();
+    this.#nextEndMs = Number.POSITIVE_INFINITY;
+    this.#revision += 1;
+  }
+
+  #forgetChanges(): void {
+    this.#changes = [];
+    this.#changesFrom = this.#revision;
   }
 
   /** Owners authorise operators and registrars, these authorise the rest; tombstones take away before anything counts. */
@@ -164,17 +192,27 @@ export class InForce implements FleetView {
     if (old !== undefined) this.#summary.toggle(old);
     this.#effective.delete(document.id);
     this.#lapsed.delete(document.id);
+    this.#ofKind.get(document.kind)?.delete(document.id);
+    if (this.#changes.length >= MAX_CHANGES) this.#forgetChanges();
     this.#revision += 1;
+    this.#changes.push(document);
     if (!isLive(document, nowMs)) {
       this.#lapsed.set(document.id, document);
       return;
     }
     this.#summary.toggle(document);
     this.#effective.set(document.id, document);
+    this.#nextEndMs = Math.min(this.#nextEndMs, endMs(document));
+    const ofKind = this.#ofKind.get(document.kind) ?? new Map<string, SignedDocument>();
+    this.#ofKind.set(document.kind, ofKind.set(document.id, document));
   }
 }
 
-/** A charter stays in force past its end: a fleet that is cut off must not fall apart. A time reset is about wrong time. */
-function isLive({ kind, body }: SignedDocument, nowMs: number): boolean {
-  return kind === "Charter" || kind === "TimeReset" || Date.parse(body.expires) > nowMs;
+/** When it goes out of force. A charter stays past its end: a fleet that is cut off must not fall apart. A time reset is about wrong time. */
+function endMs({ kind, body }: SignedDocument): number {
+  return kind === "Charter" || kind === "TimeReset" ? Number.POSITIVE_INFINITY : Date.parse(body.expires);
+}
+
+function isLive(document: SignedDocument, nowMs: number): boolean {
+  return endMs(document) > nowMs;
 }

@@ -1,11 +1,6 @@
-export {
-  type FleetView,
-  type Missing,
-  type SignerName,
-  type TrustedKey,
-  tombstoneName,
-  type Verdict,
-} from "./charter.ts";
+export { type FleetView, tombstoneName, type Verdict } from "./charter.ts";
+export type { Missing, SignerName } from "./missing-signatures.ts";
+export type { TrustedKey } from "./trusted-keys.ts";
 export {
   type Body,
   bodyDigest,

@@ -19,7 +19,7 @@ export class MemberIndex {
   of(node: NodeId): SignedDocument<"Member"> | undefined {
     const id = this.#idOf.get(node);
     if (id === undefined) return undefined;
-    const document = this.#store.byId(id) ?? this.#store.lapsed("Member").find((member) => member.id === id);
+    const document = this.#store.byId(id) ?? this.#store.lapsedById(id);
     return document !== undefined && isDocumentOf(document, "Member") && document.body.spec.node === node
       ? document
       : undefined;

@@ -30,6 +30,8 @@ export class Membership {
   readonly #store: DocumentStore;
   #revision = -1;
   #byNode = new Map<NodeId, MemberInfo>();
+  /** The node that each member document is about. */
+  #nodeOf = new Map<string, NodeId>();
   #revoked = new Map<NodeId, number>();
 
   constructor(store: DocumentStore) {
@@ -42,10 +44,10 @@ export class Membership {
     return this.#byNode.get(node);
   }
 
-  /** Every member, by name; those whose membership has ended among them. */
+  /** Every member, by name, then by tenant; those whose membership has ended among them. */
   all(): MemberInfo[] {
     this.#refresh();
-    return [...this.#byNode.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
+    return [...this.#byNode.values()].toSorted((a, b) => (rankOf(a) < rankOf(b) ? -1 : 1));
   }
 
   /** Every member's node, in no order. */
@@ -76,22 +78,44 @@ export class Membership {
   }
 
   #refresh(): void {
-    if (this.#store.revision === this.#revision) return;
-    this.#revision = this.#store.revision;
+    const { revision } = this.#store;
+    if (revision === this.#revision) return;
+    const changes = this.#store.changesSince(this.#revision);
+    this.#revision = revision;
+    if (changes?.every((document) => this.#add(document)) !== true) this.#rebuild();
+  }
+
+  /**
+   * Takes in what came: 10,000 nodes that join must not cost 10,000 walks over all of them. `false`: it does more than add a node
+   * or renew one, so everything is to be worked out anew.
+   */
+  #add(document: SignedDocument): boolean {
+    if (!isDocumentOf(document, "Member")) return true;
+    const { node } = document.body.spec;
+    if ((this.#nodeOf.get(document.id) ?? node) !== node) return false;
+    const info = memberInfo(document, this.#store.lapsedById(document.id) === document);
+    const known = this.#byNode.get(node);
+    if (known !== undefined && (known.document.id !== document.id || !isNewer(info, known))) return false;
+    this.#keep(info);
+    return true;
+  }
+
+  #rebuild(): void {
     this.#revoked = new Map(
       this.#store.list("Revocation").flatMap(({ body }) => body.spec.nodes.map((n) => [n.node, n.generation] as const)),
     );
     this.#byNode = new Map();
+    this.#nodeOf = new Map();
     for (const document of this.#store.lapsed("Member")) this.#keepNewest(memberInfo(document, true));
     for (const document of this.#store.list("Member")) this.#keepNewest(memberInfo(document, false));
     for (const document of this.#store.lapsed("Registrar")) this.#keepRegistrar(memberInfo(document, true));
     for (const document of this.#store.list("Registrar")) this.#keepRegistrar(memberInfo(document, false));
   }
 
-  /** A node that was renamed shows its newest document, one that is in force before one that is not. */
   #keepNewest(info: MemberInfo): void {
     const known = this.#byNode.get(info.node);
-    if (known === undefined || known.autonomous || known.generation < info.generation) this.#keep(info);
+    this.#nodeOf.set(info.document.id, info.node);
+    if (known === undefined || isNewer(info, known)) this.#keep(info);
   }
 
   /** A registrar's own node may have been admitted before it became one. */
@@ -102,8 +126,24 @@ export class Membership {
   }
 
   #keep(info: MemberInfo): void {
+    this.#nodeOf.set(info.document.id, info.node);
     if ((this.#revoked.get(info.node) ?? -1) < info.generation) this.#byNode.set(info.node, info);
   }
+}
+
+function rankOf({ name, tenant, node }: MemberInfo): string {
+  return [name, tenant, node].join("\n");
+}
+
+/** A node that moved to another name or tenant has two documents for a while: the one in force counts, of two the later. */
+function isNewer(a: MemberInfo, b: MemberInfo): boolean {
+  if (a.autonomous !== b.autonomous) return b.autonomous;
+  if (a.generation !== b.generation) return a.generation > b.generation;
+  const [fromA, fromB] = [a, b].map(({ document }) => document.body.notBefore) as [string, string];
+  if (fromA !== fromB) return fromA > fromB; // ISO times in UTC sort as text
+  return a.document.id === b.document.id
+    ? a.document.body.version > b.document.body.version
+    : a.document.id < b.document.id;
 }
 
 function memberInfo(document: SignedDocument<"Member"> | SignedDocument<"Registrar">, autonomous: boolean): MemberInfo {

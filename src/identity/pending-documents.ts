@@ -1,13 +1,6 @@
 import type { DatabaseSync } from "node:sqlite";
 import { encodeEnvelope, type EnvelopeSignature } from "#core";
-import {
-  type FleetView,
-  type Missing,
-  missingSignatures,
-  ownerKeys,
-  type Verdict,
-  verifiedSigners,
-} from "./charter.ts";
+import type { FleetView, Verdict } from "./charter.ts";
 import {
   type Body,
   bodyDigest,
@@ -18,6 +11,8 @@ import {
   payloadTypeOf,
 } from "./document.ts";
 import type { Kind, Spec } from "./kinds.ts";
+import { type Missing, missingSignatures } from "./missing-signatures.ts";
+import { ownerKeys, verifiedSigners } from "./trusted-keys.ts";
 
 /** A document that waits for more signatures. */
 export type PendingDocument = {

@@ -5,6 +5,8 @@ import { MAX_HELLO_ADDRESSES } from "./hello-exchange.ts";
 
 /** Peers remembered; beyond it, who was never reached goes first, then who was reached longest ago. */
 export const MAX_KNOWN_PEERS = 1_024;
+/** Of those, the ones never reached that a single peer told of: lies must not push out what others said. */
+export const MAX_TOLD_BY_ONE = 128;
 /** A peer that was not heard of for so long is forgotten, as long as enough others are left. */
 export const FORGET_MS = 30 * 24 * 3_600_000;
 const KEEP_AT_LEAST = 8;
@@ -35,6 +37,8 @@ type Entry = RememberedPeer & {
   /** When it may be dialled by a node that has others. */
   restsUntilMs: number;
   reached: boolean;
+  /** Who told of it; `undefined`: the token, the charter, multicast, the DHT, a registrar. */
+  toldBy: NodeId | undefined;
   /** It was a neighbour, and is not any more, for no reason that either side gave. */
   lost: boolean;
 };
@@ -89,18 +93,18 @@ export class AddressBook {
 
   /**
    * Adds a hint; the newest addresses come first, after the one that worked: hints must not push it out. Addresses that
-   * cannot be read, have no node id, or are our own are left out.
+   * cannot be read, have no node id, or are our own are left out. `toldBy`: the peer that says so. Of who was reached others know nothing better.
    */
-  hint(addresses: readonly string[], site?: string): void {
+  hint(addresses: readonly string[], site?: string, toldBy?: NodeId): void {
     for (const text of addresses) {
       const stated = this.#peers.get(text.slice(text.lastIndexOf("/") + 1));
       const nodeId = stated?.addresses.includes(text) ? stated.nodeId : this.#read(text); // reading is the dear part
       if (nodeId === undefined || nodeId === this.#self) continue;
-      const known = this.#peers.get(nodeId) ?? this.#insert(nodeId);
+      const known = this.#peers.get(nodeId) ?? this.#insert(nodeId, toldBy);
       const [first] = known.addresses;
       const kept = known.reached && first !== undefined ? [first] : [];
       known.addresses = [...new Set([...kept, text, ...known.addresses])].slice(0, MAX_HELLO_ADDRESSES);
-      if (site !== undefined) known.site = site;
+      if (site !== undefined && !known.reached) known.site = site;
     }
     this.#evict();
   }
@@ -108,7 +112,7 @@ export class AddressBook {
   /** A session with the peer is up. What it says of itself replaces hints, but the address that worked stays. */
   reached(peer: NodeId, site: string, addresses: readonly string[], dialled: string | undefined): void {
     if (peer === this.#self) return;
-    const known = this.#peers.get(peer) ?? this.#insert(peer);
+    const known = this.#peers.get(peer) ?? this.#insert(peer, undefined);
     const said = [...(dialled === undefined ? [] : [dialled]), ...addresses];
     const own = said.filter((text) => known.addresses.includes(text) || this.#read(text) === peer);
     if (own.length > 0) known.addresses = [...new Set(own)].slice(0, MAX_HELLO_ADDRESSES);
@@ -166,7 +170,7 @@ export class AddressBook {
     const kept = newestFirst.filter(({ heardMs }, rank) => rank < KEEP_AT_LEAST || heardMs > oldestMs);
     for (const peer of kept.slice(0, MAX_KNOWN_PEERS)) {
       if (peer.nodeId === this.#self) continue;
-      this.#peers.set(peer.nodeId, { ...peer, ...UNTRIED, reached: true, lost: true });
+      this.#peers.set(peer.nodeId, { ...peer, ...UNTRIED, reached: true, toldBy: undefined, lost: true });
     }
   }
 
@@ -176,11 +180,18 @@ export class AddressBook {
     for (const known of this.#peers.values()) if (known.lost) known.restsUntilMs = Math.min(known.restsUntilMs, nowMs);
   }
 
-  #insert(nodeId: NodeId): Entry {
+  #insert(nodeId: NodeId, toldBy: NodeId | undefined): Entry {
+    if (toldBy !== undefined) this.#makeRoomFor(toldBy);
     const heardMs = this.#clock.wallMs();
-    const known = { nodeId, addresses: [], heardMs, ...UNTRIED, reached: false, lost: false };
+    const known = { nodeId, addresses: [], heardMs, ...UNTRIED, reached: false, toldBy, lost: false };
     this.#peers.set(nodeId, known);
     return known;
+  }
+
+  /** Who tells of too many loses its oldest hint. */
+  #makeRoomFor(teller: NodeId): void {
+    const told = [...this.#peers.values()].filter(({ reached, toldBy }) => !reached && toldBy === teller);
+    if (told.length >= MAX_TOLD_BY_ONE) this.#peers.delete(told[0]?.nodeId ?? "");
   }
 
   #evict(): void {

@@ -11,6 +11,8 @@ export const MAX_STATEMENT_BYTES = 32 * 1024;
 const MAX_STATEMENTS = 4_096;
 /** Neighbours to whom somebody else's statement on a sparse topic is passed on, picked anew each time. */
 const PASS_ON_TO = 3;
+/** How often a node goes above somebody who speaks in its name; two machines with one key would go on for ever. */
+const MAX_OUTBIDS = 8;
 /** Statements one neighbour may send: a fleet of 300 that reports once a second, with room. */
 const STATEMENTS_PER_SECOND = 1_000;
 
@@ -32,8 +34,13 @@ export type Heard = { origin: NodeId; value: unknown };
 type Deps = {
   host: Host;
   key: Ed25519Key;
-  /** Higher than at every earlier start of this node, whatever its clock says. */
+  /** Higher than at every earlier start of this node that its data directory knows of. */
   boot: number;
+  /**
+   * The mesh had a newer word of this node than its own; it goes above that, to `boot`. Once, that is a data directory put back from a
+   * backup under a clock that is wrong, too. When it comes again, somebody else lives who has this node's key.
+   */
+  outbid?: (boot: number, times: number) => void;
   fleet: () => string | undefined;
   isMember: (node: NodeId) => boolean;
   /** Topics on which each node speaks every few seconds: to miss one statement is no loss, so they are not flooded but sown. */
@@ -49,7 +56,8 @@ type Deps = {
 export class Gossip {
   readonly #deps: Deps;
   readonly #self: NodeId;
-  readonly #boot: number;
+  #boot: number;
+  #outbids = 0;
   readonly #latest = new Map<string, Statement>();
   readonly #values = new Map<string, Heard>();
   readonly #listeners = new Map<string, Set<(heard: Heard) => void>>();
@@ -121,22 +129,36 @@ export class Gossip {
       return;
     }
     const statement = parsed.data;
-    if (!this.#isNewer(statement) || statement.origin === this.#self || !this.#deps.isMember(statement.origin)) return;
+    if (!this.#isNewer(statement) || !this.#deps.isMember(statement.origin)) return;
     if (!verifyEd25519(publicKeyOf(statement.origin), this.#signedBytes(statement), statement.sig)) {
       this.#deps.host.disconnect(session.nodeId, "passed on a statement with a wrong signature");
       return;
     }
-    this.#keep(statement, session.nodeId);
+    if (statement.origin === this.#self) this.#outbid(statement.boot);
+    else this.#keep(statement, session.nodeId);
+  }
+
+  /** Somebody said in this node's name what it did not say. */
+  #outbid(boot: number): void {
+    if (this.#outbids >= MAX_OUTBIDS || !Number.isSafeInteger(boot + 1)) return;
+    this.#outbids += 1;
+    this.#boot = boot + 1;
+    for (const [key, { origin, value }] of [...this.#values]) {
+      if (origin === this.#self) this.publish(key.slice(0, key.indexOf("\n")), value);
+    }
+    this.#deps.outbid?.(this.#boot, this.#outbids);
   }
 
   #isNewer({ topic, origin, boot, seq }: Statement): boolean {
+    if (origin === this.#self) return boot > this.#boot || (boot === this.#boot && seq > this.#seq);
     const known = this.#latest.get(`${topic}\n${origin}`);
     return known === undefined || boot > known.boot || (boot === known.boot && seq > known.seq);
   }
 
   #keep(statement: Statement, from: NodeId | undefined): void {
     const key = `${statement.topic}\n${statement.origin}`;
-    if (!this.#latest.has(key) && this.#latest.size >= MAX_STATEMENTS) return;
+    const before = this.#latest.get(key);
+    if (before === undefined && this.#latest.size >= MAX_STATEMENTS) return;
     let value: unknown;
     try {
       value = decodeCbor(statement.value, MAX_STATEMENT_BYTES);
@@ -146,14 +168,17 @@ export class Gossip {
     const heard = { origin: statement.origin, value };
     this.#latest.set(key, statement);
     this.#values.set(key, heard);
-    for (const session of this.#hearers(statement.topic, statement.origin, from))
+    // whoever else speaks in a neighbour's name shows by another boot, and the neighbour is to know
+    const isOther = before !== undefined && before.boot !== statement.boot && from !== statement.origin;
+    for (const session of this.#hearers(statement.topic, statement.origin, from, isOther))
       session.send(GOSSIP_MESSAGE, statement);
     for (const listener of this.#listeners.get(statement.topic) ?? []) listener(heard);
   }
 
-  /** All neighbours but those who know; on a sparse topic a few of them. */
-  #hearers(topic: string, origin: NodeId, from: NodeId | undefined): Session[] {
-    const others = this.#deps.host.sessions().filter(({ nodeId }) => nodeId !== from && nodeId !== origin);
+  /** All neighbours but those who know; on a sparse topic a few of them. `withOrigin`: who is named as the origin does not know. */
+  #hearers(topic: string, origin: NodeId, from: NodeId | undefined, withOrigin: boolean): Session[] {
+    const knows = (node: NodeId): boolean => node === from || (node === origin && !withOrigin);
+    const others = this.#deps.host.sessions().filter(({ nodeId }) => !knows(nodeId));
     if (origin === this.#self || !this.#deps.sparse.has(topic)) return others;
     const chosen: Session[] = [];
     while (chosen.length < PASS_ON_TO && others.length > 0) {

@@ -35,7 +35,7 @@ export type Libp2pNode = {
   start: () => Promise<void>;
   parts: Libp2pParts;
   guards: MuxGuards;
-  /** Gives back the place that an inbound connection took among the strangers. */
+  /** Gives back the place that an inbound connection took among the strangers: a member has it. */
   releaseStranger: (connection: Connection) => void;
   /** Where connections are accepted, by socket. */
   listening: () => { host: string; port: number }[];
@@ -109,7 +109,7 @@ export async function createNode(deps: NodeDeps, options: NodeOptions): Promise<
     isDirect: (host) => options.route.proxy === undefined || options.route.isLan(host),
     releaseStranger: ({ remoteAddr }) => {
       const [ip, tcp] = remoteAddr.getComponents();
-      budget.release(ip?.value ?? "", Number(tcp?.value));
+      budget.proved(ip?.value ?? "", Number(tcp?.value));
     },
     dial: (addresses, signal) =>
       race(clock, addresses, signal, (address, inner) => dial(multiaddr(address), { signal: inner, upgrader })),

@@ -81,6 +81,7 @@ export class LinkHealth {
   readonly #rtts: number[] = [];
   #rttMs: number | undefined;
   #toldLoss: number | undefined;
+  #unheard = false; // the peer says it hears nothing of us
 
   constructor(role: "dialler" | "acceptor", nowMs: number) {
     this.#dials = role === "dialler";
@@ -115,13 +116,14 @@ export class LinkHealth {
   }
 
   /** A datagram with our MAC asks. Says whether to answer: not twice, or a recorded one could be played again. */
-  asked({ number, rttMs, lossRatio, intervalMs }: Probe, nowMs: number): boolean {
+  asked({ type, number, rttMs, lossRatio, intervalMs }: Probe, nowMs: number): boolean {
     if (number <= this.#asked) return false;
     this.#asked = number;
     this.#heard(nowMs);
     this.#peerIntervalMs = Math.max(intervalMs, DOUBT_PROBE_MS);
     if (!this.#dials || this.#rttMs === undefined) this.#rttMs = rttMs ?? this.#rttMs;
     this.#toldLoss = lossRatio;
+    this.#unheard = type === "ask-deaf";
     return true;
   }
 
@@ -131,6 +133,7 @@ export class LinkHealth {
     const [probe] = at < 0 ? [] : this.#outstanding.splice(at, 1);
     if (probe === undefined) return;
     this.#heard(nowMs);
+    this.#unheard = false;
     this.#sample(nowMs - probe.sentMs);
     this.#outcome(true);
   }
@@ -156,11 +159,12 @@ export class LinkHealth {
     const inDoubt = this.#isInDoubt(silentMs, promisedMs);
     const asks = this.#dials || inDoubt || use.intervalMs < this.#peerIntervalMs;
     const everyMs = inDoubt ? DOUBT_PROBE_MS : use.intervalMs;
-    const datagram = asks && use.datagrams && this.#datagramIsDue(everyMs, nowMs) ? this.#ask(use, nowMs) : undefined;
+    const hears = this.#judge(silentMs, promisedMs, use, nowMs);
+    const isDue = asks && use.datagrams && this.#datagramIsDue(everyMs, nowMs);
+    const datagram = isDue ? this.#ask(hears === "alive" ? "ask" : "ask-deaf", use, nowMs) : undefined;
     const stream = asks && this.#streamIsDue(use, inDoubt, nowMs) ? this.#askOnStream(nowMs) : undefined;
-    const liveness = this.#judge(silentMs, promisedMs, use, nowMs);
     return {
-      liveness,
+      liveness: hears === "alive" && this.#unheard ? "suspect" : hears,
       datagram,
       stream,
       nextMs: nowMs + (inDoubt ? DOUBT_PROBE_MS / 3 : Math.min(everyMs, promisedMs)),
@@ -173,10 +177,11 @@ export class LinkHealth {
 
   /** Something that should have come by now did not. */
   #isInDoubt(silentMs: number, promisedMs: number): boolean {
-    if (this.#misses > 0) return true;
+    if (this.#misses > 0 || this.#unheard) return true;
     return silentMs > promisedMs + this.#waitMs(DATAGRAM_WAIT_MS) && (this.#passes || !this.#dials);
   }
 
+  /** By what this side hears. */
   #judge(silentMs: number, promisedMs: number, use: LinkUse, nowMs: number): Liveness {
     const waitsFromMs = this.#streamProbe?.waitsFromMs ?? nowMs;
     if (nowMs - waitsFromMs > STREAM_STUCK_MS && use.heardMs < waitsFromMs) return "dead";
@@ -218,12 +223,12 @@ export class LinkHealth {
     return nowMs >= this.#blockedUntilMs && nowMs - this.#datagramSentMs >= everyMs;
   }
 
-  #ask({ intervalMs }: LinkUse, nowMs: number): Omit<Probe, "link"> {
+  #ask(type: Probe["type"], { intervalMs }: LinkUse, nowMs: number): Omit<Probe, "link"> {
     this.#numbers += 1;
     this.#datagramSentMs = nowMs;
     if (this.#outstanding.length >= MAX_OUTSTANDING) this.#outstanding.shift();
     this.#outstanding.push({ number: this.#numbers, sentMs: nowMs, waitsFromMs: nowMs });
-    return { type: "ask", number: this.#numbers, rttMs: this.#rttMs, lossRatio: this.lossRatio, intervalMs };
+    return { type, number: this.#numbers, rttMs: this.#rttMs, lossRatio: this.lossRatio, intervalMs };
   }
 
   #streamIsDue(use: LinkUse, inDoubt: boolean, nowMs: number): boolean {

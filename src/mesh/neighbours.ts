@@ -36,7 +36,7 @@ export type NeighbourEvent =
   | ({ type: "up"; peer: NodeId; dialled?: string } & Hint)
   | { type: "down"; peer: NodeId }
   | { type: "dialled"; peer: NodeId; failure?: DialFailure }
-  | { type: "told"; peers: readonly Hint[] }
+  | { type: "told"; from: NodeId; peers: readonly Hint[] }
   | { type: "degree"; from: NodeId; degree: number }
   | { type: "parted"; from: NodeId };
 
@@ -53,6 +53,8 @@ export type NeighbourDeps = {
   random: Random;
   /** The own site once this node is a member, which is when it starts to dial. */
   ownSite: () => string | undefined;
+  /** The site that is signed for a peer, as far as this node knows its member document: it counts, whatever others say. */
+  siteOf: (peer: NodeId) => string | undefined;
   /** Addresses from the token and the charter. */
   seeds: () => readonly string[];
   /** Whether a link carries more than the session; then it is not given up. */
@@ -102,7 +104,7 @@ export class Neighbours {
         if (event.failure !== undefined) this.book.failed(event.peer, event.failure, this.#deps.random);
         return [];
       case "told":
-        for (const { addresses, site } of event.peers) this.book.hint(addresses, site);
+        for (const { addresses, site } of event.peers) this.book.hint(addresses, site, event.from);
         return [];
       case "degree": {
         const neighbour = this.#up.get(event.from);
@@ -214,8 +216,8 @@ export class Neighbours {
       .map(({ peer }) => peer);
     const plan = this.#fillUp(
       around,
-      due.filter(({ site }) => this.#isHere(site)),
-      due.filter(({ site }) => !this.#isHere(site)),
+      due.filter(({ nodeId }) => this.#livesHere(nodeId)),
+      due.filter(({ nodeId }) => !this.#livesHere(nodeId)),
     );
     const lost = due.find((peer) => peer.lost && !plan.includes(peer));
     if (lostIsDue && plan.length === 0) {
@@ -230,7 +232,7 @@ export class Neighbours {
   #census(): Census {
     let here = 0;
     for (const { hint } of this.#up.values()) if (this.#isHere(hint.site)) here += 1;
-    for (const peer of this.#dialling) if (this.#isHere(this.book.get(peer)?.site)) here += 1;
+    for (const peer of this.#dialling) if (this.#livesHere(peer)) here += 1;
     return { here, elsewhere: this.#up.size + this.#dialling.size - here };
   }
 
@@ -250,10 +252,15 @@ export class Neighbours {
         (abroadFirst ? abroad : atHome).shift() ?? (isFull ? undefined : (abroadFirst ? atHome : abroad).shift());
       if (peer === undefined) break;
       plan.push(peer);
-      if (this.#isHere(peer.site)) here += 1;
+      if (this.#livesHere(peer.nodeId)) here += 1;
       else elsewhere += 1;
     }
     return plan;
+  }
+
+  /** Of a peer that is no neighbour. */
+  #livesHere(peer: NodeId): boolean {
+    return this.#isHere(this.#deps.siteOf(peer) ?? this.book.get(peer)?.site);
   }
 
   #isHere(site: string | undefined): boolean {

@@ -4,10 +4,10 @@ import { createHmac, timingSafeEqual } from "node:crypto";
 //  0        1      2          10       14           18           20            22
 // ┌────────┬──────┬──────────┬────────┬────────────┬────────────┬─────────────┬──────────┐
 // │ 0x50   │ type │ link     │ number │ round trip │ loss       │ interval    │ MAC      │
-// │        │ 1, 2 │ 8 bytes  │ u32    │ u32, µs    │ u16, 10⁻⁴  │ u16, ms     │ 16 bytes │
+// │        │ 1–3  │ 8 bytes  │ u32    │ u32, µs    │ u16, 10⁻⁴  │ u16, ms     │ 16 bytes │
 // └────────┴──────┴──────────┴────────┴────────────┴────────────┴─────────────┴──────────┘
 const MAGIC = 0x50;
-const TYPES = ["ask", "answer"] as const;
+const TYPES = ["ask", "answer", "ask-deaf"] as const;
 const SIGNED_BYTES = 22;
 const MAC_BYTES = 16;
 export const PROBE_BYTES = SIGNED_BYTES + MAC_BYTES;
@@ -17,6 +17,7 @@ const UNKNOWN_LOSS = 0xffff;
 
 /** `link` is the receiver's name for the link; `rttMs` and `lossRatio` are what the asker has measured so far. */
 export type Probe = {
+  /** `ask-deaf`: as `ask`, by who hears so little of the receiver that it takes the link for suspect. */
   type: (typeof TYPES)[number];
   /** 16 hex digits. */
   link: string;

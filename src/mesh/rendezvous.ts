@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { type Clock, errorMessage, Fault, faultCode, type Log, type Random } from "#core";
+import { type Clock, errorMessage, Fault, faultCode, type Log, type Random, RateLimit } from "#core";
 import type { NodeId } from "#identity";
 import { MAX_ADDRESS_CHARS } from "./address.ts";
 import { MAX_HELLO_ADDRESSES } from "./hello-exchange.ts";
@@ -21,6 +21,9 @@ const PEERS_MESSAGE = "peers";
 const DEGREE_MESSAGE = "degree";
 /** Session message: the sender has too many neighbours, and closes this link. */
 const PART_MESSAGE = "part";
+/** Lists of peers that one neighbour is heard with. News is gathered, so that a storm of newcomers makes ten a second for some seconds. */
+const TOLD_AT_ONCE = 128;
+const TOLD_PER_SECOND = 4;
 /** How often the decision is taken again when nothing happens. */
 const LOOK_MS = 1_000;
 /** News within this time are looked at together: one message tells of a burst of newcomers. */
@@ -55,6 +58,8 @@ export type RendezvousDeps = {
   fleet: () => string | undefined;
   /** The own site once this node is a member, which is when it starts to dial for neighbours. */
   membership: () => { site: string } | undefined;
+  /** The site that is signed for a peer, if this node has its member document. */
+  siteOf: (peer: NodeId) => string | undefined;
   /** Addresses from the token and the charter. */
   seeds: () => readonly string[];
   /** A node of another fleet answered on the local network. It is not dialled. */
@@ -105,6 +110,7 @@ class NeighbourKeeper {
   readonly #core: Neighbours;
   readonly #stop = new AbortController();
   #nap = new AbortController();
+  readonly #told = new Map<NodeId, RateLimit>();
   #stirred = false;
   #running: Promise<void> = Promise.resolve();
   #unsubscribe = (): void => undefined;
@@ -112,11 +118,11 @@ class NeighbourKeeper {
   #saved = "";
 
   constructor(deps: RendezvousDeps, options: Partial<NeighbourOptions> | undefined) {
-    const { host, clock, random, membership, seeds, memory } = deps;
+    const { host, clock, random, membership, siteOf, seeds, memory } = deps;
     this.#deps = deps;
     const ownSite = (): string | undefined => membership()?.site;
     const isBusy = (peer: NodeId): boolean => host.isBusy(peer);
-    this.#core = new Neighbours({ self: host.nodeId, clock, random, ownSite, seeds, isBusy }, options);
+    this.#core = new Neighbours({ self: host.nodeId, clock, random, ownSite, siteOf, seeds, isBusy }, options);
     this.#core.book.recall(memory.load());
     this.#saved = JSON.stringify(this.#core.book.remembered());
     this.#savedAtMs = clock.nowMs();
@@ -133,7 +139,7 @@ class NeighbourKeeper {
     host.onMessage(PART_MESSAGE, ({ nodeId }) => this.#step({ type: "parted", from: nodeId }));
     this.#unsubscribe = host.onSession((session, event) => {
       if (event === "up") this.#up(session);
-      else this.#step({ type: "down", peer: session.nodeId });
+      else this.#down(session.nodeId);
     });
     this.#running = this.#run();
   }
@@ -219,10 +225,19 @@ class NeighbourKeeper {
     this.#stir();
   }
 
+  #down(peer: NodeId): void {
+    this.#told.delete(peer);
+    this.#step({ type: "down", peer });
+  }
+
   #heard(session: Session, body: unknown): void {
+    const { nodeId } = session;
+    const limit = this.#told.get(nodeId) ?? new RateLimit(this.#deps.clock, TOLD_PER_SECOND, TOLD_AT_ONCE);
+    this.#told.set(nodeId, limit);
+    if (!limit.take()) return; // nobody else has so much news
     const peers = Peers.safeParse(body);
-    if (!peers.success) return this.#deps.host.disconnect(session.nodeId, "sent a malformed list of peers");
-    this.#step({ type: "told", peers: peers.data.map(({ a, s }) => ({ addresses: a, site: s })) });
+    if (!peers.success) return this.#deps.host.disconnect(nodeId, "sent a malformed list of peers");
+    this.#step({ type: "told", from: nodeId, peers: peers.data.map(({ a, s }) => ({ addresses: a, site: s })) });
     this.#stir();
   }
 

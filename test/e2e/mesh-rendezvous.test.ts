@@ -45,6 +45,7 @@ async function node(seeds: readonly string[], { shelf = new Shelf(), neighbours 
       memory: shelf,
       fleet: () => "f1",
       membership: () => ({ site: "berlin" }),
+      siteOf: () => undefined,
       seeds: () => seeds,
       otherFleet: () => undefined,
     },

@@ -1,14 +1,11 @@
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Ed25519Key, FrameStream, memoryStreamPair, SeededRandom, SILENT_LOG, VirtualClock } from "#core";
+import { Ed25519Key, FrameStream, memoryStreamPair, SeededRandom, VirtualClock } from "#core";
 import { FROM_DEVICE, FROM_REGISTRAR, keyHash, nodeIdOf, runDeviceJoin } from "#identity";
-import { type Gate, Gossip, startReplica } from "#mesh";
-import { createGate } from "../../src/daemon/admission.ts";
-import { type OpenNode, openNode } from "../../src/daemon/node.ts";
-import { startTimeKeeper } from "../../src/daemon/time-keeper.ts";
 import { ARTIFACT_SPEC, base64, NOW_MS, TestFleet } from "../support/fleet.ts";
+import { admit, hello, link, Machine, pass } from "../support/machine.ts";
 import { MemoryHost } from "../support/memory-mesh.ts";
 
 const HOUR_MS = 3_600_000;
@@ -18,80 +15,6 @@ const AWAKE_MS = 2 * HOUR_MS;
 
 const fleet = new TestFleet();
 
-/** A machine: a folder that outlives its power, and while that is on the daemon's own parts over a host in memory. */
-class Machine {
-  readonly folder: string;
-  readonly #seed: number;
-  #running: AsyncDisposableStack | undefined;
-  node!: OpenNode;
-  host!: MemoryHost;
-  gate!: Gate;
-
-  constructor(root: string, seed: number) {
-    this.#seed = seed;
-    this.folder = join(root, String(seed));
-    mkdirSync(this.folder, { recursive: true });
-    const bytes = new Uint8Array(32).fill(seed);
-    const seedHex = Buffer.from(bytes).toString("hex");
-    const nodeId = nodeIdOf(new Ed25519Key(bytes).publicKey);
-    const key = { format: "portolan-node-key-v1", nodeId, seed: seedHex, sealing: seedHex };
-    writeFileSync(join(this.folder, "node.key"), JSON.stringify(key), { mode: 0o600 });
-  }
-
-  /** `asleepMs`: how long it was suspended since it started; its uptime counts that, its timers do not. */
-  on(clock: VirtualClock, asleepMs: () => number = () => 0): void {
-    const stack = new AsyncDisposableStack();
-    const deps = { clock, random: new SeededRandom(this.#seed), log: SILENT_LOG, version: "sim" };
-    this.node = openNode(this.folder, { ...deps, uptimeSeconds: () => (clock.nowMs() + asleepMs()) / 1_000 }, () => []);
-    const { state } = this.node;
-    const { data, store, members, trustedMs } = state;
-    stack.defer(() => this.node.close());
-    this.host = stack.use(new MemoryHost(data.key.nodeId));
-    const { host } = this;
-    this.gate = createGate(state, data.key.nodeId, new AbortController().signal);
-    const gossip = new Gossip({
-      host,
-      key: data.key.key,
-      boot: Math.floor(trustedMs()),
-      fleet: () => store.fleet,
-      isMember: (id) => members.of(id) !== undefined,
-      clock,
-      random: deps.random,
-      sparse: new Set(),
-    });
-    stack.use(startReplica({ host, store, clock, random: deps.random, log: SILENT_LOG, trustedMs }));
-    stack.use(startTimeKeeper({ state, gossip, host }));
-    this.#running = stack;
-  }
-
-  async off(): Promise<void> {
-    await this.#running?.disposeAsync();
-  }
-
-  submit(...documents: Uint8Array[]): void {
-    const { store, trustedMs } = this.node.state;
-    for (const bytes of documents) store.submit(bytes, trustedMs(), "api");
-  }
-}
-
-/** The two say hello as real nodes do; whether both accepted. */
-function hello(a: Machine, b: Machine): boolean {
-  const [atB, atA] = [b.gate.judge(a.host.nodeId, a.gate.offer()), a.gate.judge(b.host.nodeId, b.gate.offer())];
-  return atA.accepted && atB.accepted;
-}
-
-function link(a: Machine, b: Machine): void {
-  assert.ok(hello(a, b), "hello refused");
-  MemoryHost.link(a.host, b.host);
-}
-
-async function pass(clock: VirtualClock, ms: number, stepMs: number): Promise<void> {
-  for (let left = ms; left > 0; left -= stepMs) {
-    await clock.advanceMs(Math.min(stepMs, left));
-    for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate);
-  }
-}
-
 describe("a site that nobody reaches for 30 days, on virtual time", function () {
   this.timeout(120_000);
   let root: string;
@@ -99,22 +22,6 @@ describe("a site that nobody reaches for 30 days, on virtual time", function () 
     root = mkdtempSync(join(tmpdir(), "ptl-alone-"));
   });
   afterEach(() => rmSync(root, { recursive: true, force: true }));
-
-  function admit(seed: number, name: string): Uint8Array {
-    const bytes = new Uint8Array(32).fill(seed);
-    const publicKey = new Ed25519Key(bytes).publicKey;
-    const spec = {
-      node: nodeIdOf(publicKey),
-      publicKey: base64(publicKey),
-      site: "barn",
-      roles: [],
-      sealingKey: base64(bytes),
-      generation: 1,
-      registrar: keyHash(fleet.registrar.publicKey),
-      evidence: "claim" as const,
-    };
-    return fleet.sign("Member", name, spec, [fleet.registrar], { expiresMs: NOW_MS + DAY_MS });
-  }
 
   it("goes on through two power cuts without a clock: no hello fails, documents move; revocations come first at reunion", async () => {
     const outside = new VirtualClock(NOW_MS);
@@ -124,7 +31,7 @@ describe("a site that nobody reaches for 30 days, on virtual time", function () 
     const site = [new Machine(root, 61), new Machine(root, 62), new Machine(root, 63)] as const;
     const [gateway, plain, stolen] = site;
     const names = ["gateway", "plain", "stolen"];
-    const documents = [fleet.charter, ...fleet.foundation(), ...names.map((name, i) => admit(61 + i, name))];
+    const documents = [fleet.charter, ...fleet.foundation(), ...names.map((name, i) => admit(fleet, 61 + i, name))];
     for (const machine of [hub, ...site]) {
       machine.on(machine === hub ? outside : inside, () => (machine === hub ? 0 : asleepMs));
       machine.node.state.store.pinFleet(fleet.id);

@@ -98,6 +98,7 @@ export class NeighbourWorld {
         clock: this.#clock,
         random: this.#random,
         ownSite: () => node.site,
+        siteOf: () => undefined,
         seeds: () => (seed === id ? [] : [addressOf(seed)]),
         isBusy: () => false,
         readAddress: (text) => text.slice(text.lastIndexOf("/") + 1),
@@ -201,7 +202,7 @@ export class NeighbourWorld {
         return this.#send(
           node,
           this.#node(effect.to),
-          { type: "told", peers: effect.peers },
+          { type: "told", from: node.id, peers: effect.peers },
           110 * effect.peers.length,
         );
       case "degree":

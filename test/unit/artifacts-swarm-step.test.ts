@@ -35,7 +35,8 @@ class Leecher {
 
   /** A peer that says nothing about what it has, so that it is not asked by name either. */
   meet(peer: string, site = "here"): void {
-    this.step({ type: "peer-up", peer, site, status: { wants: false, yields: false, foreground: false, reach: [] } });
+    const status = { wants: false, yields: false, foreground: false, reach: [] };
+    this.step({ type: "peer-up", peer, site, status });
   }
 
   hear(peer: string, message: SwarmMessage): void {
@@ -91,6 +92,19 @@ describe("swarm: what a leecher makes of its peers", () => {
     }
     assert.equal(me.said("slow", "cancel"), 3);
     assert.deepEqual(me.blamed, []);
+  });
+
+  it("takes nothing over the WAN that a member of its site has or gets, until that one gives it up", () => {
+    const me = new Leecher();
+    me.meet("near");
+    me.meet("far", "there");
+    me.hear("near", { type: "have", runs: [0, 1] });
+    me.hear("near", { type: "claim", runs: [1, 1], wan: true });
+    for (let chunk = 0; chunk < 3; chunk++) me.hear("far", { type: "offer", chunk });
+    assert.deepEqual([me.said("far", "decline"), me.said("far", "accept")], [2, 1]);
+    me.hear("near", { type: "unclaim", runs: [1, 1] });
+    me.hear("far", { type: "offer", chunk: 1 });
+    assert.equal(me.said("far", "accept"), 2);
   });
 
   it("accepts no more than its own limit, and says when there is room again", () => {

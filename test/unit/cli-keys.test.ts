@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { Ed25519Key } from "#core";
 import { bodyDigest, draftPayload, openEnvelope, payloadTypeOf } from "#identity";
 import { checkDraft } from "../../src/cli/signing.ts";
-import { verifiedSigners } from "../../src/identity/charter.ts";
+import { verifiedSigners } from "../../src/identity/trusted-keys.ts";
 import { CliHarness } from "../support/cli-harness.ts";
 
 const NOW_MS = 1_800_000_000_000;

@@ -177,6 +177,22 @@ describe("mesh: budget of strangers", () => {
     assert.equal(budget.strangers, 5);
   });
 
+  it("does not let a member that comes back wait behind strangers of its network", async () => {
+    const budget = new StrangerBudget(new VirtualClock());
+    assert.ok(await budget.admit("10.0.0.9", 1, never));
+    budget.proved("10.0.0.9", 1);
+    for (let port = 1; port <= 100; port++) void budget.admit("10.0.0.66", port, never);
+    for (const port of [2, 3, 4, 5]) assert.ok(await budget.admit("::ffff:10.0.0.9", port, never), `port ${port}`);
+    let fifth = false;
+    void budget.admit("10.0.0.9", 6, never).then((ok) => (fifth = ok));
+    await settle();
+    assert.ok(!fifth, "one host cannot take all places, though");
+    budget.release("10.0.0.9", 2);
+    await settle();
+    assert.ok(fifth, "its turn comes before the strangers that wait");
+    assert.equal(budget.strangers, MAX_STRANGERS_PER_NETWORK + 4);
+  });
+
   it("never counts wrong, whoever comes and goes", async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(fc.tuple(fc.nat(6), fc.boolean()), { maxLength: 60 }), async (steps) => {

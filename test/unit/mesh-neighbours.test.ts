@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { Ed25519Key, SeededRandom, VirtualClock } from "#core";
 import { nodeIdOf } from "#identity";
-import { AddressBook, FORGET_MS, MAX_KNOWN_PEERS } from "../../src/mesh/address-book.ts";
+import { AddressBook, FORGET_MS, MAX_KNOWN_PEERS, MAX_TOLD_BY_ONE } from "../../src/mesh/address-book.ts";
 import { DEFAULT_NEIGHBOURS, type NeighbourEffect, Neighbours } from "../../src/mesh/neighbours.ts";
 
 const ids = Array.from({ length: 80 }, (_, i) => nodeIdOf(new Ed25519Key(new Uint8Array(32).fill(i + 1)).publicKey));
@@ -14,12 +14,20 @@ function book(clock = new VirtualClock()): AddressBook {
   return new AddressBook(self, clock);
 }
 
-type Setting = { clock?: VirtualClock; busy?: readonly string[]; seed?: number };
+type Setting = { clock?: VirtualClock; busy?: readonly string[]; seed?: number; signed?: Record<string, string> };
 
-function neighbours({ clock = new VirtualClock(), busy = [], seed = 3 }: Setting = {}): Neighbours {
+function neighbours({ clock = new VirtualClock(), busy = [], seed = 3, signed = {} }: Setting = {}): Neighbours {
   const random = new SeededRandom(seed);
   const isBusy = (id: string): boolean => busy.includes(id);
-  return new Neighbours({ self, clock, random, ownSite: () => "berlin", seeds: () => [], isBusy });
+  return new Neighbours({
+    self,
+    clock,
+    random,
+    ownSite: () => "berlin",
+    siteOf: (id) => signed[id],
+    seeds: () => [],
+    isBusy,
+  });
 }
 
 function comeUp(core: Neighbours, id: string, site: string): NeighbourEffect[] {
@@ -77,6 +85,21 @@ describe("mesh: address book", () => {
     assert.equal(peers.get(second)?.restsUntilMs, 0);
   });
 
+  it("lets one peer's hints push out neither what others said nor where somebody was reached", () => {
+    const peers = book();
+    peers.reached(second, "porto", [address(second)], undefined);
+    peers.hint([address(second, 9)], "berlin", peer);
+    assert.equal(peers.get(second)?.site, "porto");
+    assert.equal(peers.get(second)?.addresses[0], address(second));
+    const [honest = "", ...invented] = Array.from({ length: MAX_KNOWN_PEERS + 200 }, (_, i) => `12D3Invented${i}`);
+    const wide = new AddressBook(self, new VirtualClock(), (text) => text.slice(text.lastIndexOf("/") + 1));
+    wide.hint([address(honest)], "porto", second);
+    for (const id of invented) wide.hint([address(id)], "porto", peer);
+    assert.equal(wide.size, 1 + MAX_TOLD_BY_ONE);
+    assert.ok(wide.get(honest) !== undefined);
+    assert.ok(wide.get(invented.at(-1) ?? "") !== undefined, "the newest are kept");
+  });
+
   it("remembers whom it reached, forgets who is long gone, and keeps the last few all the same", () => {
     const clock = new VirtualClock(0);
     const peers = book(clock);
@@ -130,6 +153,18 @@ describe("mesh: neighbours", () => {
     core.book.hint([address(others[20] ?? "")], "berlin");
     core.book.hint([address(others[21] ?? "")], "porto");
     assert.deepEqual(peersOf(core.step({ type: "look" }), "dial"), [others[21]]);
+  });
+
+  it("goes by the site that is signed for a peer, whatever others say", () => {
+    const [liar = "", porto = "", accomplice = ""] = others.slice(20);
+    const core = neighbours({ signed: { [porto]: "porto", [accomplice]: "berlin" } });
+    for (const id of others.slice(0, 20)) comeUp(core, id, "berlin");
+    const told = [
+      { addresses: [address(porto)], site: "berlin" },
+      { addresses: [address(accomplice)], site: "porto" },
+    ];
+    core.step({ type: "told", from: liar, peers: told });
+    assert.deepEqual(peersOf(core.step({ type: "look" }), "dial"), [porto]);
   });
 
   it("never dials a neighbour, one being dialled, or one that waits", () => {

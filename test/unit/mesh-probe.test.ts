@@ -14,7 +14,7 @@ const key = new SeededRandom(1).bytes(32);
 const link = "0123456789abcdef";
 
 const probes: fc.Arbitrary<Probe> = fc.record({
-  type: fc.constantFrom("ask" as const, "answer" as const),
+  type: fc.constantFrom("ask" as const, "answer" as const, "ask-deaf" as const),
   link: fc.constant(link),
   number: fc.nat(0xffff_ffff),
   rttMs: fc.option(
@@ -62,7 +62,8 @@ describe("mesh: probe datagram", () => {
   });
 });
 
-type Path = { udp: boolean; tcp: boolean; oneWayMs: number; lossRatio: number };
+/** `cut`: nothing gets through to this end. */
+type Path = { udp: boolean; tcp: boolean; oneWayMs: number; lossRatio: number; cut?: "dialler" | "acceptor" };
 type Setting = Partial<Path> & { seed?: number; circuitsAt?: "dialler" | "acceptor"; intervalMs?: number };
 
 /** Two ends of a link, each looking when it wants to, over a path that a test can change. Steps of 5 ms. */
@@ -126,28 +127,28 @@ class Wire {
   #datagram(to: "dialler" | "acceptor", probe: Probe): void {
     this.sent.datagrams += 1;
     const back = to === "dialler" ? "acceptor" : "dialler";
-    this.#fly("udp", () => {
+    this.#fly("udp", to, () => {
       if (this[to].asked(probe, this.nowMs)) {
         this.sent.datagrams += 1;
-        this.#fly("udp", () => this[back].answered(probe.number, this.nowMs));
+        this.#fly("udp", back, () => this[back].answered(probe.number, this.nowMs));
       }
     });
   }
 
   #stream(from: "dialler" | "acceptor", to: "dialler" | "acceptor", number: number): void {
     this.sent.stream += 1;
-    this.#fly("tcp", () => {
+    this.#fly("tcp", to, () => {
       this.hear(to);
       this[to].askedOnStream(this[from].rttMs);
-      this.#fly("tcp", () => {
+      this.#fly("tcp", from, () => {
         this.hear(from);
         this[from].answeredOnStream(number, this.nowMs);
       });
     });
   }
 
-  #fly(by: "udp" | "tcp", run: () => void): void {
-    if (!this.path[by] || (by === "udp" && this.#random.unit() < this.path.lossRatio)) return;
+  #fly(by: "udp" | "tcp", to: "dialler" | "acceptor", run: () => void): void {
+    if (!this.path[by] || this.path.cut === to || (by === "udp" && this.#random.unit() < this.path.lossRatio)) return;
     this.#flights.push({ atMs: this.nowMs + this.path.oneWayMs, run });
   }
 }
@@ -216,6 +217,27 @@ describe("mesh: link health", () => {
           const dead = wire.changedMs(end, "dead", sinceMs);
           assert.ok(suspect <= suspectMs, `${end} suspect after ${suspect} ms`);
           assert.ok(dead >= 3_000 && dead <= deadMs, `${end} dead after ${dead} ms`);
+        }
+      }
+    });
+  }
+
+  for (const cut of ["dialler", "acceptor"] as const) {
+    it(`is suspect at both ends when nothing gets through to the ${cut}, and at neither once it does again`, () => {
+      for (const intervalMs of [CIRCUIT_PROBE_MS, USED_PROBE_MS, IDLE_PROBE_MS]) {
+        for (let seed = 1; seed <= 10; seed++) {
+          const wire = new Wire({ seed, intervalMs });
+          wire.advance(20_000 + seed * 215);
+          const sinceMs = wire.nowMs;
+          wire.path.cut = cut;
+          wire.advance(2_950);
+          const deafMs = wire.changedMs(cut, "suspect", sinceMs);
+          const unheardMs = wire.changedMs(cut === "dialler" ? "acceptor" : "dialler", "suspect", sinceMs);
+          assert.ok(deafMs <= 2_800, `the deaf end suspect after ${deafMs} ms`);
+          assert.ok(unheardMs <= deafMs + 300, `the other end ${unheardMs - deafMs} ms later`);
+          delete wire.path.cut;
+          wire.advance(1_000);
+          assert.deepEqual(wire.states, { dialler: "alive", acceptor: "alive" });
         }
       }
     });

@@ -68,21 +68,26 @@ function finish(state: SwarmState, arrival: Arrival, nowMs: number): void {
   from.stalls = 0;
   from.chunkMs += (nowMs - arrival.sinceMs - from.chunkMs) / 8;
   state.effects.push({ type: "finished", chunk, from: from.id, wan: from.wan });
-  gain(state, chunk, !from.wan);
+  gain(state, chunk, from);
   readyAll(state, nowMs);
 }
 
-/** I have this chunk now, verified. `fromSite`: a member of my site gave it to me. */
-export function gain(state: SwarmState, chunk: number, fromSite = false): void {
+/** I have this chunk now, verified; `from` whom, if it came just now. */
+export function gain(state: SwarmState, chunk: number, from?: Peer): void {
   state.checking.delete(chunk);
   if (!state.have.add(chunk)) return;
-  state.newClaims.delete(chunk);
-  state.newWanClaims.delete(chunk);
-  (fromSite ? state.newLanHaves : state.newHaves).add(chunk);
+  const told = from !== undefined && !forgetClaim(state, chunk);
+  if (told) state.lateHaves.add(chunk);
+  else (from?.wan === false ? state.newLanHaves : state.newHaves).add(chunk);
   state.list(chunk);
   if (!state.have.full) return;
   if (state.status.wants) changeStatus(state, { wants: false, yields: false, foreground: false });
   state.effects.push({ type: "complete" });
+}
+
+/** Returns whether nobody was told of it yet. */
+function forgetClaim(state: SwarmState, chunk: number): boolean {
+  return state.newClaims.delete(chunk) || state.newWanClaims.delete(chunk);
 }
 
 /** Tells everybody whom I declined for lack of room that there is room. */
@@ -102,8 +107,7 @@ export function releaseArrival(state: SwarmState, arrival: Arrival, cancel: bool
   state.unlist(chunk);
   state.arrivingBytes[state.lane(from)] -= arrival.bytesLeft;
   from.arriving -= 1;
-  const untold = state.newClaims.delete(chunk) || state.newWanClaims.delete(chunk);
-  if (!untold) state.newUnclaims.add(chunk);
+  if (!forgetClaim(state, chunk)) state.newUnclaims.add(chunk);
   if (cancel) state.say(from, { type: "cancel", chunk });
   state.effects.push({ type: "drop", chunk });
   abortOutgoing(state, chunk);

@@ -231,7 +231,7 @@ function onAccept(state: SwarmState, peer: Peer, chunk: number, nowMs: number): 
   state.change(peer, chunk, () => peer.claims.add(chunk));
   if (peer.outgoing.size === 0 && !state.senders.includes(peer)) state.senders.push(peer);
   peer.outgoing.set(chunk, { chunk, cells: state.geometry.cellsOf(chunk), next: 0 });
-  state.unsent[state.lane(peer)] += state.geometry.bytesOf(chunk);
+  state.owe(peer, state.geometry.bytesOf(chunk));
 }
 
 /** Its site has the chunk, so for a while nobody there needs it from me. */

@@ -1,8 +1,10 @@
 import type { Handlers } from "#api";
 import { Fault } from "#core";
 import type { Host } from "#mesh";
-import { type JoinStatus, lastAddresses, type NodeState } from "../node-state.ts";
+import type { NodeState } from "../node-state.ts";
 import type { RateKeeper } from "../rate-keeper.ts";
+import { lastAddresses } from "../remembered.ts";
+import type { JoinStatus } from "../standing.ts";
 import { documentHandlers } from "./documents.ts";
 import { eventHandlers } from "./events.ts";
 import { fleetHandlers } from "./fleet.ts";

@@ -1,8 +1,10 @@
 import type { Finding, Handlers, LimitsNow, Status } from "#api";
-import { decodeToken, keyHash, OUT_OF_TOUCH_MS, sixWords } from "#identity";
+import { keyHash, OUT_OF_TOUCH_MS, sixWords } from "#identity";
 import type { Host, OtherFleet } from "#mesh";
 import type { StoreUsage } from "../artifact-keeper.ts";
-import { type JoinStatus, type NodeState, nodeName } from "../node-state.ts";
+import { type NodeState, nodeName } from "../node-state.ts";
+import { rememberedToken } from "../remembered.ts";
+import type { JoinStatus } from "../standing.ts";
 
 /** Room below which `doctor` speaks up, as a share of what the store may hold; at a tenth the store makes room by itself. */
 const LOW_SPACE_RATIO = 0.05;
@@ -42,10 +44,8 @@ export function statusHandlers(state: NodeState, deps: StatusDeps): Pick<Handler
 
 /** The fleet that this node asks to join; the person who approves it compares words that depend on it. */
 function tokenFleet(state: NodeState): string | undefined {
-  const token = state.settings.get("token");
-  if (token === undefined) return undefined;
   try {
-    return decodeToken(token, { nowMs: state.trustedMs() }).fleet;
+    return rememberedToken(state)?.fleet;
   } catch {
     return undefined; // expired meanwhile: `status` says so
   }

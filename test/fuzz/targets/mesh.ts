@@ -203,7 +203,7 @@ const probes: FuzzTarget = {
   covers: ["src/mesh/probe-datagram.ts#decodeProbe"],
   grammar: "bytes",
   seeds: () =>
-    (["ask", "answer"] as const).map((type) =>
+    (["ask", "answer", "ask-deaf"] as const).map((type) =>
       encodeProbe({ type, link: "00".repeat(8), number: 7, rttMs: 12.5, lossRatio: 0.01, intervalMs: 500 }, PROBE_KEY),
     ),
   refuses: [],

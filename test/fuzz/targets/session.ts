@@ -106,7 +106,14 @@ const sessionMessages: FuzzTarget = {
     startReplica({ ...deps, store, trustedMs: () => NOW_MS });
     const memory = { load: () => [], save: () => undefined };
     await startRendezvous(
-      { ...deps, memory, membership: () => undefined, seeds: () => [], otherFleet: () => undefined },
+      {
+        ...deps,
+        memory,
+        membership: () => undefined,
+        siteOf: () => undefined,
+        seeds: () => [],
+        otherFleet: () => undefined,
+      },
       { mdns: false },
     );
     return async (input) => {
