@@ -87,7 +87,7 @@ async function print(session: Session, ask: (client: Client) => Promise<Limits>)
     session.print(
       describe({
         now: limitsText(limits, session.io.clock.wallMs()),
-        ...(limits.next === undefined ? {} : { then: formatRates(limits.next) }),
+        ...(limits.next === undefined ? {} : { next: formatRates(limits.next) }),
         ...(byHand === undefined ? {} : { set: `${formatRates(byHand.change)}, until ${until}` }),
         configured: formatRates(base),
         windows: windows.map(({ when, change }) => ({ when, limits: formatRates(change) })),
