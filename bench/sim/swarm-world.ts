@@ -66,6 +66,8 @@ const QUEUE_BYTES = 256 * 1024;
 const MESSAGE_BYTES = 14;
 const INTEGER_BYTES = 3;
 const HASH_BYTES = 32;
+/** In one swarm, of one node (MAX_SWARM_PEERS). */
+const MAX_PEERS = 128;
 /** So many leechers are told all of it again to measure their decisions. */
 const MEASURED = 4;
 
@@ -135,15 +137,15 @@ export class SwarmWorld {
     }
     if (!leadersDie) return;
     for (let site = 1; site < this.#options.sites; site += 2) {
-      const leader = this.#leaderOf(this.#nodes.filter((node) => node.site === site));
+      const leader = this.#envoy(site, 0);
       if (leader) this.#queue.at(bound * (0.2 + 0.6 * this.#random.unit()), () => this.#kill(leader));
     }
   }
 
-  /** The one of a site that is the envoy to the first, where all chunks come from. */
-  #leaderOf(members: readonly SwarmNode[]): SwarmNode | undefined {
-    const weight = (node: SwarmNode): number => leaderWeight(this.#ref.root, node.id, "site-0");
-    return members.toSorted((a, b) => weight(b) - weight(a))[0];
+  /** The one of a site that exchanges chunks with another site. */
+  #envoy(site: number, other: number): SwarmNode | undefined {
+    const weight = (node: SwarmNode): number => leaderWeight(this.#ref.root, node.id, `site-${other}`);
+    return this.#nodes.filter((node) => node.site === site).toSorted((a, b) => weight(b) - weight(a))[0];
   }
 
   /** Runs until every honest survivor has all, or 8 × the bound has passed. */
@@ -164,8 +166,8 @@ export class SwarmWorld {
   #start(): void {
     const chunkCount = Math.ceil(this.#ref.sizeBytes / this.#ref.chunkBytes);
     for (const node of this.#nodes) {
-      const hasAll = node.index === 0 || node.liar;
-      for (let chunk = 0; hasAll && chunk < chunkCount; chunk++) this.#step(node, { type: "stored", chunk });
+      const stored = node.index === 0 || node.liar ? chunkCount : 0;
+      for (let chunk = 0; chunk < stored; chunk++) this.#step(node, { type: "stored", chunk });
       this.#queue.at(1 + 5 * this.#random.unit(), () => this.#step(node, { type: "begin" }));
       const tick = (): void => {
         if (!node.alive) return;
@@ -174,8 +176,21 @@ export class SwarmWorld {
       };
       this.#queue.at(this.#random.unit() * TICK_MS, tick);
     }
-    for (const node of this.#nodes)
-      for (const other of this.#nodes) if (other.index > node.index) this.#connect(node, other);
+    for (const [a, b] of this.#pairs()) this.#connect(a, b);
+  }
+
+  /** Who is connected: all with all, or, where those are too many, all of a site and the envoys of each two sites. */
+  #pairs(): [SwarmNode, SwarmNode][] {
+    const all = this.#nodes.flatMap((a) => this.#nodes.slice(a.index + 1).map((b): [SwarmNode, SwarmNode] => [a, b]));
+    if (this.#nodes.length <= MAX_PEERS) return all;
+    const near = all.filter(([a, b]) => a.site === b.site);
+    for (let one = 0; one < this.#sites.length; one++) {
+      for (let other = one + 1; other < this.#sites.length; other++) {
+        const [a, b] = [this.#envoy(one, other), this.#envoy(other, one)];
+        if (a !== undefined && b !== undefined) near.push([a, b]);
+      }
+    }
+    return near;
   }
 
   #connect(a: SwarmNode, b: SwarmNode): void {

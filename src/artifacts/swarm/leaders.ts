@@ -19,6 +19,8 @@ export type Lead = { site: Site; importer: Peer };
 export function leadsOf(state: SwarmState, nowMs: number): readonly Lead[] {
   if (state.leads !== undefined && nowMs < state.leadsUntilMs) return state.leads;
   state.leadsUntilMs = Number.POSITIVE_INFINITY;
+  const near = [...state.peers.values()].filter((peer) => !peer.wan && !peer.banned);
+  state.farSites = [...new Set([...state.sites.keys(), ...near.flatMap((peer) => peer.status.reach)])].toSorted();
   state.leads = [...state.sites.values()].flatMap((site) => {
     const asked = [...site.members].find((peer) => peer.askedUntilMs > nowMs && peer.status.wants && !peer.banned);
     if (asked !== undefined) state.leadsUntilMs = Math.min(state.leadsUntilMs, asked.askedUntilMs);

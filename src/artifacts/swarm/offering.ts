@@ -1,4 +1,4 @@
-import { leadsOf } from "./leaders.ts";
+import { type Lead, leadsOf } from "./leaders.ts";
 import { MAX_AHEAD_BYTES, OFFER_AHEAD_CHUNKS, OFFER_AHEAD_S, OFFER_AHEAD_WAN_S } from "./swarm-limits.ts";
 import type { Peer, Site, SwarmState } from "./swarm-state.ts";
 
@@ -27,13 +27,33 @@ export function offerWan(state: SwarmState, nowMs: number): void {
   for (;;) {
     leads = leads.filter(({ importer }) => importer.unsent < wanLimit(state, importer));
     if (leads.length === 0) return;
-    const chunk = state.wanRarity.pick(state.sites.size, state.random, (c) => leads.some(({ site }) => lacks(site, c)));
-    if (chunk === undefined) return;
-    const importers = leads.filter(({ site }) => lacks(site, chunk)).map(({ importer }) => importer);
-    const peer = leastOffered(state, importers, () => true);
-    if (peer === undefined) return;
-    offer(state, peer, chunk, nowMs);
+    if (!offerFirstCopy(state, leads, nowMs) && !offerRarest(state, leads, nowMs)) return;
   }
+}
+
+/**
+ * A chunk that no other site has goes first to the site whose turn it is, so that the envoys of my site, who hear late what the others offer, do not
+ * send the same chunks.
+ */
+function offerFirstCopy(state: SwarmState, leads: readonly Lead[], nowMs: number): boolean {
+  const { farSites } = state;
+  const leadFor = (chunk: number): Lead | undefined =>
+    leads.find(({ site }) => site.name === farSites[chunk % farSites.length]);
+  const chunk = state.wanRarity.pick(1, state.random, (c) => leadFor(c) !== undefined);
+  const lead = chunk === undefined ? undefined : leadFor(chunk);
+  if (chunk === undefined || lead === undefined) return false;
+  offer(state, lead.importer, chunk, nowMs);
+  return true;
+}
+
+function offerRarest(state: SwarmState, leads: readonly Lead[], nowMs: number): boolean {
+  const fits = (chunk: number): boolean => leads.some(({ site }) => lacks(site, chunk));
+  const chunk = state.wanRarity.pick(state.sites.size, state.random, fits);
+  if (chunk === undefined) return false;
+  const importers = leads.filter(({ site }) => lacks(site, chunk)).map(({ importer }) => importer);
+  const peer = leastOffered(state, importers, () => true);
+  if (peer !== undefined) offer(state, peer, chunk, nowMs);
+  return peer !== undefined;
 }
 
 function wanLimit(state: SwarmState, importer: Peer): number {

@@ -21,8 +21,17 @@ export function onOffer(state: SwarmState, peer: Peer, chunk: number, nowMs: num
   if (peer.arriving === 0) peer.lastCellMs = nowMs;
   peer.arriving += 1;
   state.newUnclaims.delete(chunk);
-  (peer.wan ? state.newWanClaims : state.newClaims).add(chunk);
+  if (peer.wan) claimAtOnce(state, chunk);
+  else state.newClaims.add(chunk);
   state.say(peer, { type: "accept", chunk });
+}
+
+/** The other importers of my site may be offered the same by other sites at this moment. */
+function claimAtOnce(state: SwarmState, chunk: number): void {
+  state.newWanClaims.add(chunk);
+  for (const peer of state.peers.values()) {
+    if (!peer.wan && !peer.banned) state.say(peer, { type: "claim", runs: [chunk, 1], wan: true });
+  }
 }
 
 /** Why not; `undefined` accepts. */
@@ -87,7 +96,8 @@ export function gain(state: SwarmState, chunk: number, from?: Peer): void {
 
 /** Returns whether nobody was told of it yet. */
 function forgetClaim(state: SwarmState, chunk: number): boolean {
-  return state.newClaims.delete(chunk) || state.newWanClaims.delete(chunk);
+  state.newWanClaims.delete(chunk); // of which my site knows
+  return state.newClaims.delete(chunk);
 }
 
 /** Tells everybody whom I declined for lack of room that there is room. */

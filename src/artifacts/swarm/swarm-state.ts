@@ -108,6 +108,8 @@ export class SwarmState {
   /** The sites that I export to; `undefined` when they have to be found anew, as they have to at `leadsUntilMs`. */
   leads: readonly Lead[] | undefined;
   leadsUntilMs = 0;
+  /** All other sites that mine is connected to, in the order that everybody in it knows. */
+  farSites: readonly string[] = [];
   lastCellMs: number;
   lastWanCellMs: number;
   yieldUntilMs = 0;

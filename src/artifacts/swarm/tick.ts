@@ -106,10 +106,11 @@ function tell(state: SwarmState, nowMs: number): void {
   state.toldMs = nowMs;
   const all = [...state.peers.values()].filter((peer) => !peer.banned);
   const near = all.filter((peer) => !peer.wan);
+  const far = all.filter((peer) => peer.wan);
   for (const chunk of state.newLanHaves.values()) state.lateHaves.add(chunk);
   tellSet(state, all, state.newUnclaims, (runs) => ({ type: "unclaim", runs }));
   tellSet(state, near, state.newClaims, (runs) => ({ type: "claim", runs, wan: false }));
-  tellSet(state, all, state.newWanClaims, (runs) => ({ type: "claim", runs, wan: true }));
+  tellSet(state, far, state.newWanClaims, (runs) => ({ type: "claim", runs, wan: true }));
   tellSet(state, all, state.newHaves, (runs) => ({ type: "have", runs }));
   tellSet(state, near, state.newLanHaves, (runs) => ({ type: "have", runs }));
   if (nowMs - state.toldLateMs < TELL_LATE_MS) return;
