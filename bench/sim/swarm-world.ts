@@ -166,8 +166,8 @@ export class SwarmWorld {
   #start(): void {
     const chunkCount = Math.ceil(this.#ref.sizeBytes / this.#ref.chunkBytes);
     for (const node of this.#nodes) {
-      const hasAll = node.index === 0 || node.liar;
-      for (let chunk = 0; chunk < (hasAll ? chunkCount : 0); chunk++) this.#step(node, { type: "stored", chunk });
+      const stored = node.index === 0 || node.liar ? chunkCount : 0;
+      for (let chunk = 0; chunk < stored; chunk++) this.#step(node, { type: "stored", chunk });
       this.#queue.at(1 + 5 * this.#random.unit(), () => this.#step(node, { type: "begin" }));
       const tick = (): void => {
         if (!node.alive) return;

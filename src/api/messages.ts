@@ -271,7 +271,8 @@ export const SetLimits = z
     forSeconds: z.number().int().min(1).max(MAX_SET_SECONDS).optional(),
   })
   .refine(
-    ({ forSeconds: _, ...rates }) => Object.values(rates).some((rate) => rate !== undefined),
+    ({ uploadBps, downloadBps, wanUploadBps, wanDownloadBps }) =>
+      [uploadBps, downloadBps, wanUploadBps, wanDownloadBps].some((rate) => rate !== undefined),
     "at least one rate",
   );
 

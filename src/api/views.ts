@@ -37,7 +37,7 @@ export const LimitsNow = z.object({
   when: z.string().optional(),
   /** When the rates change next, and to what. */
   until: Time.optional(),
-  then: Rates.optional(),
+  next: Rates.optional(),
   /** IANA name of the zone that windows are read in. */
   timezone: z.string(),
 });

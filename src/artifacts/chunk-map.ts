@@ -74,6 +74,20 @@ export function chunkHash(bytes: Uint8Array): Uint8Array {
   return merkleRoot(cellHashes(bytes));
 }
 
+/** The hashes of chunks from those of all their cells, 32 bytes each in both. */
+export function chunkHashesOf(cells: Uint8Array, chunkBytes: number): Uint8Array {
+  const perChunk = (chunkBytes / CELL_BYTES) * HASH_BYTES;
+  const chunks = Array.from({ length: Math.ceil(cells.length / perChunk) }, (_, chunk) =>
+    merkleRoot(hashesIn(cells.subarray(chunk * perChunk, (chunk + 1) * perChunk))),
+  );
+  return Buffer.concat(chunks);
+}
+
+function hashesIn(bytes: Uint8Array): Uint8Array[] {
+  const count = bytes.length / HASH_BYTES;
+  return Array.from({ length: count }, (_, at) => bytes.subarray(at * HASH_BYTES, (at + 1) * HASH_BYTES));
+}
+
 /** The chunk hashes of one blob, verified against its root. */
 export class ChunkMap {
   readonly #hashes: Uint8Array;
@@ -109,8 +123,7 @@ export class ChunkMap {
   }
 
   #root(): string {
-    const count = this.#hashes.length / HASH_BYTES;
-    return Buffer.from(merkleRoot(Array.from({ length: count }, (_, chunk) => this.hashOf(chunk)))).toString("hex");
+    return Buffer.from(merkleRoot(hashesIn(this.#hashes))).toString("hex");
   }
 
   hashOf(chunk: number): Uint8Array {

@@ -6,20 +6,16 @@ const MAX_HELD_BYTES = 32 * 1024 * 1024;
 /** Memory for one chunk. */
 export type Slot = {
   readonly buffer: Uint8Array;
-  /** What it is used for: one blob. */
-  readonly owner: object;
   /** Who still fills or reads it. */
   users: number;
-  /** It was sent to a peer, whose word that it has it may be a lie: what is put in later might go to it, and so has to be of the same blob. */
-  sent: boolean;
 };
-
-/** Memory that nobody uses; with an owner when it is of use to that one only. */
-type Free = { buffer: Uint8Array; owner: object | undefined };
 
 /**
  * The memory that chunks arrive in and are read into, shared by all swarms of a node. It is used again: new memory for each chunk makes the
  * garbage collector work harder than all the rest. What is in use is bounded elsewhere: by what is accepted, and by the windows of the links.
+ *
+ * A peer can acknowledge what it has not read yet, and then be sent what is put into that memory next, under hashes that do not fit. So what
+ * shares memory must be open to the same peers: all members of the fleet may have every blob.
  */
 export class ChunkMemory {
   readonly #maxKeptBytes: number;
@@ -27,7 +23,7 @@ export class ChunkMemory {
   /** What to call when they are evicted, the oldest first. */
   readonly #kept = new Map<Slot, () => void>();
   #keptBytes = 0;
-  #free: Free[] = [];
+  #free: Uint8Array[] = [];
   #freeBytes = 0;
 
   constructor(maxKeptBytes = MAX_KEPT_BYTES, maxHeldBytes = MAX_HELD_BYTES) {
@@ -41,10 +37,8 @@ export class ChunkMemory {
   }
 
   /** Memory of this size for one user. */
-  take(bytes: number, owner: object): Slot {
-    const free = this.#reused(bytes, owner);
-    const buffer = free?.buffer ?? Buffer.allocUnsafeSlow(bytes);
-    return { buffer, owner, users: 1, sent: free?.owner !== undefined };
+  take(bytes: number): Slot {
+    return { buffer: this.#reused(bytes) ?? Buffer.allocUnsafeSlow(bytes), users: 1 };
   }
 
   /** Keeps what is in it until others need the room: then it is not to be found any more, and `evicted` is called. */
@@ -61,7 +55,7 @@ export class ChunkMemory {
   /** One user less. */
   release(slot: Slot): void {
     slot.users -= 1;
-    if (slot.users === 0 && !this.#kept.has(slot)) this.#reclaim(slot);
+    if (slot.users === 0 && !this.#kept.has(slot)) this.#reclaim(slot.buffer);
   }
 
   /** Nobody needs to find what is in it any more. */
@@ -71,7 +65,7 @@ export class ChunkMemory {
     this.#kept.delete(slot);
     this.#keptBytes -= slot.buffer.length;
     evicted();
-    if (slot.users === 0) this.#reclaim(slot);
+    if (slot.users === 0) this.#reclaim(slot.buffer);
   }
 
   /** Gives what is free back to the system. */
@@ -80,22 +74,21 @@ export class ChunkMemory {
     this.#freeBytes = 0;
   }
 
-  #reclaim({ buffer, owner, sent }: Slot): void {
+  #reclaim(buffer: Uint8Array): void {
     if (this.heldBytes + buffer.length > this.#maxHeldBytes) return;
-    this.#free.push({ buffer, owner: sent ? owner : undefined });
+    this.#free.push(buffer);
     this.#freeBytes += buffer.length;
   }
 
-  /** One of this size that the owner may have; others make room when there is none. */
-  #reused(bytes: number, wanted: object): Free | undefined {
-    const fits = ({ buffer, owner }: Free): boolean => buffer.length === bytes && (owner ?? wanted) === wanted;
-    const at = this.#free.findLastIndex(fits);
+  /** A free one of this size; others make room when there is none. */
+  #reused(bytes: number): Uint8Array | undefined {
+    const at = this.#free.findLastIndex(({ length }) => length === bytes);
     if (at >= 0) {
       this.#freeBytes -= bytes;
       return this.#free.splice(at, 1)[0];
     }
     while (this.#freeBytes > 0 && this.heldBytes + bytes > this.#maxHeldBytes) {
-      this.#freeBytes -= this.#free.shift()?.buffer.length ?? 0;
+      this.#freeBytes -= this.#free.shift()?.length ?? 0;
     }
     return undefined;
   }

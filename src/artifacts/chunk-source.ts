@@ -42,7 +42,7 @@ export class ChunkSource {
   /** A chunk begins to arrive: it is found here until it is let go. */
   begin(chunk: number, map: ChunkMap): ChunkAssembly {
     this.letGo(chunk);
-    const slot = this.#memory.take(this.#geometry.chunkBytes, this);
+    const slot = this.#memory.take(this.#geometry.chunkBytes);
     const assembly = new ChunkAssembly(map, chunk, slot.buffer.subarray(0, this.#geometry.bytesOf(chunk)));
     this.#arriving.set(chunk, { slot, assembly });
     return assembly;
@@ -67,33 +67,26 @@ export class ChunkSource {
     this.#memory.trim();
   }
 
-  /** All of a chunk that has arrived, to be written. */
-  arrived(chunk: number): Cells | undefined {
+  /** Cells that have arrived, while the chunk is not let go. */
+  arrived(chunk: number, first: number, count: number): Cells | undefined {
     const arriving = this.#arriving.get(chunk);
-    return arriving && this.#lendArriving(arriving, 0, this.#geometry.cellsOf(chunk));
+    if (arriving === undefined) return undefined;
+    arriving.slot.users += 1;
+    return this.#lend(arriving.slot, arriving.assembly.cells(first, count), arriving.assembly.hashes);
   }
 
-  #lendArriving({ slot, assembly }: Arriving, first: number, count: number): Cells {
-    slot.users += 1;
-    return this.#lend(slot, assembly.cells(first, count), assembly.hashes);
-  }
-
-  /** Cells to be sent; at once when they are in memory. Rejects as the store's read does. */
+  /** At once when the cells are in memory. Rejects as the store's read does. */
   cells(chunk: number, first: number, count: number): Cells | Promise<Cells> {
-    const arriving = this.#arriving.get(chunk);
-    if (arriving !== undefined) {
-      arriving.slot.sent = true;
-      return this.#lendArriving(arriving, first, count);
-    }
+    const arrived = this.arrived(chunk, first, count);
+    if (arrived !== undefined) return arrived;
     const kept = this.#kept.get(chunk) ?? this.#read(chunk);
     kept.slot.users += 1;
-    kept.slot.sent = true;
     if (kept.read !== undefined) return this.#cut(kept, kept.read, chunk, first, count);
     return kept.bytes.then((bytes) => this.#cut(kept, bytes, chunk, first, count));
   }
 
   #read(chunk: number): Kept {
-    const slot = this.#memory.take(this.#geometry.chunkBytes, this);
+    const slot = this.#memory.take(this.#geometry.chunkBytes);
     const kept: Kept = { slot, bytes: this.#readChunk(chunk, slot.buffer), read: undefined, hashes: undefined };
     this.#kept.set(chunk, kept);
     this.#memory.keep(slot, () => this.#kept.delete(chunk));

@@ -261,7 +261,7 @@ export class Participation {
   }
 
   #finish(chunk: number): void {
-    const cells = this.#source.arrived(chunk);
+    const cells = this.#source.arrived(chunk, 0, this.#blob.geometry.cellsOf(chunk));
     if (cells !== undefined) void this.#write(chunk, cells);
   }
 

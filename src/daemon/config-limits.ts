@@ -38,12 +38,16 @@ function ratesOf<R extends z.ZodType>(rate: R) {
   };
 }
 
-type Given = RateChange & { wanBps?: number | null | undefined };
+type Given<R> = { [N in keyof RateChange | "wanBps"]?: R | undefined };
 
-function spread<G extends Given>({ uploadBps, downloadBps, wanBps, ...wan }: G) {
-  const { wanUploadBps = wanBps, wanDownloadBps = wanBps } = wan;
-  const rates = { uploadBps, downloadBps, wanUploadBps, wanDownloadBps };
-  return Object.fromEntries(Object.entries(rates).filter(([, rate]) => rate !== undefined));
+function spread<R extends number | null>({ wanBps, ...given }: Given<R>): { [N in keyof RateChange]?: R } {
+  const { uploadBps, downloadBps, wanUploadBps = wanBps, wanDownloadBps = wanBps } = given;
+  return {
+    ...(uploadBps === undefined ? {} : { uploadBps }),
+    ...(downloadBps === undefined ? {} : { downloadBps }),
+    ...(wanUploadBps === undefined ? {} : { wanUploadBps }),
+    ...(wanDownloadBps === undefined ? {} : { wanDownloadBps }),
+  };
 }
 
 const Window = z

@@ -2,15 +2,7 @@ import { join } from "node:path";
 import { SOCKET_NAME } from "#api";
 import { createLog, Fault, SystemClock, SystemRandom } from "#core";
 import type { NodeId } from "#identity";
-import {
-  type Dht,
-  Gossip,
-  type Host,
-  type Rendezvous,
-  startDht,
-  startRendezvous,
-  startReplica,
-} from "#mesh";
+import { type Dht, Gossip, type Host, type Rendezvous, startDht, startRendezvous, startReplica } from "#mesh";
 import { ArtifactKeeper } from "./artifact-keeper.ts";
 import { BlobIndex } from "./blob-index.ts";
 import { PROGRESS } from "./copies.ts";

@@ -1,7 +1,15 @@
 import type { Clock, Log, Random } from "#core";
 import { Fault } from "#core";
 import { shortId } from "#identity";
-import type { Contact, DocumentStore, Membership, RegistrarLedger, TrustedTime, WaitingList } from "#identity";
+import type {
+  Contact,
+  DocumentStore,
+  HighWaterFile,
+  Membership,
+  RegistrarLedger,
+  TrustedTime,
+  WaitingList,
+} from "#identity";
 import type { EventLog } from "#policy";
 import type { DataDirectory, Settings } from "./data-directory.ts";
 import type { MachineCheck } from "./machine.ts";
@@ -30,6 +38,8 @@ export type NodeState = {
   /** Trusted Unix time in milliseconds. */
   trustedMs: () => number;
   time: TrustedTime;
+  /** How far the time and the fleet's versions had got, whatever became of the documents. */
+  marks: HighWaterFile;
   /** Whether a registrar is heard. */
   contact: Contact;
   /** Keys that two machines were seen to use. */

@@ -90,6 +90,7 @@ export function openNode(path: string, deps: NodeDeps): OpenNode {
       provisional: new Provisional({ settings, store, members, self: data.key.nodeId, log }),
       trustedMs,
       time,
+      marks,
       contact: new Contact(clock.nowMs()),
       quarantine,
       whereabouts,
@@ -111,7 +112,9 @@ export function openNode(path: string, deps: NodeDeps): OpenNode {
 
 /** The versions that this node must never fall behind are kept beside the documents, in case those are lost. */
 function keepMarks(store: DocumentStore, marks: HighWaterFile): void {
+  if (store.fleet !== undefined) marks.enter(store.fleet);
   store.onAccepted(({ kind, body }) => {
+    if (kind === "Charter" && store.fleet !== undefined) marks.enter(store.fleet);
     if (kind === "Charter") marks.raise({ charter: body.version });
     if (kind === "Revocation") marks.raise({ revocation: body.version });
   });

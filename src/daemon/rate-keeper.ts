@@ -100,7 +100,7 @@ export class RateKeeper implements AsyncDisposable {
       source,
       timezone: schedule.plan.timezone,
       ...(window === undefined ? {} : { when: window.when }),
-      ...(untilMs === undefined ? {} : { until: isoOf(untilMs), then: schedule.ratesAt(untilMs) }),
+      ...(untilMs === undefined ? {} : { until: isoOf(untilMs), next: schedule.ratesAt(untilMs) }),
     };
   }
 

@@ -71,7 +71,8 @@ export class RegistrarCall {
     signal: AbortSignal,
   ): Promise<DeviceOutcome & { from: NodeId }> {
     const { host, facts } = this.#deps;
-    const { clock, random, data, store, settings, time, trustedMs } = this.#state;
+    const { clock, random, data, store, settings, time, marks, trustedMs } = this.#state;
+    const before = marks.floorIn(token.fleet);
     const pass = settings.get("pass");
     const connection = await this.#dial(addresses, signal);
     try {
@@ -92,8 +93,8 @@ export class RegistrarCall {
           node: data.key,
           token,
           floor: {
-            charter: store.charter?.body.version ?? 0,
-            revocation: revocationVersion(store),
+            charter: Math.max(store.charter?.body.version ?? 0, before.charter),
+            revocation: Math.max(revocationVersion(store), before.revocation),
             ...(store.charter === undefined || time.confirmed ? {} : { timeMs: time.floorMs() }),
           },
           facts,

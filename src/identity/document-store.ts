@@ -89,7 +89,7 @@ export class DocumentStore {
     this.#force.fleet = fleet;
   }
 
-  /** Forgets the fleet and all its documents, high-water marks included. Only for a node that leaves on purpose. */
+  /** Forgets the fleet, all its documents and how far each had got. Only for a node that leaves on purpose; its `HighWaterFile` still knows charter and revocations. */
   forgetFleet(): void {
     inTransaction(this.#db, () => {
       for (const table of ["documents", "charters", "pending", "equivocations", "fleet"])

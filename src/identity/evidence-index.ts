@@ -1,7 +1,6 @@
 import { ruleFor } from "./signing-rule.ts";
 import type { SignedDocument } from "./document.ts";
 import type { DocumentStore } from "./document-store.ts";
-import { heaviestRegistrar } from "./home-registrar.ts";
 import type { ClaimRow } from "./claims-csv.ts";
 import { keyHash, type NodeId } from "./node-id.ts";
 
@@ -10,7 +9,7 @@ type Signed = {
   tenant: string;
   /** Unix milliseconds; `Infinity` without an end. */
   expiresMs: number;
-  /** The registrar that keeps what was used up; `undefined` in a fleet that has none. */
+  /** The registrar that keeps what was used up; `undefined`: none is named, and there are several, who could disagree while they are apart. */
   home: NodeId | undefined;
 };
 
@@ -46,10 +45,10 @@ export type EvidenceIndex = {
  * `registrars`: nodes that may admit now. A row may name another tenant than its list: it counts only if those who signed the list may admit devices there too.
  */
 export function indexEvidence(store: DocumentStore, registrars: readonly NodeId[]): EvidenceIndex {
-  const signed = ({ id, body }: SignedDocument<"ClaimList" | "Batch" | "Pass">): Signed => ({
+  const signed = ({ body }: SignedDocument<"ClaimList" | "Batch" | "Pass">): Signed => ({
     tenant: body.metadata.tenant,
     expiresMs: Date.parse(body.expires),
-    home: body.spec.home ?? heaviestRegistrar(id, registrars),
+    home: body.spec.home ?? (registrars.length === 1 ? registrars[0] : undefined),
   });
   const byKey = new Map<string, Claim[]>();
   const bySerial = new Map<string, Claim[]>();

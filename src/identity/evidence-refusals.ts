@@ -7,6 +7,15 @@ const CLONE_FIX =
   "If its key was really replaced, an admission operator runs `portolan approve NODE`; otherwise look for a copied or forged device.";
 const PASS_FIX = "An admission operator makes a new one: `portolan pass create --out FILE`.";
 
+/** Why evidence that anybody could use up admits nobody in a fleet of several registrars. */
+export function homeUnnamed(): Refusal {
+  return {
+    code: "identity.home-unnamed",
+    reason: "what the device would join by names no home registrar, and there are several",
+    fix: "An admission operator signs a higher version that names one in `spec.home`, as `portolan admit`, `batch open` and `pass create` do.",
+  };
+}
+
 /** Why a claim does not let a device in. */
 export const claimRefusals = {
   taken: ({ serial }: Serial, holder: string): Refusal => ({

@@ -1,5 +1,5 @@
 import type { Claim, EvidenceIndex, OpenBatch, PassClaim } from "./evidence-index.ts";
-import { batchRefusals, claimRefusals, nearest, passRefusals } from "./evidence-refusals.ts";
+import { batchRefusals, claimRefusals, homeUnnamed, nearest, passRefusals } from "./evidence-refusals.ts";
 import { ipInCidr } from "./ip-range.ts";
 import { type EVIDENCE, MAX_LABELS, type Spec } from "./kinds.ts";
 import type { NodeId } from "./node-id.ts";
@@ -76,7 +76,7 @@ export type EvidenceVerdict =
   | ({ outcome: "pending" } & Refusal)
   | ({ outcome: "denied" } & Refusal);
 type Granted = Extract<EvidenceVerdict, { outcome: "granted" }>;
-type Elsewhere = Extract<EvidenceVerdict, { outcome: "elsewhere" }>;
+type NotHere = Extract<EvidenceVerdict, { outcome: "elsewhere" | "pending" }>;
 
 /** An expired, unrevoked key may come back this long after its member document ended (protocols: joining). */
 export const DORMANT_MS = 90 * 24 * 3_600_000;
@@ -115,8 +115,9 @@ function accepts(view: EvidenceView, claim: Claim): boolean {
 }
 
 /** `undefined`: the registrar that judges is the evidence's home. */
-function atHome({ home }: { home: NodeId | undefined }, { self }: EvidenceView): Elsewhere | undefined {
-  return home === undefined || home === self ? undefined : { outcome: "elsewhere", home };
+function atHome({ home }: { home: NodeId | undefined }, { self }: EvidenceView): NotHere | undefined {
+  if (home === undefined) return { outcome: "pending", ...homeUnnamed() };
+  return home === self ? undefined : { outcome: "elsewhere", home };
 }
 
 /** A verdict, or why the pass counts for nothing: an operator may still let the device in. */
@@ -175,7 +176,7 @@ function grantAgain({ expiresMs: _ended, ...former }: FormerMember): Granted {
 /** `cause`: why better evidence did not count. */
 function judgeBatches(request: JoinRequest, view: EvidenceView, cause: Refusal | undefined): EvidenceVerdict {
   const refused: Refusal[] = [];
-  let elsewhere: Elsewhere | undefined;
+  let elsewhere: NotHere | undefined;
   for (const batch of view.accepts.includes("batch") ? view.index.batches : []) {
     const verdict = judgeBatch(request, batch, view);
     if (!("outcome" in verdict)) refused.push(verdict);
@@ -187,7 +188,7 @@ function judgeBatches(request: JoinRequest, view: EvidenceView, cause: Refusal |
   return view.accepts.includes("approve") ? { outcome: "pending", ...why } : denied(why);
 }
 
-function judgeBatch(request: JoinRequest, batch: OpenBatch, view: EvidenceView): Granted | Elsewhere | Refusal {
+function judgeBatch(request: JoinRequest, batch: OpenBatch, view: EvidenceView): Granted | NotHere | Refusal {
   const { id, body } = batch.document;
   const { metadata, spec } = body;
   if (batch.expiresMs <= view.nowMs) return batchRefusals.closed(metadata.name, body.expires);

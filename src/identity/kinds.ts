@@ -109,7 +109,7 @@ const evidenceUse = z.union([
   z.strictObject({ batch: z.string().min(1).max(200) }),
 ]);
 
-/** The registrar that keeps what was used up of a document; without it the one of highest weight, see `homeOf`. */
+/** The registrar that keeps what was used up of a document. Only in a fleet of one registrar it may be left out. */
 const home = nodeId.optional();
 
 const member = z.strictObject({

@@ -3,7 +3,6 @@ export {
   isTimezone,
   MAX_WINDOWS,
   ownTimezone,
-  RATE_NAMES,
   type RateChange,
   type RateOverride,
   type RatePlan,

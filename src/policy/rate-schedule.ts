@@ -1,8 +1,8 @@
 import { nextEdgeMinutes, type WeekSpan, weekMinute, WEEK_MINUTES, within } from "./week-span.ts";
 
 /** What can be limited, in bytes per second: all content that leaves or comes, and of it what crosses the WAN. */
-export const RATE_NAMES = ["uploadBps", "downloadBps", "wanUploadBps", "wanDownloadBps"] as const;
-export type RateName = (typeof RATE_NAMES)[number];
+const RATE_NAMES = ["uploadBps", "downloadBps", "wanUploadBps", "wanDownloadBps"] as const;
+type RateName = (typeof RATE_NAMES)[number];
 
 /** Absent: no limit. */
 export type Rates = { readonly [N in RateName]?: number | undefined };

@@ -98,12 +98,13 @@ describe("limits, with real daemons in two sites", function () {
       const fetching = cam.run("fetch", "--background", behind);
       await untilHas(behind, 2 * MB);
       assert.match(await cam.ok("get", "artifacts"), new RegExp(`${behind} .*% \\(background\\)`, "u"));
-      let begun: { ms: number; bytes: number } | undefined;
-      await cam.client.job("fetch", { name: ahead }, async () => {
-        begun ??= { ms: yard.clock.nowMs(), bytes: await bytesOf(behind) };
+      let begun: Promise<{ ms: number; bytes: number }> | undefined;
+      await cam.client.job("fetch", { name: ahead }, () => {
+        begun ??= bytesOf(behind).then((bytes) => ({ ms: yard.clock.nowMs(), bytes }));
       });
-      const seconds = (yard.clock.nowMs() - (begun?.ms ?? 0)) / 1_000;
-      const meanwhile = (await bytesOf(behind)) - (begun?.bytes ?? 0);
+      const { ms, bytes } = (await begun) ?? { ms: 0, bytes: 0 };
+      const seconds = (yard.clock.nowMs() - ms) / 1_000;
+      const meanwhile = (await bytesOf(behind)) - bytes;
       console.log(`      6 MB at 2 MB/s in ${seconds.toFixed(1)} s; ${(meanwhile / MB).toFixed(1)} MB of the other`);
       assert.ok(seconds < 4.2, "about the time that it takes alone");
       assert.ok(meanwhile < 0.2 * 6 * MB, "hardly anything of the other came meanwhile");

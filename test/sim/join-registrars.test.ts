@@ -81,6 +81,22 @@ describe("several registrars", () => {
     );
   });
 
+  it("let nobody in by what names no home: apart from each other they could not agree on one", async () => {
+    const { a, b, fleet } = two;
+    const text = createPass(a.random);
+    const publicKey = base64(passKey(text, fleet.id).publicKey);
+    two.submit(fleet.sign("Pass", "bare", { publicKey }, [fleet.admission]));
+    two.submit(fleet.sign("ClaimList", "bare", { rows: [{ serial: "SN-1" }] }, [fleet.admission]));
+    for (const bench of [a, b]) {
+      assert.equal(await ask(bench, 1, text), "pending identity.home-unnamed");
+      assert.equal(await ask(bench, 2, undefined, "SN-1"), "pending identity.home-unnamed");
+    }
+    two.submit(fleet.sign("Batch", "bare", { max: 5, cidrs: [] }, [fleet.admission]));
+    assert.equal(await ask(a, 3), "pending identity.home-unnamed");
+    two.submit(fleet.sign("Pass", "bare", { publicKey, home: a.nodeId }, [fleet.admission], { version: 2 }));
+    assert.equal(await ask(a, 1, text), "member");
+  });
+
   it("take no pass that they do not know, and none whose key did not sign", async () => {
     const { a } = two;
     const { text } = two.pass("p", a);

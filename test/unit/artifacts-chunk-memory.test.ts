@@ -3,14 +3,13 @@ import fc from "fast-check";
 import { ChunkMemory, type Slot } from "../../src/artifacts/chunk-memory.ts";
 
 const KIB = 1024;
-const blob = {};
 
 describe("artifacts: memory for chunks", () => {
   it("uses memory again only when nobody reads it any more", () => {
     const memory = new ChunkMemory(512 * KIB, 1024 * KIB);
     const evicted: string[] = [];
     const kept = (name: string): Slot => {
-      const slot = memory.take(256 * KIB, blob);
+      const slot = memory.take(256 * KIB);
       memory.keep(slot, () => evicted.push(name));
       return slot;
     };
@@ -22,21 +21,7 @@ describe("artifacts: memory for chunks", () => {
     assert.notEqual(third.buffer, first.buffer); // somebody still sends it
     kept("fourth");
     assert.deepEqual(evicted, ["first", "second"]);
-    assert.equal(memory.take(256 * KIB, blob).buffer, second.buffer);
-  });
-
-  it("gives memory that a peer was sent to no other blob, for the peer may not have it yet", () => {
-    const memory = new ChunkMemory(512 * KIB, 1024 * KIB);
-    const [sent, written] = [memory.take(256 * KIB, blob), memory.take(256 * KIB, blob)];
-    sent.sent = true;
-    for (const slot of [sent, written]) memory.release(slot);
-    const other = {};
-    assert.equal(memory.take(256 * KIB, other).buffer, written.buffer);
-    assert.notEqual(memory.take(256 * KIB, other).buffer, sent.buffer);
-    const again = memory.take(256 * KIB, blob);
-    assert.equal(again.buffer, sent.buffer);
-    memory.release(again);
-    assert.notEqual(memory.take(256 * KIB, other).buffer, sent.buffer, "nor later");
+    assert.equal(memory.take(256 * KIB).buffer, second.buffer);
   });
 
   it("holds no more than its limit, whatever is taken, released and dropped", () => {
@@ -52,7 +37,7 @@ describe("artifacts: memory for chunks", () => {
         for (const { act, at, large } of steps) {
           const slot = inUse[at % Math.max(1, inUse.length)];
           if (act === "take") {
-            const taken = memory.take(large ? 1024 * KIB : 256 * KIB, blob);
+            const taken = memory.take(large ? 1024 * KIB : 256 * KIB);
             assert.ok(!inUse.some(({ buffer }) => buffer === taken.buffer));
             inUse.push(taken);
           } else if (act === "trim") memory.trim();

@@ -207,4 +207,27 @@ describe("high-water marks", () => {
     assert.deepEqual(new HighWaterFile(path).marks, { timeMs: 0, charter: 0, revocation: 0, timeReset: 0 });
     rmSync(folder, { recursive: true });
   });
+
+  it("are a fleet's: one that is left is known again, another starts at zero, and the time is nobody's", () => {
+    const folder = mkdtempSync(join(tmpdir(), "ptl-marks-"));
+    const path = join(folder, "high-water");
+    const [ours, other] = ["ab".repeat(32), "cd".repeat(32)];
+    const marks = new HighWaterFile(path);
+    marks.raise({ charter: 3 }); // as an earlier version wrote them
+    marks.enter(ours);
+    marks.raise({ revocation: 5, timeMs: 7 });
+    assert.ok(marks.resetTime(7, 2));
+    assert.deepEqual(new HighWaterFile(path).floorIn(ours), { charter: 3, revocation: 5 });
+    assert.deepEqual(marks.floorIn(other), { charter: 0, revocation: 0 });
+    marks.enter(other);
+    assert.deepEqual(new HighWaterFile(path).marks, {
+      fleet: other,
+      timeMs: 7,
+      charter: 0,
+      revocation: 0,
+      timeReset: 0,
+    });
+    assert.ok(marks.resetTime(7, 1), "the owners of the other fleet are heard");
+    rmSync(folder, { recursive: true });
+  });
 });

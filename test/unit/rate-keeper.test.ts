@@ -45,7 +45,7 @@ describe("the limits of the hour", () => {
       when: "18:00-20:00",
       timezone: "UTC",
       until: "2026-11-20T20:00:00.000Z",
-      then: { wanUploadBps: 9_000 },
+      next: { wanUploadBps: 9_000 },
     });
     await clock.advanceMs(2 * HOUR_MS);
     assert.deepEqual(seen[2], { wanUploadBps: 9_000 });

@@ -1,23 +1,22 @@
 import { Worker } from "node:worker_threads";
 
-/** Threads at once: they keep two cores busy, and the disk of an edge node is no faster than that. Each takes 14 MiB. */
+/** Threads at once: they keep two cores busy, and the disk of an edge node is no faster than that. Each takes 11 MiB. */
 const MAX_THREADS = 2;
 
-/** Part of a file: `bytes` from `offset` on, which a chunk begins. Files are given by descriptors, which are the process's. */
+/** Part of a file: `bytes` from `offset` on, which a cell begins. Files are given by descriptors, which are the process's. */
 export type HashJob = {
   source: number;
   /** Where to write what is read, at the same offset. */
   copy: number | undefined;
   offset: number;
   bytes: number;
-  chunkBytes: number;
 };
-/** The hash of each chunk, 32 bytes each; or the system's error. */
+/** The leaf hash of each cell, 32 bytes each; or the system's error. */
 export type HashAnswer = { hashes: Uint8Array } | { failed: { message: string; code?: string } };
 
 /** A thread that reads and hashes, so that the daemon's own thread stays free for its peers. */
 class HashThread implements AsyncDisposable {
-  readonly #worker = new Worker(new URL("./hash-worker.ts", import.meta.url));
+  readonly #worker = new Worker(new URL("./hash-worker.mjs", import.meta.url));
   readonly #waiting: PromiseWithResolvers<Uint8Array>[] = [];
   #ended = false;
 
@@ -79,7 +78,7 @@ export class HashThreads {
     }
   }
 
-  /** The hashes of a part of a file, by the thread that has the least to do. Rejects with the system's error, or when the thread ends. */
+  /** The leaf hashes of a part of a file, by the thread that has the least to do. Rejects with the system's error, or when the thread ends. */
   hash(job: HashJob): Promise<Uint8Array> {
     this.#threads = this.#threads.filter(({ ended }) => !ended);
     let [best] = this.#threads.toSorted((a, b) => a.load - b.load);

@@ -3,7 +3,7 @@ import { copyFile, type FileHandle, open, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { Fault, HASH_BYTES } from "#core";
 import { Bounded } from "../bounded.ts";
-import { type BlobRef, ChunkMap, chunkBytesFor, chunkHash, MAX_CHUNKS } from "../chunk-map.ts";
+import { type BlobRef, ChunkMap, chunkBytesFor, chunkHash, chunkHashesOf, MAX_CHUNKS } from "../chunk-map.ts";
 import { diskFault } from "./disk-fault.ts";
 import { writeAll } from "./file-io.ts";
 import { type FileStamp, sameStamp, stampOf } from "./file-stamp.ts";
@@ -110,8 +110,8 @@ async function hashOnThreads({ handle, copy, signal, onBytes, sizeBytes, chunkBy
   const ranges = new Bounded(RANGES_AT_ONCE);
   const hash = async (offset: number): Promise<void> => {
     const bytes = Math.min(RANGE_BYTES, sizeBytes - offset);
-    const found = await THREADS.hash({ source: handle.fd, copy: copy?.fd, offset, bytes, chunkBytes });
-    hashes.set(found, (offset / chunkBytes) * HASH_BYTES);
+    const cells = await THREADS.hash({ source: handle.fd, copy: copy?.fd, offset, bytes });
+    hashes.set(chunkHashesOf(cells, chunkBytes), (offset / chunkBytes) * HASH_BYTES);
     flush?.wrote(bytes);
     onBytes(bytes);
   };

@@ -87,7 +87,7 @@ async function print(session: Session, ask: (client: Client) => Promise<Limits>)
     session.print(
       describe({
         now: limitsText(limits, session.io.clock.wallMs()),
-        ...(limits.then === undefined ? {} : { then: formatRates(limits.then) }),
+        ...(limits.next === undefined ? {} : { next: formatRates(limits.next) }),
         ...(byHand === undefined ? {} : { set: `${formatRates(byHand.change)}, until ${until}` }),
         configured: formatRates(base),
         windows: windows.map(({ when, change }) => ({ when, limits: formatRates(change) })),

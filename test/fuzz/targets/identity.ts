@@ -137,7 +137,9 @@ const stateFiles: FuzzTarget = {
       const open = { path: join(folder, "a.key"), publicPath: join(folder, "a.pub"), name: "ada" };
       createKeyFile(random, { ...open, passphrase: undefined });
       loadNodeKey(join(folder, "node.key"), random);
-      new HighWaterFile(join(folder, "marks")).raise({ timeMs: NOW_MS, charter: 2 });
+      const written = new HighWaterFile(join(folder, "marks"));
+      written.enter("ab".repeat(32));
+      written.raise({ timeMs: NOW_MS, charter: 2 });
       return [...["a.key", "node.key", "marks"].map((name) => readFileSync(join(folder, name))), SEALED_KEY];
     }),
   refuses: ["identity.key-file", "identity.node-key", "identity.passphrase"],
@@ -147,7 +149,8 @@ const stateFiles: FuzzTarget = {
     return async (input) => {
       const path = join(folder, "file");
       writeFileSync(path, input, { mode: 0o600 });
-      const { marks } = new HighWaterFile(path);
+      const { fleet = "00".repeat(32), ...marks } = new HighWaterFile(path).marks;
+      mustHold(/^[0-9a-f]{64}$/u.test(fleet), "a fleet is no fleet");
       mustHold(
         Object.values(marks).every((mark) => Number.isSafeInteger(mark) && mark >= 0),
         "a mark is no number",
