@@ -56,12 +56,12 @@ function readPlan(document: Record<string, unknown>) {
 }
 
 function parseDocuments(text: string, source: string): Record<string, unknown>[] {
-  const parsed = parseAllDocuments(text, { logLevel: "error" }); // what is only odd is refused later, with a better reason
+  const parsed = parseAllDocuments(text, { logLevel: "error", prettyErrors: false }); // what is only odd is refused later, with a better reason
   const documents = Array.isArray(parsed) ? parsed : [];
   if (documents.length > MAX_DOCUMENTS) throw refuse(`${source} has over ${MAX_DOCUMENTS} documents`);
   const found = documents.flatMap((document) => {
     const [error] = document.errors;
-    if (error !== undefined) throw refuse(`${source}: ${error.message.split("\n")[0]}`);
+    if (error !== undefined) throw refuse(`${source}: ${error.message} at ${placeOf(error.pos[0], text)}`);
     if (document.contents === null) return [];
     if (!isMap(document.contents) || isAlias(document.contents))
       throw refuse(`${source} holds something that is no document`);
@@ -73,6 +73,12 @@ function parseDocuments(text: string, source: string): Record<string, unknown>[]
   });
   if (found.length === 0) throw refuse(`${source} holds no document`);
   return found;
+}
+
+/** The parser would work this out for each of thousands of errors, and quote the lines. */
+function placeOf(at: number, text: string): string {
+  const before = text.slice(0, at).split("\n");
+  return `line ${before.length}, column ${(before.at(-1)?.length ?? 0) + 1}`;
 }
 
 async function readStdin(io: Io): Promise<string> {

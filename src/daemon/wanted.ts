@@ -78,12 +78,12 @@ export class Wanted implements AsyncDisposable {
   #start(name: string): void {
     const stop = new AbortController();
     this.#coming.set(name, stop);
-    const done = this.#bring(name, stop.signal).then(() => {
-      this.#running.delete(done);
+    const work = this.#bring(name, stop.signal).then(() => {
+      this.#running.delete(work);
       this.#coming.delete(name);
       this.reconcile(); // it may be wanted again, or in a newer version, since
     });
-    this.#running.add(done);
+    this.#running.add(work);
   }
 
   async #bring(name: string, signal: AbortSignal): Promise<void> {

@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Ed25519Key, FrameStream, memoryStreamPair, SeededRandom, VirtualClock } from "#core";
-import { FROM_DEVICE, FROM_REGISTRAR, keyHash, nodeIdOf, runDeviceJoin } from "#identity";
-import { ARTIFACT_SPEC, base64, NOW_MS, TestFleet } from "../support/fleet.ts";
+import { FrameStream, memoryStreamPair, VirtualClock } from "#core";
+import { FROM_DEVICE, FROM_REGISTRAR, runDeviceJoin } from "#identity";
+import { ARTIFACT_SPEC, NOW_MS, TestFleet } from "../support/fleet.ts";
 import { admit, hello, link, Machine, pass } from "../support/machine.ts";
 import { MemoryHost } from "../support/memory-mesh.ts";
 

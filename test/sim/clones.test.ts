@@ -41,7 +41,8 @@ describe("two machines with one key and no neighbour in common", function () {
   }
 
   const isShutOut = (at: Machine, node: NodeId): boolean => at.node.state.quarantine.sinceMs(node) !== undefined;
-  const alertsOf = ({ node }: Machine): number => node.state.events.list(1_000).filter(({ type }) => type === "security.clone").length;
+  const alertsOf = ({ node }: Machine): number =>
+    node.state.events.list(1_000).filter(({ type }) => type === "security.clone").length;
 
   it("are both shut out everywhere within a second, and come back when an operator approves the key", async () => {
     const [original, left, right] = [61, 62, 63].map((seed) => start(new Machine(root, seed))) as [

@@ -154,7 +154,7 @@ describe("membership", () => {
                 : memberOf(next);
             store.submit(bytes, NOW_MS + 5_000);
             const [now, anew] = [members, new Membership(store)].map((view) =>
-              view.all().map(({ document, ...info }) => info),
+              view.all().map(({ document: _document, ...info }) => info),
             );
             assert.deepEqual(now, anew);
           }
