@@ -4,8 +4,8 @@ import { pipeline } from "node:stream/promises";
 import { type Clock, Fault } from "#core";
 import { Child, type ChildOptions } from "./lab/index.ts";
 
-/** Where a peer runs: a host of the lab, or this machine when there is no `netns`. */
-export type Place = { netns?: string; address: string; port: number; site: string };
+/** Where a peer runs: a host of the lab, or this machine when there is no `netns`. `outside`: where other sites reach it, if not there. */
+export type Place = { netns?: string; address: string; outside?: string; port: number; site: string };
 
 /** Starts a command at a place; it ends with the fleet. */
 export type StartAt = (place: Place, argv: readonly string[], options?: ChildOptions) => Child;
@@ -36,19 +36,19 @@ export interface Fleet extends AsyncDisposable {
   readonly setupSeconds: Readonly<Record<string, number>>;
   /** Their processes, in the order of the places. */
   readonly processes: readonly Child[];
-  /** Starts all receivers at once; resolves with when each had the whole file, in order. */
-  distribute(deadlineMs: number): Promise<Arrival[]>;
-  /** Paths of the copies, in order, for comparing. */
+  /** Starts all receivers at once; resolves with when each had the whole file, in order; `undefined` for one that was killed. */
+  distribute(deadlineMs: number): Promise<(Arrival | undefined)[]>;
+  /** Paths of the copies, for comparing. */
   copies(): Promise<string[]>;
 }
 
 export type StartFleet = (deps: FleetDeps, options: FleetOptions) => Promise<Fleet>;
 
-/** Runs a command on this machine for a place without a namespace. */
+/** Runs a command on this machine for a place without a namespace; `env` is added to its environment. */
 export const startLocally =
-  (clock: Clock): StartAt =>
+  (clock: Clock, env: Readonly<Record<string, string>> = {}): StartAt =>
   (_place, argv, options) =>
-    new Child(clock, argv, options);
+    new Child(clock, argv, { ...options, env: { ...env, ...options?.env } });
 
 /** CPU seconds that the processes have used so far, in order. */
 export function cpuSeconds(fleet: Fleet): Promise<number[]> {

@@ -21,3 +21,8 @@ export function fanOutSeconds(sizeBytes: number, leechers: number, { upBps, down
 export function wanSeconds(sizeBytes: number, sites: number, wanBps: number): number {
   return fanOutSeconds(sizeBytes, sites - 1, { upBps: wanBps, downBps: wanBps });
 }
+
+/** The same where only the first site can be reached, so that its uplink carries a copy for each other site. */
+export function exportSeconds(sizeBytes: number, sites: number, wanBps: number): number {
+  return ((sites - 1) * sizeBytes * 8) / wanBps;
+}

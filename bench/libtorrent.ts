@@ -25,12 +25,19 @@ export async function libtorrentMissing(clock: Clock): Promise<string | undefine
   }
 }
 
+/** Writes the torrent of the file and returns its path. */
+export async function makeTorrent(clock: Clock, { directory, file }: FleetOptions): Promise<string> {
+  const torrent = join(directory, "file.torrent");
+  await mkdir(directory, { recursive: true });
+  await run(clock, HASHING_MS, [PYTHON, SCRIPT, "make", file, torrent]);
+  return torrent;
+}
+
 /** libtorrent over TCP, unencrypted; every peer knows every other, as from a tracker. */
 export const startLibtorrent: StartFleet = async ({ clock, startAt }, options) => {
   await using stack = new AsyncDisposableStack();
-  const torrent = join(options.directory, "file.torrent");
-  await mkdir(options.directory, { recursive: true });
-  const make = await timed(clock, () => run(clock, HASHING_MS, [PYTHON, SCRIPT, "make", options.file, torrent]));
+  const make = await timed(clock, () => makeTorrent(clock, options));
+  const torrent = make.result;
   const directories = options.places.map((_, i) => directoryOf(options, i));
   await Promise.all(directories.map((directory) => mkdir(directory, { recursive: true })));
   const start = await timed(clock, () =>
@@ -72,7 +79,9 @@ const directoryOf = ({ file, directory }: FleetOptions, index: number): string =
 /** Tells each peer of all those before it. */
 function introduce(processes: readonly Child[], places: readonly Place[]): void {
   for (const [i, process] of processes.entries()) {
-    for (const { address, port } of places.slice(0, i)) process.send(`connect ${address} ${port}`);
+    for (const { address, outside = address, port, site } of places.slice(0, i)) {
+      process.send(`connect ${site === places[i]?.site ? address : outside} ${port}`);
+    }
   }
 }
 

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { SystemClock } from "#core";
 import type { Bench, Report } from "./bench.ts";
 import { fanout } from "./fanout.ts";
+import { fleet } from "./fleet-daemons.ts";
 import { idle } from "./idle.ts";
 import { large } from "./large.ts";
 import { local } from "./local.ts";
@@ -12,7 +13,7 @@ import { transfer } from "./transfer.ts";
 import { transport } from "./transport.ts";
 import { makeWorkspace } from "./workspace.ts";
 
-const BENCHES: readonly Bench[] = [transfer, fanout, transport, large, local, idle, strangers];
+const BENCHES: readonly Bench[] = [transfer, fanout, transport, large, local, idle, strangers, fleet];
 const EXIT = { ok: 0, failed: 1, usage: 2, unmet: 6, interrupted: 130 } as const;
 
 /** Runs one benchmark by name. Exit 0 when it ran or was skipped; with --strict, 6 when a bar was not met. */

@@ -1,13 +1,22 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { ControlClient, type Fetched, type Status } from "#api";
+import { ControlClient, type FetchProgress, type Fetched, type Status } from "#api";
 import { type Clock, Fault, withDeadline } from "#core";
 import { type Child, run } from "./lab/index.ts";
-import { type Arrival, type FleetDeps, type FleetOptions, type Place, type StartFleet, timed } from "./fleet.ts";
+import {
+  type Arrival,
+  type Fleet,
+  type FleetDeps,
+  type FleetOptions,
+  type Place,
+  type StartFleet,
+  timed,
+} from "./fleet.ts";
 
 const PORTOLAN = join(import.meta.dirname, "..", "bin", "portolan");
 const ARTIFACT = "bench:1";
-/** Twelve daemons start at once on two cores at under a second of CPU each. */
+/** Daemons that start at once, on two cores at about a second of CPU each. */
+const STARTS = 12;
 const READY_MS = 60_000;
 const COMMAND_MS = 60_000;
 /** Reading and hashing 1 GiB takes about 2 s. */
@@ -18,7 +27,15 @@ const POLL_MS = 50;
 export type Node = { place: Place; data: string; process: Child; client: ControlClient };
 
 /** Real daemons, one per place: the first makes a fleet and publishes, the others join from its token by claims. */
-export const startPortolan: StartFleet = async (deps, options) => {
+export const startPortolan: StartFleet = (deps, options) => startDaemons(deps, options);
+
+/** The same, but who brings the file into `site` is killed with -9 when it has brought half of it. */
+export const startPortolanLosingLeader =
+  (site: string): StartFleet =>
+  (deps, options) =>
+    startDaemons(deps, options, site);
+
+async function startDaemons(deps: FleetDeps, options: FleetOptions, bereaved?: string): Promise<Fleet> {
   const { clock } = deps;
   await using stack = new AsyncDisposableStack();
   const up = (index: number, flags: readonly string[]): Promise<Node> => startNode(deps, stack, options, index, flags);
@@ -33,24 +50,54 @@ export const startPortolan: StartFleet = async (deps, options) => {
   const nodes = [first, ...join.result];
   const publish = await timed(clock, () => publishFile(clock, nodes, options.file));
   const running = stack.move();
+  const receivers = new Receivers(clock, join.result, bereaved);
   return {
     setupSeconds: { createFleet: create.seconds, join: join.seconds, publish: publish.seconds },
     processes: nodes.map(({ process }) => process),
-    distribute: async (deadlineMs) => {
-      const receive = async ({ client }: Node, signal: AbortSignal): Promise<Arrival> => {
-        const { seconds, result } = await timed(clock, () => fetchArtifact(client, signal));
-        const { bytesFromSite, bytesFromWan } = result;
-        // a daemon says that it has a file only once it is on the disk
-        return { verifiedSeconds: seconds, durableSeconds: seconds, payload: { bytesFromSite, bytesFromWan } };
-      };
-      const all = (signal: AbortSignal): Promise<Arrival[]> =>
-        Promise.all(join.result.map((node) => receive(node, signal)));
-      return await withDeadline(clock, deadlineMs, "the distribution", all);
-    },
-    copies: () => Promise.all(join.result.map(writeCopy)),
+    distribute: (deadlineMs) =>
+      withDeadline(clock, deadlineMs, "the distribution", (signal) =>
+        Promise.all(join.result.map((node) => receivers.fetch(node, signal))),
+      ),
+    copies: () => Promise.all([...receivers.left].map(writeCopy)),
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   };
-};
+}
+
+/** Those who get the file, and the one of them that is killed on the way, if any. */
+class Receivers {
+  readonly left: Set<Node>;
+  readonly #clock: Clock;
+  readonly #bereaved: string | undefined;
+  #killed: Node | undefined;
+
+  constructor(clock: Clock, nodes: readonly Node[], bereaved: string | undefined) {
+    this.#clock = clock;
+    this.left = new Set(nodes);
+    this.#bereaved = bereaved;
+  }
+
+  /** Resolves with `undefined` where the node was killed. */
+  async fetch(node: Node, signal: AbortSignal): Promise<Arrival | undefined> {
+    const onProgress = (progress: FetchProgress): void => this.#killLeader(node, progress);
+    try {
+      const job = (): Promise<Fetched> => node.client.job("fetch", { name: ARTIFACT }, onProgress, signal);
+      const { seconds, result } = await timed(this.#clock, job);
+      const { bytesFromSite, bytesFromWan } = result;
+      // a daemon says that it has a file only once it is on the disk
+      return { verifiedSeconds: seconds, durableSeconds: seconds, payload: { bytesFromSite, bytesFromWan } };
+    } catch (error) {
+      if (node === this.#killed) return undefined;
+      throw error;
+    }
+  }
+
+  #killLeader(node: Node, { bytesFromWan, sizeBytes }: FetchProgress): void {
+    if (node.place.site !== this.#bereaved || this.#killed !== undefined || bytesFromWan < sizeBytes / 2) return;
+    this.#killed = node;
+    this.left.delete(node);
+    node.process.signal("SIGKILL");
+  }
+}
 
 /** Starts a daemon at a place; resolves once it answers. */
 export async function startNode(
@@ -64,8 +111,11 @@ export async function startNode(
   if (place === undefined) throw new RangeError("no such place");
   const data = join(directory, `node-${index}`);
   await mkdir(data, { recursive: true, mode: 0o700 });
-  const listen = `/ip4/${place.address}/tcp/${place.port}/tls`;
-  const argv = [PORTOLAN, "up", "--data", data, "--site", place.site, "--listen", listen, "--no-mdns", ...flags];
+  const at = (address: string): string => `/ip4/${address}/tcp/${place.port}/tls`;
+  const reached = place.outside === undefined ? [] : [place.address, place.outside];
+  const announce = reached.flatMap((address) => ["--announce", at(address)]);
+  const where = ["--site", place.site, "--listen", at(place.address), ...announce, "--no-mdns"];
+  const argv = [PORTOLAN, "up", "--data", data, ...where, ...flags];
   const process = stack.use(startAt(place, argv));
   const node = { place, data, process, client: new ControlClient(clock, data) };
   await untilStatus(clock, node, "running", () => true);
@@ -85,7 +135,11 @@ export async function joinOthers(
   await writeFile(claims, ["serial,model,key,tenant,labels,expires", ...rows, ""].join("\n"));
   await command(clock, first, ["admit", "-f", claims]);
   const { token } = await first.client.call("token", {});
-  const nodes = await Promise.all(others.map((i) => up(i, ["--token", token, "--serial", `serial-${i}`])));
+  const nodes: Node[] = [];
+  for (let done = 0; done < others.length; done += STARTS) {
+    const batch = others.slice(done, done + STARTS);
+    nodes.push(...(await Promise.all(batch.map((i) => up(i, ["--token", token, "--serial", `serial-${i}`])))));
+  }
   await Promise.all(nodes.map((node) => untilStatus(clock, node, "a member", ({ state }) => state === "member")));
   return nodes;
 }
@@ -103,19 +157,15 @@ async function publishFile(clock: Clock, nodes: readonly Node[], file: string): 
   }
 }
 
-function fetchArtifact(client: ControlClient, signal: AbortSignal): Promise<Fetched> {
-  return client.job("fetch", { name: ARTIFACT }, () => undefined, signal);
-}
-
 async function writeCopy({ data, client }: Node): Promise<string> {
   const output = `${data}.copy`;
   await client.job("fetch", { name: ARTIFACT, output }, () => undefined);
   return output;
 }
 
-/** Runs one command of the CLI against a node. */
+/** Runs one command of the CLI against a node. What it remembers of keys stays beside the nodes' data: the user's own is left alone. */
 export const command = (clock: Clock, { data }: Node, argv: readonly string[], ms = COMMAND_MS): Promise<string> =>
-  run(clock, ms, [PORTOLAN, ...argv, "--data", data]);
+  run(clock, ms, [PORTOLAN, ...argv, "--data", data], { env: { XDG_CONFIG_HOME: `${data}.config` } });
 
 function untilStatus(clock: Clock, node: Node, what: string, holds: (status: Status) => boolean): Promise<void> {
   const ended = node.process.ended.then((how) => {
@@ -126,7 +176,7 @@ function untilStatus(clock: Clock, node: Node, what: string, holds: (status: Sta
 }
 
 /** Waits until a question to a daemon is answered with yes; a daemon that is not up yet is a no. */
-async function until(clock: Clock, what: string, holds: () => Promise<boolean>): Promise<void> {
+export async function until(clock: Clock, what: string, holds: () => Promise<boolean>): Promise<void> {
   await withDeadline(clock, READY_MS, `waiting for ${what}`, async (signal) => {
     while (!(await holds().catch(isDown))) await clock.sleep(POLL_MS, signal);
   });

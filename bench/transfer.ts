@@ -1,61 +1,81 @@
+import { once } from "node:events";
 import { mkdir, rm } from "node:fs/promises";
 import { loadavg } from "node:os";
 import { join } from "node:path";
+import { connect } from "node:tls";
 import { z } from "zod";
-import { atLeast, type Bar, type BenchContext, defineBench, median, numberFlag, type Sample } from "./bench.ts";
+import { type Clock, withDeadline } from "#core";
+import { atLeast, atMost, type Bar, type BenchContext, defineBench, median, numberFlag, type Sample } from "./bench.ts";
 import { run } from "./lab/index.ts";
 import { compareCopies, cpuSeconds, type Place, type StartFleet, startLocally } from "./fleet.ts";
 import { libtorrentMissing, startLibtorrent } from "./libtorrent.ts";
 import { startPortolan } from "./portolan.ts";
 import { writeRandomFile } from "./workspace.ts";
 
-/** The stage's bar: median speed over libtorrent's median speed. */
-const SPEED_RATIO = 1.2;
+/** Median speed over libtorrent's, and processor time over libtorrent's, both sides together. */
+const SPEED_RATIO = 1.5;
+const CPU_RATIO = 0.65;
+/** Median speed without AES instructions over that with them. */
+const MASKED_RATIO = 0.6;
+/**
+ * Hides AES-NI, PCLMULQDQ, VAES and VPCLMULQDQ from OpenSSL (OPENSSL_ia32cap(3)), and nothing else: without the part after the colon
+ * OpenSSL forgets AVX2 and the SHA instructions, too.
+ */
+const NO_AES = { OPENSSL_ia32cap: "~0x200000200000000:~0x60000000000" };
 /** A transfer that takes this long is a hang: 1 GiB at 2 MiB/s. */
 const TRANSFER_MS = 600_000;
 const SYNC_MS = 120_000;
+const HANDSHAKE_MS = 10_000;
 
 const options = z.object({
   mib: numberFlag(1024, 1, 65_536, "size of the file in MiB"),
   runs: numberFlag(3, 1, 99, "measured runs of each peer, alternating"),
-  peers: z.boolean().default(true).describe("also run libtorrent, which the bar compares with"),
+  peers: z.boolean().default(true).describe("also run libtorrent, which two bars compare with"),
+  masked: z.boolean().default(true).describe("also run without AES instructions, on x86"),
 });
 
 export const transfer = defineBench({
   name: "transfer",
-  claim: `one file from one daemon to another on loopback, encrypted, hashed, to disk: ≥ ${SPEED_RATIO} × libtorrent`,
+  claim: `one file from one daemon to another on loopback, encrypted, hashed, to disk: ≥ ${SPEED_RATIO} × libtorrent at ≤ ${CPU_RATIO} × its processor time; ≥ ${MASKED_RATIO} × of that without AES instructions`,
   options,
   missing: async () => (process.platform === "linux" ? undefined : "CPU time is read from /proc, which needs Linux"),
-  run: async (context, { mib, runs, peers }) => {
+  run: async (context, { mib, runs, peers, masked }) => {
     const noPeer = peers ? await libtorrentMissing(context.clock) : "switched off";
     if (noPeer !== undefined) context.progress(`without libtorrent, so without a bar: ${noPeer}`);
     const source = join(context.directory, "source");
     await mkdir(source);
     const file = join(source, "file.bin");
     const sha256 = await writeRandomFile(file, mib * 2 ** 20);
-    const kinds: [string, StartFleet][] = [["portolan", startPortolan]];
-    if (noPeer === undefined) kinds.push(["libtorrent", startLibtorrent]);
+    const kinds: Kind[] = [{ peer: "portolan", start: startPortolan, env: {} }];
+    if (noPeer === undefined) kinds.push({ peer: "libtorrent", start: startLibtorrent, env: {} });
+    if (masked && process.arch === "x64") kinds.push({ peer: MASKED, start: startPortolan, env: NO_AES });
     const samples: TransferSample[] = [];
     const setupSeconds: Record<string, number> = {};
     // Run 0 is not counted: a virtual machine pays for the memory of the page cache when it is first touched.
     for (let i = 0; i <= runs; i++) {
-      for (const [peer, start] of kinds) {
-        const { setup, figures } = await measure(context, start, { file, sha256, mib });
+      for (const kind of kinds) {
+        const { peer } = kind;
+        const { setup, figures } = await measure(context, kind, { file, sha256, mib });
         context.progress(`${peer} ${i}: ${figures.mibPerSecond.toFixed(0)} MiB/s`);
         if (i === 0) continue;
         samples.push({ peer, run: i, ...figures });
         for (const [step, seconds] of Object.entries(setup)) setupSeconds[`${peer} ${i} ${step}`] = seconds;
       }
     }
-    const medians = kinds.map(([peer]) => mediansOf(peer, samples));
+    const medians = kinds.map(({ peer }) => mediansOf(peer, samples));
     return {
       conditions: { fileMib: mib, sha256, path: "127.0.0.1", directory: context.directory, runs, medians },
       setupSeconds,
       samples,
-      bars: barsOf(medians),
+      bars: barsOf(medians, samples),
     };
   },
 });
+
+const MASKED = "portolan without AES";
+
+/** What is run, and what its processes find in their environment. */
+type Kind = { peer: string; start: StartFleet; env: Readonly<Record<string, string>> };
 
 /** Speeds are until the file is on the disk; `load1` is the machine's load average just before. */
 type Figures = {
@@ -67,6 +87,8 @@ type Figures = {
   sendCpuSeconds: number;
   receiveCpuSeconds: number;
   cpuSecondsPerGib: number;
+  /** What the sender's port agrees on with a client that offers every suite of TLS 1.3, AES first; absent for other programs. */
+  cipher?: string;
 };
 type TransferSample = Sample & Figures & { peer: string };
 type Medians = { peer: string; mibPerSecond: number; mibPerSecondUnsynced: number; cpuSecondsPerGib: number };
@@ -81,10 +103,25 @@ function mediansOf(peer: string, samples: readonly TransferSample[]): Medians {
   };
 }
 
-function barsOf([own, other]: readonly Medians[]): Bar[] {
-  if (own === undefined || other === undefined) return [];
-  const ratio = own.mibPerSecond / other.mibPerSecond;
-  return [atLeast(`median speed to disk ÷ ${other.peer}'s`, SPEED_RATIO, ratio)];
+function barsOf(medians: readonly Medians[], samples: readonly TransferSample[]): Bar[] {
+  const of = (peer: string): Medians | undefined => medians.find((one) => one.peer === peer);
+  const [own, other, masked] = [of("portolan"), of("libtorrent"), of(MASKED)];
+  if (own === undefined) return [];
+  const compared =
+    other === undefined
+      ? []
+      : [
+          atLeast("median speed to disk ÷ libtorrent's", SPEED_RATIO, own.mibPerSecond / other.mibPerSecond),
+          atMost("median CPU time per GiB ÷ libtorrent's", CPU_RATIO, own.cpuSecondsPerGib / other.cpuSecondsPerGib),
+        ];
+  if (masked === undefined) return compared;
+  const ciphers = samples.filter(({ peer }) => peer === MASKED).map(({ cipher }) => cipher);
+  const chacha = ciphers.filter((cipher) => cipher === "TLS_CHACHA20_POLY1305_SHA256").length;
+  return [
+    ...compared,
+    atLeast("median speed without AES ÷ with it", MASKED_RATIO, masked.mibPerSecond / own.mibPerSecond),
+    atLeast("share of runs without AES that chose ChaCha20", 1, chacha / ciphers.length),
+  ];
 }
 
 const PLACES: readonly [Place, Place] = [
@@ -95,11 +132,17 @@ const PLACES: readonly [Place, Place] = [
 type Measured = { setup: Readonly<Record<string, number>>; figures: Figures };
 type Subject = { file: string; sha256: string; mib: number };
 
-async function measure(context: BenchContext, start: StartFleet, { file, sha256, mib }: Subject): Promise<Measured> {
+async function measure(
+  context: BenchContext,
+  { peer, start, env }: Kind,
+  { file, sha256, mib }: Subject,
+): Promise<Measured> {
   const { clock } = context;
   const directory = join(context.directory, "fleet");
+  const startAt = startLocally(clock, env);
   try {
-    await using fleet = await start({ clock, startAt: startLocally(clock) }, { places: PLACES, file, directory });
+    await using fleet = await start({ clock, startAt }, { places: PLACES, file, directory });
+    const cipher = peer === "libtorrent" ? undefined : await cipherAt(clock, PLACES[0]);
     await run(clock, SYNC_MS, ["sync"]); // what earlier steps left to write is not this run's
     const [load1 = Number.NaN] = loadavg();
     const before = await cpuSeconds(fleet);
@@ -117,9 +160,23 @@ async function measure(context: BenchContext, start: StartFleet, { file, sha256,
       sendCpuSeconds,
       receiveCpuSeconds,
       cpuSecondsPerGib: ((sendCpuSeconds + receiveCpuSeconds) * 1024) / mib,
+      ...(cipher === undefined ? {} : { cipher }),
     };
     return { setup: fleet.setupSeconds, figures };
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
+}
+
+/** The suite that a daemon agrees on with a client that offers all of TLS 1.3, AES first, as its neighbours do. */
+function cipherAt(clock: Clock, { address, port }: Place): Promise<string> {
+  return withDeadline(clock, HANDSHAKE_MS, "a TLS handshake", async (signal) => {
+    const socket = connect({ host: address, port, ALPNProtocols: ["libp2p"], rejectUnauthorized: false });
+    try {
+      await once(socket, "secureConnect", { signal });
+      return socket.getCipher().name;
+    } finally {
+      socket.destroy();
+    }
+  });
 }

@@ -28,6 +28,7 @@ const COMMANDS = {
   sim: ["test/sim/main.ts"],
   fuzz: ["test/fuzz/main.ts"],
   soak: ["test/soak/main.ts"],
+  mutants: ["test/mutants/main.ts"],
 };
 
 const [name = "", ...rest] = process.argv.slice(2);

@@ -1,4 +1,4 @@
 export { Child, type ChildOptions, run } from "./child.ts";
 export { type DeviceCounters, type Lab, startLab, type WanCounters } from "./lab.ts";
-export { labNeeds } from "./needs.ts";
-export { gatewayOf, type LabHost, type LabOptions, type WanOptions } from "./plan.ts";
+export { labNeeds, onPath } from "./needs.ts";
+export { gatewayOf, type LabHost, type LabOptions, outsideOf, type WanOptions } from "./plan.ts";

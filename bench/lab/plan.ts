@@ -22,7 +22,12 @@ export type LabOptions = {
   wan: WanOptions;
   /** Sites whose gateway masquerades and refuses connections from outside. */
   natSites: readonly number[];
+  /** TCP and UDP ports of such gateways that lead to a host, as a router's port forward does. */
+  forwards: readonly Forward[];
 };
+
+/** `port` at the outside of the gateway of `site` leads to the same port of its host `index`. */
+export type Forward = { site: number; index: number; port: number };
 
 /** 10.S.0.0/16 leaves the second number for the site, and the last one for the host. */
 export const MAX_SITES = 200;
@@ -36,6 +41,7 @@ export const DEFAULT_LAB: Readonly<LabOptions> = {
   hostDownBps: 0,
   wan: { rateBps: 20e6, delayMs: 15, jitterMs: 0, queueBytes: 256 * 1024, lossRatio: 0 },
   natSites: [],
+  forwards: [],
 };
 
 /** A host of the lab: `site` and `index` count from 1; `netns` is its namespace and its name everywhere. */
@@ -43,6 +49,9 @@ export type LabHost = { netns: string; site: number; index: number; address: str
 
 /** The namespace of a site's gateway; its WAN interface is `wan0`, its switch `lan0`, the port of host I `pI`. */
 export const gatewayOf = (site: number): string => `gw${site}`;
+
+/** The address of a site's gateway on its WAN link. */
+export const outsideOf = (site: number): string => `172.16.${site}.2`;
 
 /** Hosts of all sites in order: site 1 first. Throws RangeError on a size that the address plan cannot hold. */
 export function labHosts({ sites, hostsPerSite }: LabOptions): LabHost[] {
@@ -75,7 +84,7 @@ export function lanScript(options: LabOptions): string[] {
 /** Shell commands that address and route the WAN devices, and set up NAT where asked. */
 export function wanScript(options: LabOptions): string[] {
   if (!hasWan(options)) return [];
-  return Array.from({ length: options.sites }, (_, i) => siteWanScript(i + 1, options.natSites.includes(i + 1))).flat();
+  return Array.from({ length: options.sites }, (_, i) => siteWanScript(i + 1, options)).flat();
 }
 
 /** Arguments of wanemu for a site's access link: side A is the inet's `wS`, side B the gateway's `wan0`. */
@@ -112,21 +121,29 @@ function hostScript({ netns, site, index, address }: LabHost, options: LabOption
   ];
 }
 
-function siteWanScript(site: number, nat: boolean): string[] {
+function siteWanScript(site: number, { natSites, forwards }: LabOptions): string[] {
   const gateway = gatewayOf(site);
-  const table = `ip netns exec ${gateway} iptables -w`;
+  const open = forwards.filter((forward) => forward.site === site);
   return [
     `ip -n inet addr add 172.16.${site}.1/30 dev w${site}`,
     `ip -n inet link set w${site} up`,
-    `ip -n ${gateway} addr add 172.16.${site}.2/30 dev wan0`,
+    `ip -n ${gateway} addr add ${outsideOf(site)}/30 dev wan0`,
     `ip -n ${gateway} link set wan0 up`,
     `ip -n ${gateway} route add default via 172.16.${site}.1`,
-    ...(nat
-      ? [
-          `${table} -t nat -A POSTROUTING -o wan0 -j MASQUERADE`,
-          `${table} -A FORWARD -i wan0 -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT`,
-          `${table} -A FORWARD -i wan0 -j DROP`,
-        ]
-      : [`ip -n inet route add 10.${site}.0.0/24 via 172.16.${site}.2`]),
+    ...(natSites.includes(site)
+      ? natScript(gateway, open)
+      : [`ip -n inet route add 10.${site}.0.0/24 via ${outsideOf(site)}`]),
+  ];
+}
+
+function natScript(gateway: string, forwards: readonly Forward[]): string[] {
+  const table = `ip netns exec ${gateway} iptables -w`;
+  const lead = ({ site, index, port }: Forward, protocol: string): string =>
+    `${table} -t nat -A PREROUTING -i wan0 -p ${protocol} --dport ${port} -j DNAT --to-destination 10.${site}.0.${10 + index}`;
+  return [
+    `${table} -t nat -A POSTROUTING -o wan0 -j MASQUERADE`,
+    ...forwards.flatMap((forward) => ["tcp", "udp"].map((protocol) => lead(forward, protocol))),
+    `${table} -A FORWARD -i wan0 -m conntrack --ctstate ESTABLISHED,RELATED,DNAT -j ACCEPT`,
+    `${table} -A FORWARD -i wan0 -j DROP`,
   ];
 }

@@ -1,5 +1,8 @@
-import { chunkBytesFor, leaderWeight, Swarm, type SwarmEffect, type SwarmEvent } from "#artifacts";
-import { type Random, SeededRandom, SystemClock } from "#core";
+import { chunkBytesFor, leaderWeight, type SwarmEffect, type SwarmEvent, type SwarmMessage } from "#artifacts";
+import { type Random, SeededRandom } from "#core";
+import { EventQueue } from "./event-queue.ts";
+import { Link, Stream } from "./network.ts";
+import { SwarmNode } from "./swarm-node.ts";
 
 /** One run: what is moved, over which links, and what goes wrong. Rates in bits per second. */
 export type WorldOptions = {
@@ -15,11 +18,16 @@ export type WorldOptions = {
   mixed?: boolean;
   /** Share of the leechers that dies at a random moment of the middle of the run. */
   dyingRatio?: number;
-  /** The leader of every second site dies in the middle of the run. */
+  /** In every second site dies the one that imports from the first, in the middle of the run. */
   leadersDie?: boolean;
   /** Share of the leechers that say they have all and send wrong bytes. */
   liarRatio?: number;
   chunkBytes?: number;
+  /**
+   * What is taken away from the scheduler, to show that its checks notice. `refund`: nobody hears that a peer is gone. `veto`: every offer is accepted.
+   * `verification`: wrong cells pass for good ones.
+   */
+  broken?: "refund" | "veto" | "verification";
 };
 
 export type WorldResult = {
@@ -29,117 +37,94 @@ export type WorldResult = {
   unfinished: number;
   /** Copies that came into the worst site over its WAN link. */
   wanCopies: number;
+  /** Everything that came into the worst site over its WAN link, with what is said and sent again and with headers ÷ the blob. */
+  wanWire: number;
   /** Cells that arrived for nothing ÷ all useful ones. */
   duplicateRatio: number;
+  /** Wrong cells that were taken for good ones. */
+  wrongCells: number;
+  /** Dropped at full queues ÷ all that was sent into sites and hosts. */
+  lossRatio: number;
   liarsNamed: number;
   liars: number;
-  /** Real time of the scheduler ÷ chunks finished, in microseconds. */
+  /** CPU time of the scheduler ÷ chunks finished, in microseconds. */
   decisionUs: number;
 };
 
-type Link = { bps: number; freeMs: number };
-type Node = {
-  id: string;
-  site: number;
-  swarm: Swarm;
-  up: Link;
-  down: Link;
-  alive: boolean;
-  liar: boolean;
-  doneMs: number | undefined;
-  blamed: Set<string>;
-  /** When it asked to be pumped. */
-  wakeMs: number;
-};
+type Site = { up: Link; down: Link; inBytes: number };
 type Send = SwarmEffect & { type: "send" };
 
 const LAN_MS = 0.5;
-/** A node's own time from a packet to its answer. */
-const ANSWER_MS = 1;
+/** One turn of a node's event loop: what came in it is decided on together. */
+const TURN_MS = 1;
 /** How long a broken connection goes unnoticed. */
 const DETECT_MS = 2_000;
 const TICK_MS = 100;
-const UNLIMITED = {
-  lanBytes: Number.POSITIVE_INFINITY,
-  wanBytes: Number.POSITIVE_INFINITY,
-  inBytes: Number.POSITIVE_INFINITY,
-};
+/** What a small switch or an access router holds before it drops (as in bench/lab). */
+const QUEUE_BYTES = 256 * 1024;
+/** Length prefixes and a header of small integers (src/artifacts/wire.ts). */
+const MESSAGE_BYTES = 14;
+const INTEGER_BYTES = 3;
+const HASH_BYTES = 32;
+/** In one swarm, of one node (MAX_SWARM_PEERS). */
+const MAX_PEERS = 128;
+/** So many leechers are told all of it again to measure their decisions. */
+const MEASURED = 4;
 
 /** Many nodes with the production scheduler on virtual time: links with a rate and a queue, stale views, faults. */
 export class SwarmWorld {
   readonly #options: WorldOptions;
+  readonly #ref: { root: string; sizeBytes: number; chunkBytes: number };
   readonly #random: Random;
-  readonly #nodes: Node[] = [];
-  readonly #wan: { up: Link; down: Link; inBytes: number }[];
+  readonly #nodes: SwarmNode[];
+  readonly #sites: readonly Site[];
   readonly #delayMs: number[][];
   readonly #queue = new EventQueue();
-  readonly #machine = new SystemClock();
-  readonly #chunkBytes: number;
-  #nowMs = 0;
+  readonly #pumping = new Set<SwarmNode>();
   #duplicateBytes = 0;
+  #wrongCells = 0;
   #goodBytes = 0;
-  #finished = 0;
-  #stepMs = 0;
 
   constructor(options: WorldOptions) {
+    const { seed, sizeBytes, sites, nodesPerSite, wanBps } = options;
     this.#options = options;
-    this.#random = new SeededRandom(options.seed);
-    this.#chunkBytes = options.chunkBytes ?? chunkBytesFor(options.sizeBytes);
-    const link = (bps: number): Link => ({ bps, freeMs: 0 });
-    this.#wan = Array.from({ length: options.sites }, () => ({
-      up: link(options.wanBps),
-      down: link(options.wanBps),
-      inBytes: 0,
-    }));
-    this.#delayMs = this.#wan.map(() => this.#wan.map(() => 15 + 45 * this.#random.unit()));
-    for (let i = 0; i < options.sites * options.nodesPerSite; i++) this.#addNode(i);
+    this.#random = new SeededRandom(seed);
+    this.#ref = { root: `root-${seed}`, sizeBytes, chunkBytes: options.chunkBytes ?? chunkBytesFor(sizeBytes) };
+    const link = (): Link => new Link(wanBps, QUEUE_BYTES);
+    this.#sites = Array.from({ length: sites }, () => ({ up: link(), down: link(), inBytes: 0 }));
+    this.#delayMs = this.#sites.map(() => this.#sites.map(() => 15 + 45 * this.#random.unit()));
+    this.#nodes = Array.from({ length: sites * nodesPerSite }, (_, index) => this.#newNode(index));
+    const leechers = nodesPerSite * sites - 1;
+    for (let i = 0; i < MEASURED; i++) this.#nodes[1 + Math.floor((i * leechers) / MEASURED)]?.record();
     this.#planFaults();
   }
 
-  #addNode(index: number): void {
-    const { mixed, uplinkBps, downlinkBps, seed } = this.#options;
+  #newNode(index: number): SwarmNode {
+    const { mixed, uplinkBps, downlinkBps, seed, nodesPerSite } = this.#options;
     const rates = [10e6, 20e6, 50e6, 100e6];
     const up = mixed && index > 0 ? (rates[(index - 1) % 4] ?? 0) : uplinkBps;
     const down = mixed ? 100e6 : (downlinkBps ?? uplinkBps);
-    const id = `node-${String(index).padStart(4, "0")}`;
-    const site = Math.floor(index / this.#options.nodesPerSite);
-    const swarm = new Swarm({
-      ref: this.#ref(),
-      self: id,
-      site: `site-${site}`,
-      random: new SeededRandom(seed * 1_000 + index),
-      wants: index > 0,
-      nowMs: 0,
+    return new SwarmNode({
+      index,
+      site: Math.floor(index / nodesPerSite),
+      ref: this.#ref,
+      seed,
+      up: new Link(up, Number.POSITIVE_INFINITY), // a socket waits rather than drops
+      down: new Link(down, QUEUE_BYTES),
     });
-    this.#nodes.push({
-      id,
-      site,
-      swarm,
-      up: { bps: up, freeMs: 0 },
-      down: { bps: down, freeMs: 0 },
-      alive: true,
-      liar: false,
-      doneMs: undefined,
-      blamed: new Set(),
-      wakeMs: Number.POSITIVE_INFINITY,
-    });
-  }
-
-  #ref(): { root: string; sizeBytes: number; chunkBytes: number } {
-    return { root: `root-${this.#options.seed}`, sizeBytes: this.#options.sizeBytes, chunkBytes: this.#chunkBytes };
   }
 
   /** The fluid bound: nobody can be faster than the slowest of what every copy has to pass. */
   boundMs(): number {
-    const { sizeBytes, sites, wanBps } = this.#options;
-    const bits = sizeBytes * 8;
+    const { sites, wanBps } = this.#options;
+    const bytes = this.#ref.sizeBytes;
     const [seed, ...leechers] = this.#nodes;
     if (seed === undefined) return 0;
-    const all = this.#nodes.reduce((sum, node) => sum + node.up.bps, 0);
-    const slowest = Math.min(...leechers.map((node) => node.down.bps));
-    const bounds = [bits / seed.up.bps, bits / slowest, (leechers.length * bits) / all];
-    if (sites > 1) bounds.push(bits / wanBps);
-    return Math.max(...bounds) * 1_000;
+    const all = this.#nodes.reduce((sum, node) => sum + node.up.bytesPerMs, 0);
+    const slowest = Math.min(...leechers.map((node) => node.down.bytesPerMs));
+    const bounds = [bytes / seed.up.bytesPerMs, bytes / slowest, (leechers.length * bytes) / all];
+    if (sites > 1) bounds.push((bytes * 8_000) / wanBps);
+    return Math.max(...bounds);
   }
 
   #planFaults(): void {
@@ -148,239 +133,228 @@ export class SwarmWorld {
     const bound = this.boundMs();
     for (const node of leechers.splice(0, Math.round(liarRatio * leechers.length))) node.liar = true;
     for (const node of leechers.splice(0, Math.round(dyingRatio * leechers.length))) {
-      this.#at(bound * (0.05 + 0.9 * this.#random.unit()), () => this.#kill(node));
+      this.#queue.at(bound * (0.05 + 0.9 * this.#random.unit()), () => this.#kill(node));
     }
     if (!leadersDie) return;
     for (let site = 1; site < this.#options.sites; site += 2) {
-      const members = this.#nodes.filter((node) => node.site === site);
-      const weight = (node: Node): number => leaderWeight(this.#ref().root, node.id);
-      const leader = members.toSorted((a, b) => weight(b) - weight(a))[0];
-      if (leader) this.#at(bound * (0.2 + 0.6 * this.#random.unit()), () => this.#kill(leader));
+      const leader = this.#envoy(site, 0);
+      if (leader) this.#queue.at(bound * (0.2 + 0.6 * this.#random.unit()), () => this.#kill(leader));
     }
+  }
+
+  /** The one of a site that exchanges chunks with another site. */
+  #envoy(site: number, other: number): SwarmNode | undefined {
+    const weight = (node: SwarmNode): number => leaderWeight(this.#ref.root, node.id, `site-${other}`);
+    return this.#nodes.filter((node) => node.site === site).toSorted((a, b) => weight(b) - weight(a))[0];
   }
 
   /** Runs until every honest survivor has all, or 8 × the bound has passed. */
   run(): WorldResult {
     this.#start();
     const endMs = this.boundMs() * 8;
-    for (let event = this.#queue.take(); event !== undefined; event = this.#queue.take()) {
-      this.#nowMs = event.atMs;
-      if (this.#nowMs > endMs) break;
-      event.run();
-      if (this.#survivors().every((node) => node.doneMs !== undefined)) break;
-    }
+    let waiting = this.#survivors().length;
+    while (waiting > 0 && this.#queue.next(endMs)) waiting = this.#waiting;
     return this.#result();
   }
 
+  #waiting = Number.POSITIVE_INFINITY;
+
+  #countWaiting(): void {
+    this.#waiting = this.#survivors().filter((node) => node.doneMs === undefined).length;
+  }
+
   #start(): void {
-    const { chunkCount } = { chunkCount: Math.ceil(this.#options.sizeBytes / this.#chunkBytes) };
-    for (const [index, node] of this.#nodes.entries()) {
-      if (index === 0) for (let chunk = 0; chunk < chunkCount; chunk++) this.#step(node, { type: "stored", chunk });
-      for (const other of this.#nodes) {
-        if (other === node) continue;
-        const wants = other !== this.#nodes[0];
-        const status = { wants, yields: false, reach: [] };
-        this.#at(1, () => this.#step(node, { type: "peer-up", peer: other.id, site: `site-${other.site}`, status }));
+    const chunkCount = Math.ceil(this.#ref.sizeBytes / this.#ref.chunkBytes);
+    for (const node of this.#nodes) {
+      const stored = node.index === 0 || node.liar ? chunkCount : 0;
+      for (let chunk = 0; chunk < stored; chunk++) this.#step(node, { type: "stored", chunk });
+      this.#queue.at(1 + 5 * this.#random.unit(), () => this.#step(node, { type: "begin" }));
+      const tick = (): void => {
+        if (!node.alive) return;
+        this.#step(node, { type: "tick" });
+        this.#queue.at(this.#queue.nowMs + TICK_MS, tick);
+      };
+      this.#queue.at(this.#random.unit() * TICK_MS, tick);
+    }
+    for (const [a, b] of this.#pairs()) this.#connect(a, b);
+  }
+
+  /** Who is connected: all with all, or, where those are too many, all of a site and the envoys of each two sites. */
+  #pairs(): [SwarmNode, SwarmNode][] {
+    const all = this.#nodes.flatMap((a) => this.#nodes.slice(a.index + 1).map((b): [SwarmNode, SwarmNode] => [a, b]));
+    if (this.#nodes.length <= MAX_PEERS) return all;
+    const near = all.filter(([a, b]) => a.site === b.site);
+    for (let one = 0; one < this.#sites.length; one++) {
+      for (let other = one + 1; other < this.#sites.length; other++) {
+        const [a, b] = [this.#envoy(one, other), this.#envoy(other, one)];
+        if (a !== undefined && b !== undefined) near.push([a, b]);
       }
-      this.#at(1 + 5 * this.#random.unit(), () => this.#step(node, { type: "begin" }));
-      if (node.liar) this.#at(10, () => this.#lie(node, chunkCount));
-      this.#every(TICK_MS, this.#random.unit() * TICK_MS, () => {
-        if (node.alive) this.#step(node, { type: "tick" });
+    }
+    return near;
+  }
+
+  #connect(a: SwarmNode, b: SwarmNode): void {
+    this.#queue.at(0, () => {
+      a.streams.set(b, this.#stream(a, b));
+      b.streams.set(a, this.#stream(b, a));
+    });
+    this.#queue.at(1, () => {
+      for (const [node, other] of [
+        [a, b],
+        [b, a],
+      ] as const) {
+        const status = { wants: other.index > 0, yields: false, foreground: false, reach: [] };
+        this.#step(node, { type: "peer-up", peer: other.id, site: `site-${other.site}`, status });
+      }
+    });
+  }
+
+  #stream(from: SwarmNode, to: SwarmNode): Stream {
+    return new Stream(this.#queue, this.#hops(from, to), this.#hops(to, from));
+  }
+
+  #hops(from: SwarmNode, to: SwarmNode): { link: Link; delayMs: number }[] {
+    const first = { link: from.up, delayMs: LAN_MS };
+    const last = { link: to.down, delayMs: 0 };
+    const [source, target] = [this.#sites[from.site], this.#sites[to.site]];
+    if (from.site === to.site || source === undefined || target === undefined) return [first, last];
+    const delayMs = this.#delayMs[Math.min(from.site, to.site)]?.[Math.max(from.site, to.site)] ?? 0;
+    return [first, { link: source.up, delayMs }, { link: target.down, delayMs: LAN_MS }, last];
+  }
+
+  #survivors(): SwarmNode[] {
+    return this.#nodes.filter((node) => node.index > 0 && node.alive && !node.liar);
+  }
+
+  #kill(node: SwarmNode): void {
+    node.alive = false;
+    this.#countWaiting();
+    for (const stream of node.streams.values()) stream.close();
+    for (const other of node.streams.keys()) {
+      this.#queue.at(this.#queue.nowMs + DETECT_MS, () => {
+        other.streams.get(node)?.close();
+        if (this.#options.broken === "refund") return;
+        this.#step(other, { type: "peer-down", peer: node.id });
       });
     }
   }
 
-  #lie(liar: Node, chunkCount: number): void {
-    for (let chunk = 0; chunk < chunkCount; chunk++) this.#step(liar, { type: "stored", chunk });
-  }
-
-  #survivors(): Node[] {
-    return this.#nodes.filter((node, index) => index > 0 && node.alive && !node.liar);
-  }
-
-  #kill(node: Node): void {
-    node.alive = false;
-    for (const other of this.#nodes) {
-      if (other !== node)
-        this.#at(this.#nowMs + DETECT_MS, () => this.#step(other, { type: "peer-down", peer: node.id }));
-    }
-  }
-
-  #step(node: Node, event: SwarmEvent): void {
+  #step(node: SwarmNode, event: SwarmEvent): void {
     if (!node.alive) return;
-    const startedMs = this.#machine.nowMs();
-    const effects = node.swarm.step(event, this.#nowMs);
-    this.#stepMs += this.#machine.nowMs() - startedMs;
-    for (const effect of effects) this.#perform(node, effect);
-    this.#pump(node);
+    for (const effect of node.step(event, this.#queue.nowMs)) this.#perform(node, effect);
+    if (this.#pumping.has(node)) return;
+    this.#pumping.add(node);
+    this.#queue.at(this.#queue.nowMs + TURN_MS, () => {
+      this.#pumping.delete(node);
+      this.#pump(node);
+    });
   }
 
-  #pump(node: Node): void {
+  #pump(node: SwarmNode): void {
     if (!node.alive) return;
-    const startedMs = this.#machine.nowMs();
-    const effects = node.swarm.step({ type: "pump", ...UNLIMITED }, this.#nowMs);
-    this.#stepMs += this.#machine.nowMs() - startedMs;
-    for (const effect of effects) this.#perform(node, effect);
+    for (const effect of node.pump(this.#queue.nowMs)) this.#perform(node, effect);
   }
 
-  #wake(node: Node, atMs: number): void {
+  #wake(node: SwarmNode, atMs: number): void {
     if (node.wakeMs <= atMs) return;
     node.wakeMs = atMs;
-    this.#at(atMs, () => {
+    this.#queue.at(atMs, () => {
       if (node.wakeMs === atMs) node.wakeMs = Number.POSITIVE_INFINITY;
       this.#pump(node);
     });
   }
 
-  #perform(node: Node, effect: SwarmEffect): void {
-    if (effect.type === "say") {
-      const to = this.#nodeOf(effect.to);
-      const { message } = effect;
-      this.#at(this.#nowMs + this.#lagMs(node, to), () => this.#step(to, { type: "said", peer: node.id, message }));
-    } else if (effect.type === "send") {
-      this.#transmit(node, this.#nodeOf(effect.to), effect);
-    } else if (effect.type === "wake") {
-      this.#wake(node, effect.atMs);
-    } else if (effect.type === "blame") {
-      node.blamed.add(effect.peer);
-    } else if (effect.type === "finished") {
-      this.#finished += 1;
-    } else if (effect.type === "complete") {
-      node.doneMs ??= this.#nowMs;
+  #perform(node: SwarmNode, effect: SwarmEffect): void {
+    switch (effect.type) {
+      case "say": {
+        const to = this.#nodeOf(effect.to);
+        const message = this.#spoken(effect.message);
+        const bytes = MESSAGE_BYTES + ("runs" in message ? INTEGER_BYTES * message.runs.length : 0);
+        node.streams.get(to)?.send(bytes, () => this.#step(to, { type: "said", peer: node.id, message }));
+        return;
+      }
+      case "send":
+        return this.#send(node, this.#nodeOf(effect.to), effect);
+      case "wake":
+        return this.#wake(node, effect.atMs);
+      case "blame":
+        node.blamed.add(effect.peer);
+        return;
+      case "finished":
+        node.finished += 1;
+        return;
+      case "complete":
+        node.doneMs ??= this.#queue.nowMs;
+        return this.#countWaiting();
+      default:
     }
   }
 
-  /**
-   * Through the sender's uplink, the WAN where it is one, and the receiver's downlink. Each link takes what comes first first, and
-   * passes on packets, which are small against a cell: a link starts when the one before it does, and ends no earlier.
-   */
-  #transmit(from: Node, to: Node, send: Send): void {
-    const source = this.#wan[from.site];
-    const target = this.#wan[to.site];
-    if (from.site === to.site || source === undefined || target === undefined) {
-      return this.#through([from.up, to.down], [LAN_MS], send.bytes, () => this.#arrive(from, to, send));
-    }
-    target.inBytes += send.bytes;
-    const delays = [LAN_MS, this.#latencyMs(from, to), LAN_MS];
-    this.#through([from.up, source.up, target.down, to.down], delays, send.bytes, () => this.#arrive(from, to, send));
+  #spoken(message: SwarmMessage): SwarmMessage {
+    const { broken } = this.#options;
+    return broken === "veto" && message.type === "decline" ? { type: "accept", chunk: message.chunk } : message;
   }
 
-  #through(links: readonly Link[], delaysMs: readonly number[], bytes: number, done: () => void, tailMs = 0): void {
-    const [link, ...rest] = links;
-    const [delayMs = 0, ...delays] = delaysMs;
-    if (link === undefined) return done();
-    const startMs = Math.max(this.#nowMs, link.freeMs);
-    link.freeMs = startMs + ((bytes * 8) / link.bps) * 1_000;
-    const endMs = Math.max(link.freeMs, tailMs) + delayMs;
-    this.#at(rest.length === 0 ? endMs : startMs + delayMs, () => this.#through(rest, delays, bytes, done, endMs));
+  #send(from: SwarmNode, to: SwarmNode, send: Send): void {
+    const site = this.#sites[to.site];
+    if (from.site !== to.site && site !== undefined) site.inBytes += send.bytes;
+    const hashes = send.first === 0 ? HASH_BYTES * Math.ceil(this.#ref.chunkBytes / (64 * 1024)) : 0;
+    from.streams.get(to)?.send(send.bytes + hashes + MESSAGE_BYTES, () => this.#arrive(from, to, send));
   }
 
-  #arrive(from: Node, to: Node, send: Send): void {
-    const ack: SwarmEvent = { type: "acked", peer: to.id, bytes: send.bytes };
-    this.#at(this.#nowMs + this.#lagMs(to, from), () => this.#step(from, ack));
+  #arrive(from: SwarmNode, to: SwarmNode, send: Send): void {
     if (!to.alive) return;
-    if (to.swarm.expects(from.id, send.chunk) !== send.first) {
-      this.#duplicateBytes += send.bytes;
-    } else if (from.liar) {
+    const { chunk, first, count, bytes } = send;
+    if (to.expects(from, chunk) !== first) {
+      this.#duplicateBytes += bytes;
+    } else if (from.liar && this.#options.broken !== "verification") {
       this.#step(to, { type: "fouled", peer: from.id, blame: "bad-cell" });
     } else {
-      this.#goodBytes += send.bytes;
-      const { chunk, first, count, bytes } = send;
+      this.#goodBytes += bytes;
+      if (from.liar) this.#wrongCells += count;
       this.#step(to, { type: "cells", peer: from.id, chunk, first, count, bytes });
     }
+    if (to.blamed.has(from.id)) return;
+    to.streams.get(from)?.send(MESSAGE_BYTES, () => this.#step(from, { type: "acked", peer: to.id, bytes }));
   }
 
-  #nodeOf(id: string): Node {
+  #nodeOf(id: string): SwarmNode {
     const node = this.#nodes[Number(id.slice(5))];
     if (node === undefined) throw new Error(`no such node: ${id}`);
     return node;
   }
 
-  #latencyMs(a: Node, b: Node): number {
-    return a.site === b.site ? LAN_MS : (this.#delayMs[Math.min(a.site, b.site)]?.[Math.max(a.site, b.site)] ?? 0);
-  }
-
-  #lagMs(a: Node, b: Node): number {
-    return this.#latencyMs(a, b) + ANSWER_MS;
-  }
-
-  #at(atMs: number, run: () => void): void {
-    this.#queue.add(atMs, run);
-  }
-
-  #every(periodMs: number, firstMs: number, run: () => void): void {
-    const again = (): void => {
-      run();
-      this.#at(this.#nowMs + periodMs, again);
-    };
-    this.#at(firstMs, again);
-  }
-
   #result(): WorldResult {
     const survivors = this.#survivors();
     const boundMs = this.boundMs();
-    const lastMs = Math.max(...survivors.map((node) => node.doneMs ?? this.#nowMs));
+    const lastMs = Math.max(...survivors.map((node) => node.doneMs ?? this.#queue.nowMs));
     const liars = this.#nodes.filter((node) => node.liar);
     const named = liars.filter((liar) => this.#nodes.some((node) => node.blamed.has(liar.id)));
+    const others = this.#sites.slice(1);
+    const size = this.#ref.sizeBytes;
+    const drops = [...this.#sites.flatMap(({ up, down }) => [up, down]), ...this.#nodes.map(({ down }) => down)];
+    const sum = (values: number[]): number => values.reduce((total, value) => total + value, 0);
     return {
       ratio: lastMs / boundMs,
       boundS: boundMs / 1_000,
       unfinished: survivors.filter((node) => node.doneMs === undefined).length,
-      wanCopies: Math.max(0, ...this.#wan.slice(1).map((site) => site.inBytes / this.#options.sizeBytes)),
+      wanCopies: Math.max(0, ...others.map((site) => site.inBytes / size)),
+      wanWire: Math.max(0, ...others.map((site) => site.down.bytes / size)),
       duplicateRatio: this.#duplicateBytes / this.#goodBytes,
+      wrongCells: this.#wrongCells,
+      lossRatio: sum(drops.map((link) => link.lostBytes)) / sum(drops.map((link) => link.bytes)),
       liarsNamed: named.length,
       liars: liars.length,
-      decisionUs: (this.#stepMs * 1_000) / this.#finished,
+      decisionUs: this.#decisionUs(),
     };
   }
-}
 
-type Event = { atMs: number; order: number; run: () => void };
-
-/** Earliest first, and among equals the one added first: a binary heap. */
-class EventQueue {
-  readonly #heap: Event[] = [];
-  #order = 0;
-
-  add(atMs: number, run: () => void): void {
-    const event = { atMs, order: this.#order++, run };
-    const heap = this.#heap;
-    let at = heap.length;
-    heap.push(event);
-    while (at > 0) {
-      const up = (at - 1) >> 1;
-      const parent = heap[up];
-      if (parent === undefined || before(parent, event)) break;
-      heap[at] = parent;
-      at = up;
+  #decisionUs(): number {
+    let [us, chunks] = [0, 0];
+    for (const node of this.#nodes) {
+      us += node.replayUs();
+      chunks += node.recorded ? node.finished : 0;
     }
-    heap[at] = event;
+    return us / chunks;
   }
-
-  take(): Event | undefined {
-    const heap = this.#heap;
-    const first = heap[0];
-    const last = heap.pop();
-    if (first === undefined || last === undefined || heap.length === 0) return first;
-    let at = 0;
-    for (;;) {
-      let down = 2 * at + 1;
-      let child = heap[down];
-      if (child === undefined) break;
-      const right = heap[down + 1];
-      if (right !== undefined && before(right, child)) {
-        child = right;
-        down += 1;
-      }
-      if (before(last, child)) break;
-      heap[at] = child;
-      at = down;
-    }
-    heap[at] = last;
-    return first;
-  }
-}
-
-function before(a: Event, b: Event): boolean {
-  return a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order);
 }

@@ -15,6 +15,7 @@ export {
   type Resources,
 } from "./handlers.ts";
 export * from "./messages.ts";
+export { parseRate, RATE_GRAMMAR } from "./rate.ts";
 export type { CallerInputOf, EventOf, InputOf, OutputOf, ProgressOf, Route } from "./route.ts";
 export { MAX_LIST, type RouteName, ROUTES, type Routes } from "./routes.ts";
 export { matchesSelector, parseSelector, type Selector } from "./selector.ts";

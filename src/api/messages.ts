@@ -1,5 +1,6 @@
 import { z } from "zod";
-import { NeedsView, SourceView } from "./views.ts";
+import { MIN_RATE_BPS } from "./rate.ts";
+import { LimitsNow, NeedsView, RateChange, Rates, SourceView } from "./views.ts";
 
 const Time = z.string();
 const Bytes = z.number().int().nonnegative();
@@ -8,6 +9,9 @@ const Bytes = z.number().int().nonnegative();
 export const MAX_PATH_CHARS = 4_096;
 /** Largest request body in bytes; a claim list of 10,000 rows is about 2 MiB, and twice that in base64 and JSON. */
 export const MAX_BODY_BYTES = 8 * 1024 * 1024;
+
+/** Limits are set by hand for a year at most, or until they are taken back. */
+const MAX_SET_SECONDS = 366 * 86_400;
 
 /** Names of fleets, sites, operators, tenants, nodes: DNS names of at most 63 characters, as the documents have them. */
 export const Name = z
@@ -77,6 +81,8 @@ export const Status = z.object({
     artifacts: z.number().int(),
     pinned: z.number().int(),
   }),
+  /** Absent where no daemon runs. */
+  limits: LimitsNow.optional(),
   warnings: z.array(z.string()),
 });
 
@@ -212,6 +218,8 @@ export const Fetch = z.strictObject({
   force: z.boolean().default(false),
   /** Share the bytes of large files with the store instead of copying them; where blocks cannot be shared, by hard links to read-only files. */
   link: z.boolean().default(false),
+  /** Nobody waits for it: it gives way to what somebody waits for. */
+  background: z.boolean().default(false),
 });
 
 /** How far it is; `bytesFrom…` count payload by where it came from, `sources` the nodes that send. */
@@ -242,6 +250,31 @@ export const Fetched = z.object({
 
 /** Whether an artifact shall stay on this node. */
 export const Pin = z.strictObject({ pinned: z.boolean() });
+
+/** Limits, with what they come from. */
+export const Limits = LimitsNow.extend({
+  base: Rates,
+  windows: z.array(z.object({ when: z.string(), change: RateChange })),
+  set: z.object({ change: RateChange, until: Time.optional() }).optional(),
+});
+
+const Rate = z.number().int().min(MIN_RATE_BPS, `at least ${MIN_RATE_BPS} bytes per second`).nullable().optional();
+
+/** Limits for now, before what the configuration says; what was set before counts no longer. */
+export const SetLimits = z
+  .strictObject({
+    uploadBps: Rate,
+    downloadBps: Rate,
+    wanUploadBps: Rate,
+    wanDownloadBps: Rate,
+    /** Default: until they are taken back. */
+    forSeconds: z.number().int().min(1).max(MAX_SET_SECONDS).optional(),
+  })
+  .refine(
+    ({ uploadBps, downloadBps, wanUploadBps, wanDownloadBps }) =>
+      [uploadBps, downloadBps, wanUploadBps, wanDownloadBps].some((rate) => rate !== undefined),
+    "at least one rate",
+  );
 
 /** What pruning takes from the store. */
 export const Prune = z.strictObject({
@@ -276,5 +309,6 @@ export type ExportedTorrent = z.output<typeof ExportedTorrent>;
 export type Published = z.output<typeof Published>;
 export type FetchProgress = z.output<typeof FetchProgress>;
 export type Fetched = z.output<typeof Fetched>;
+export type Limits = z.output<typeof Limits>;
 export type Pruned = z.output<typeof Pruned>;
 export type WireFault = z.output<typeof WireFault>;

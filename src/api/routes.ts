@@ -106,6 +106,15 @@ export const ROUTES = {
     { body: m.Prune },
     m.Pruned,
   ),
+  limits: call("GET", "/v1/limits", "How fast content may come and go, now and at other times.", {}, m.Limits),
+  setLimits: call(
+    "POST",
+    "/v1/limits",
+    "Sets limits for now, before those configured.",
+    { body: m.SetLimits },
+    m.Limits,
+  ),
+  resetLimits: call("DELETE", "/v1/limits", "Goes back to the limits configured.", {}, m.Limits),
   leave: call("POST", "/v1/leave", "Forgets the fleet: documents, membership, remembered peers.", {}, Done),
   rekey: call(
     "POST",

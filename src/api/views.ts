@@ -12,6 +12,36 @@ const Bytes = z.number().int().nonnegative();
 /** A key that may sign, and whose it is as far as this node knows. */
 export const SignerView = z.object({ keyid: z.string(), name: z.string() });
 
+/** Limits in bytes per second of artifacts' content; absent: none. */
+export const Rates = z.object({
+  uploadBps: Bytes.optional(),
+  downloadBps: Bytes.optional(),
+  wanUploadBps: Bytes.optional(),
+  wanDownloadBps: Bytes.optional(),
+});
+
+/** Rates that take the place of others: `null` lifts a limit, absent leaves it as it is. */
+export const RateChange = z.object({
+  uploadBps: Bytes.nullable().optional(),
+  downloadBps: Bytes.nullable().optional(),
+  wanUploadBps: Bytes.nullable().optional(),
+  wanDownloadBps: Bytes.nullable().optional(),
+});
+
+/** The limits of the moment. */
+export const LimitsNow = z.object({
+  rates: Rates,
+  /** Where they come from: the configuration, a window of it, or what was set by hand. */
+  source: z.enum(["base", "window", "set"]),
+  /** The window that holds now, as the configuration says it. */
+  when: z.string().optional(),
+  /** When the rates change next, and to what. */
+  until: Time.optional(),
+  next: Rates.optional(),
+  /** IANA name of the zone that windows are read in. */
+  timezone: z.string(),
+});
+
 /** Where a newcomer's key stands in the fleet, or this very node. */
 export const NodeView = z.object({
   ...Base,
@@ -41,6 +71,8 @@ export const NodeView = z.object({
   registrar: z.string().optional(),
   expires: Time.optional(),
   since: Time.optional(),
+  /** Of this very node. */
+  limits: LimitsNow.optional(),
 });
 
 /** A live connection to another node. `name` is the other node's. */
@@ -65,6 +97,8 @@ export const CopyView = z.object({
   node: z.string(),
   site: z.string(),
   state: z.enum(["waiting", "transferring", "complete", "failed", "unknown"]),
+  /** Of one on its way to this very node: whether somebody waits for it, or it gives way to what somebody waits for. */
+  precedence: z.enum(["foreground", "background"]).optional(),
   /** The placement asks this node to have it. */
   wanted: z.boolean(),
   bytes: Bytes,
@@ -174,6 +208,9 @@ export const EventView = z.object({
   message: z.string(),
 });
 
+export type LimitsNow = z.output<typeof LimitsNow>;
+export type Rates = z.output<typeof Rates>;
+export type RateChange = z.output<typeof RateChange>;
 export type NodeView = z.output<typeof NodeView>;
 export type LinkView = z.output<typeof LinkView>;
 export type CopyView = z.output<typeof CopyView>;

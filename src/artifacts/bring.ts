@@ -1,9 +1,10 @@
 import { Fault } from "#core";
 import { type ArtifactContent, type ContentPlan, planContent } from "./artifact-content.ts";
 import type { BlobRef } from "./chunk-map.ts";
-import { decodeListing, type Listing, MAX_LISTING_BYTES, refOf } from "./listing.ts";
+import { type Listing, MAX_LISTING_BYTES, refOf } from "./listing.ts";
+import { decodeListing } from "./listing-reader.ts";
 import type { Progress } from "./participation.ts";
-
+import type { Precedence } from "./precedence.ts";
 import type { Store } from "./store/store.ts";
 import type { SwarmService } from "./swarm-service.ts";
 
@@ -15,6 +16,8 @@ const LARGE_BYTES = 4 * 1024 ** 2;
 
 export type BringOptions = {
   signal: AbortSignal;
+  /** Whether somebody waits for it, which may change on the way. Default: somebody does. */
+  precedence?: Precedence;
   /** Called about every 100 ms, and once at the end; over all blobs of the artifact. */
   onProgress?: (progress: Progress) => void;
 };
@@ -29,16 +32,16 @@ export async function bringContent(
   swarm: SwarmService,
   store: Store,
   spec: ArtifactContent,
-  { signal, onProgress }: BringOptions,
+  { signal, precedence, onProgress }: BringOptions,
 ): Promise<Progress> {
   const plan = planContent(spec);
   if (plan.type === "listed") {
     if (plan.listing.sizeBytes > MAX_LISTING_BYTES) throw tooLarge(plan.listing.sizeBytes);
-    await swarm.fetch(plan.listing, { signal });
+    await swarm.fetch(plan.listing, { signal, precedence });
   }
   const blobs = await blobsOf(store, plan);
   return store.space.withRoom(blobs, "the artifact", () =>
-    bringBlobs(swarm, blobs, spec.sizeBytes, { signal, onProgress }),
+    bringBlobs(swarm, blobs, spec.sizeBytes, { signal, precedence, onProgress }),
   );
 }
 
@@ -46,7 +49,7 @@ async function bringBlobs(
   swarm: SwarmService,
   blobs: readonly BlobRef[],
   sizeBytes: number,
-  { signal, onProgress }: { signal: AbortSignal; onProgress: BringOptions["onProgress"] },
+  { signal, precedence, onProgress }: { [N in keyof Required<BringOptions>]: BringOptions[N] },
 ): Promise<Progress> {
   const total: Progress = { bytes: 0, sizeBytes, fromSite: 0, fromWan: 0, sources: new Map() };
   const running = new Map<string, Progress>();
@@ -61,7 +64,7 @@ async function bringBlobs(
       running.set(blob.root, progress);
       report();
     };
-    running.set(blob.root, await swarm.fetch(blob, { signal: stop, onProgress: onBlob }));
+    running.set(blob.root, await swarm.fetch(blob, { signal: stop, precedence, onProgress: onBlob }));
   });
   report();
   return sum(total, running.values());
@@ -95,9 +98,10 @@ export async function listingOf(store: Store, plan: Exclude<ContentPlan, { type:
   if (blob === undefined) {
     throw new Fault("artifacts.not-here", "the listing of the artifact is not in the store", { exit: "missing" });
   }
-  const chunks: Uint8Array[] = [];
-  for (let chunk = 0; chunk < blob.geometry.chunkCount; chunk++) chunks.push(await blob.read(chunk));
-  return decodeListing(Buffer.concat(chunks));
+  const bytes = Buffer.alloc(blob.ref.sizeBytes);
+  const { chunkBytes, chunkCount } = blob.geometry;
+  for (let chunk = 0; chunk < chunkCount; chunk++) await blob.read(chunk, bytes.subarray(chunk * chunkBytes));
+  return decodeListing(bytes);
 }
 
 async function blobsOf(store: Store, plan: ContentPlan): Promise<BlobRef[]> {

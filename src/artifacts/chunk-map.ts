@@ -61,44 +61,31 @@ export class Geometry {
   }
 }
 
-/** The leaf hashes of a chunk's bytes, given in any pieces. */
-export function cellHashes(pieces: readonly Uint8Array[]): Uint8Array[] {
-  return splitCells(pieces).map((cell) => leafHash(...cell));
-}
-
-/** The hash of a chunk from its bytes: the root of the subtree over its cells. */
-export function chunkHash(pieces: readonly Uint8Array[]): Uint8Array {
-  return merkleRoot(cellHashes(pieces));
-}
-
-/** The hash of each chunk of some bytes that begin with one. */
-export function chunkHashes(bytes: Uint8Array, chunkBytes: number): Uint8Array[] {
-  const count = Math.ceil(bytes.length / chunkBytes);
-  return Array.from({ length: count }, (_, chunk) =>
-    chunkHash([bytes.subarray(chunk * chunkBytes, (chunk + 1) * chunkBytes)]),
+/** The leaf hashes of bytes that begin with a cell. */
+export function cellHashes(bytes: Uint8Array): Uint8Array[] {
+  const count = Math.ceil(bytes.length / CELL_BYTES);
+  return Array.from({ length: count }, (_, cell) =>
+    leafHash(bytes.subarray(cell * CELL_BYTES, (cell + 1) * CELL_BYTES)),
   );
 }
 
-/** Cuts pieces into cells of 64 KiB, the last one shorter, without copying. */
-export function splitCells(pieces: readonly Uint8Array[]): Uint8Array[][] {
-  const cells: Uint8Array[][] = [];
-  let cell: Uint8Array[] = [];
-  let room = CELL_BYTES;
-  for (const piece of pieces) {
-    let at = 0;
-    while (at < piece.length) {
-      const part = at === 0 && piece.length <= room ? piece : piece.subarray(at, at + room);
-      cell.push(part);
-      at += part.length;
-      room -= part.length;
-      if (room > 0) continue;
-      cells.push(cell);
-      cell = [];
-      room = CELL_BYTES;
-    }
-  }
-  if (cell.length > 0) cells.push(cell);
-  return cells;
+/** The hash of a chunk: the root of the subtree over its cells. */
+export function chunkHash(bytes: Uint8Array): Uint8Array {
+  return merkleRoot(cellHashes(bytes));
+}
+
+/** The hashes of chunks from those of all their cells, 32 bytes each in both. */
+export function chunkHashesOf(cells: Uint8Array, chunkBytes: number): Uint8Array {
+  const perChunk = (chunkBytes / CELL_BYTES) * HASH_BYTES;
+  const chunks = Array.from({ length: Math.ceil(cells.length / perChunk) }, (_, chunk) =>
+    merkleRoot(hashesIn(cells.subarray(chunk * perChunk, (chunk + 1) * perChunk))),
+  );
+  return Buffer.concat(chunks);
+}
+
+function hashesIn(bytes: Uint8Array): Uint8Array[] {
+  const count = bytes.length / HASH_BYTES;
+  return Array.from({ length: count }, (_, at) => bytes.subarray(at * HASH_BYTES, (at + 1) * HASH_BYTES));
 }
 
 /** The chunk hashes of one blob, verified against its root. */
@@ -110,8 +97,9 @@ export class ChunkMap {
   }
 
   /** A map of a blob that was hashed here, with the root it has. */
-  static of(hashes: readonly Uint8Array[]): { map: ChunkMap; root: string } {
-    return { map: new ChunkMap(Buffer.concat(hashes)), root: Buffer.from(merkleRoot(hashes)).toString("hex") };
+  static of(hashes: Uint8Array): { map: ChunkMap; root: string } {
+    const map = new ChunkMap(hashes);
+    return { map, root: map.#root() };
   }
 
   /** A map that somebody gave us; `undefined` unless it has one hash per chunk and they lead to the root. */
@@ -119,8 +107,7 @@ export class ChunkMap {
     const count = Math.ceil(ref.sizeBytes / ref.chunkBytes);
     if (hashes.length !== count * HASH_BYTES) return undefined;
     const map = new ChunkMap(hashes);
-    const root = merkleRoot(Array.from({ length: count }, (_, chunk) => map.hashOf(chunk)));
-    return Buffer.from(root).toString("hex") === ref.root ? map : undefined;
+    return map.#root() === ref.root ? map : undefined;
   }
 
   /** The map of a blob of at most one chunk, which its root already says. */
@@ -135,12 +122,16 @@ export class ChunkMap {
     return this.#hashes;
   }
 
+  #root(): string {
+    return Buffer.from(merkleRoot(hashesIn(this.#hashes))).toString("hex");
+  }
+
   hashOf(chunk: number): Uint8Array {
     return this.#hashes.subarray(chunk * HASH_BYTES, (chunk + 1) * HASH_BYTES);
   }
 
   /** Whether these are the chunk's bytes. */
-  matches(chunk: number, pieces: readonly Uint8Array[]): boolean {
-    return Buffer.compare(chunkHash(pieces), this.hashOf(chunk)) === 0;
+  matches(chunk: number, bytes: Uint8Array): boolean {
+    return Buffer.compare(chunkHash(bytes), this.hashOf(chunk)) === 0;
   }
 }

@@ -1,128 +1,122 @@
-import type { ChunkAssembly } from "./chunk-assembly.ts";
-import { CELL_BYTES, cellHashes, type Geometry } from "./chunk-map.ts";
+import { ChunkAssembly } from "./chunk-assembly.ts";
+import { CELL_BYTES, type ChunkMap, cellHashes, type Geometry } from "./chunk-map.ts";
+import type { ChunkMemory, Slot } from "./chunk-memory.ts";
 
-/** Bytes of chunks kept in memory for those who get them next. */
-const MAX_KEPT_BYTES = 8 * 1024 * 1024;
-
-/** What a peer is sent: the cells, and the hashes of all cells of the chunk. */
+/** The cells of a chunk as a peer is sent them, and the hashes of all cells of the chunk. */
 export type Cells = {
-  pieces: Uint8Array[];
+  bytes: Uint8Array;
   hashes: readonly Uint8Array[];
-  /** To be called once the peer has them: until then their memory is not used for anything else. */
+  /** To be called once they are where they go: until then their memory is not used for anything else. */
   release: () => void;
 };
 
+type Arriving = { slot: Slot; assembly: ChunkAssembly };
+
 type Kept = {
+  slot: Slot;
   bytes: Promise<Uint8Array>;
+  /** Once they are read. */
   read: Uint8Array | undefined;
   hashes: Uint8Array[] | undefined;
-  /** Sends that were not released, and whether the chunk is still to be found here. */
-  users: number;
-  kept: boolean;
 };
 
-/**
- * Gives cells of chunks from where they are: arriving, waiting to be written, read before, or on the disk. Chunks are read into
- * memory that is used again: new memory for each makes the garbage collector work harder than all the rest.
- */
+/** Gives cells of the chunks of one blob from where they are: arriving, waiting to be written, read before, or on the disk. */
 export class ChunkSource {
   readonly #geometry: Geometry;
+  readonly #memory: ChunkMemory;
   readonly #readChunk: (chunk: number, into: Uint8Array) => Promise<Uint8Array>;
-  readonly #arriving = new Map<number, ChunkAssembly>();
+  readonly #arriving = new Map<number, Arriving>();
   readonly #kept = new Map<number, Kept>();
-  readonly #maxKept: number;
-  #free: Uint8Array[] = [];
 
   /** `readChunk` fills `into`, and gives the part of it that the chunk takes. */
-  constructor(geometry: Geometry, readChunk: (chunk: number, into: Uint8Array) => Promise<Uint8Array>) {
+  constructor(
+    geometry: Geometry,
+    memory: ChunkMemory,
+    readChunk: (chunk: number, into: Uint8Array) => Promise<Uint8Array>,
+  ) {
     this.#geometry = geometry;
+    this.#memory = memory;
     this.#readChunk = readChunk;
-    this.#maxKept = Math.ceil(MAX_KEPT_BYTES / geometry.chunkBytes);
   }
 
-  /** The chunk comes in here until it is written or dropped. */
-  hold(chunk: number, assembly: ChunkAssembly): void {
-    this.#arriving.set(chunk, assembly);
+  /** A chunk begins to arrive: it is found here until it is let go. */
+  begin(chunk: number, map: ChunkMap): ChunkAssembly {
+    this.letGo(chunk);
+    const slot = this.#memory.take(this.#geometry.chunkBytes);
+    const assembly = new ChunkAssembly(map, chunk, slot.buffer.subarray(0, this.#geometry.bytesOf(chunk)));
+    this.#arriving.set(chunk, { slot, assembly });
+    return assembly;
   }
 
-  held(chunk: number): ChunkAssembly | undefined {
-    return this.#arriving.get(chunk);
+  /** What has arrived of a chunk. */
+  arriving(chunk: number): ChunkAssembly | undefined {
+    return this.#arriving.get(chunk)?.assembly;
   }
 
+  /** The chunk is on the disk now, or comes no more. */
   letGo(chunk: number): void {
+    const arriving = this.#arriving.get(chunk);
     this.#arriving.delete(chunk);
+    if (arriving !== undefined) this.#memory.release(arriving.slot);
   }
 
   /** Nobody gets anything for now: gives the memory back. */
   rest(): void {
-    for (const chunk of this.#kept.keys()) this.#forget(chunk);
-    this.#free = [];
+    if (this.#kept.size === 0) return;
+    for (const kept of this.#kept.values()) this.#memory.drop(kept.slot);
+    this.#memory.trim();
+  }
+
+  /** Cells that have arrived, while the chunk is not let go. */
+  arrived(chunk: number, first: number, count: number): Cells | undefined {
+    const arriving = this.#arriving.get(chunk);
+    if (arriving === undefined) return undefined;
+    arriving.slot.users += 1;
+    return this.#lend(arriving.slot, arriving.assembly.cells(first, count), arriving.assembly.hashes);
   }
 
   /** At once when the cells are in memory. Rejects as the store's read does. */
   cells(chunk: number, first: number, count: number): Cells | Promise<Cells> {
-    const assembly = this.#arriving.get(chunk);
-    if (assembly !== undefined) {
-      return { pieces: assembly.cells(first, count), hashes: assembly.hashes, release: () => undefined };
-    }
+    const arrived = this.arrived(chunk, first, count);
+    if (arrived !== undefined) return arrived;
     const kept = this.#kept.get(chunk) ?? this.#read(chunk);
-    kept.users += 1;
+    kept.slot.users += 1;
     if (kept.read !== undefined) return this.#cut(kept, kept.read, chunk, first, count);
     return kept.bytes.then((bytes) => this.#cut(kept, bytes, chunk, first, count));
   }
 
   #read(chunk: number): Kept {
-    const into = this.#free.pop() ?? Buffer.allocUnsafeSlow(this.#geometry.chunkBytes);
-    const kept: Kept = {
-      bytes: this.#readChunk(chunk, into),
-      read: undefined,
-      hashes: undefined,
-      users: 0,
-      kept: true,
-    };
+    const slot = this.#memory.take(this.#geometry.chunkBytes);
+    const kept: Kept = { slot, bytes: this.#readChunk(chunk, slot.buffer), read: undefined, hashes: undefined };
     this.#kept.set(chunk, kept);
-    for (const oldest of this.#kept.keys()) {
-      if (this.#kept.size <= this.#maxKept) break;
-      this.#forget(oldest);
-    }
-    void this.#settle(chunk, kept);
+    this.#memory.keep(slot, () => this.#kept.delete(chunk));
+    void this.#settle(kept);
     return kept;
   }
 
-  async #settle(chunk: number, kept: Kept): Promise<void> {
+  async #settle(kept: Kept): Promise<void> {
     try {
       kept.read = await kept.bytes;
-      this.#recycle(kept);
     } catch {
-      this.#kept.delete(chunk); // whoever asked for it sees why
+      this.#memory.drop(kept.slot); // whoever asked for it sees why
+    } finally {
+      this.#memory.release(kept.slot);
     }
-  }
-
-  #forget(chunk: number): void {
-    const kept = this.#kept.get(chunk);
-    this.#kept.delete(chunk);
-    if (kept === undefined) return;
-    kept.kept = false;
-    this.#recycle(kept);
-  }
-
-  #recycle(kept: Kept): void {
-    if (kept.kept || kept.users > 0 || kept.read === undefined || this.#free.length >= this.#maxKept) return;
-    this.#free.push(new Uint8Array(kept.read.buffer));
-    kept.read = undefined;
   }
 
   #cut(kept: Kept, bytes: Uint8Array, chunk: number, first: number, count: number): Cells {
     const whole = count === this.#geometry.cellsOf(chunk);
-    if (!whole) kept.hashes ??= cellHashes([bytes]);
-    const piece = whole ? bytes : bytes.subarray(first * CELL_BYTES, (first + count) * CELL_BYTES);
+    if (!whole) kept.hashes ??= cellHashes(bytes);
+    const cells = whole ? bytes : bytes.subarray(first * CELL_BYTES, (first + count) * CELL_BYTES);
+    return this.#lend(kept.slot, cells, kept.hashes ?? []);
+  }
+
+  #lend(slot: Slot, bytes: Uint8Array, hashes: readonly Uint8Array[]): Cells {
     let released = false;
     const release = (): void => {
-      if (released) return;
+      if (!released) this.#memory.release(slot);
       released = true;
-      kept.users -= 1;
-      this.#recycle(kept);
     };
-    return { pieces: [piece], hashes: kept.hashes ?? [], release };
+    return { bytes, hashes, release };
   }
 }

@@ -27,18 +27,17 @@ export class ChunkWriter {
   }
 
   /** Writes a verified chunk; returns whether that went well. */
-  async write(chunk: number, pieces: readonly Uint8Array[]): Promise<boolean> {
-    const bytes = this.#blob.geometry.bytesOf(chunk);
-    this.#disk.queuedBytes += bytes;
+  async write(chunk: number, bytes: Uint8Array): Promise<boolean> {
+    this.#disk.queuedBytes += bytes.length;
     this.#writing += 1;
     try {
-      await this.#blob.write(chunk, pieces);
+      await this.#blob.write(chunk, [bytes]);
       return true;
     } catch (error) {
       this.fail(error);
       return false;
     } finally {
-      this.#disk.queuedBytes -= bytes;
+      this.#disk.queuedBytes -= bytes.length;
       this.#writing -= 1;
       this.completeWhenWritten();
     }

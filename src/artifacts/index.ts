@@ -3,17 +3,19 @@ export { type ArtifactContent, planContent } from "./artifact-content.ts";
 export { type BringOptions, bringContent, hasContent, rootsOf } from "./bring.ts";
 export { type BlobRef, chunkBytesFor } from "./chunk-map.ts";
 export { type MaterialiseOptions, materialise } from "./materialise.ts";
+export type { FlowLimits } from "./flow-gate.ts";
 export type { Progress as ContentProgress } from "./participation.ts";
 export type { Holders, Locality, SwarmNet } from "./ports.ts";
 export { MemoryNet } from "./memory-net.ts";
+export type { Precedence } from "./precedence.ts";
 export { type PublishOptions, publishPath } from "./publish.ts";
 export type { BlobState } from "./store/blob-table.ts";
 export type { Damage as BlobDamage } from "./store/blob-file.ts";
 export type { StoreLimits } from "./store/room.ts";
 export { type ImportOptions, Store, type StoreDeps, type StoreOptions } from "./store/store.ts";
 export { Swarm } from "./swarm/swarm.ts";
-export type { Blame, SwarmEffect, SwarmEvent } from "./swarm/swarm-event.ts";
-export { leaderWeight } from "./swarm/swarm-state.ts";
+export type { Blame, SwarmEffect, SwarmEvent, SwarmMessage } from "./swarm/swarm-event.ts";
+export { leaderWeight } from "./swarm/leaders.ts";
 export {
   type FetchOptions,
   startSwarm,

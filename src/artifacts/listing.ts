@@ -1,4 +1,4 @@
-import { Fault, merkleRoot, parseJson } from "#core";
+import { Fault, merkleRoot } from "#core";
 import { z } from "zod";
 import { type BlobRef, chunkBytesFor, chunkHash, isBlobRef } from "./chunk-map.ts";
 
@@ -22,62 +22,102 @@ const entry = z.union([
   z.strictObject({ path, empty: z.literal(true) }),
 ]);
 
-const listing = z.strictObject({
+const whole = z.strictObject({
   blobs: z.array(z.unknown()).max(MAX_ENTRIES),
   entries: z.array(z.unknown()).max(MAX_ENTRIES),
 });
 
 export type Entry = z.infer<typeof entry>;
 /** What a directory holds: blobs with the bytes, and entries that say which file is where in them, sorted by path. */
-export type Listing = { blobs: z.infer<typeof blob>[]; entries: Entry[] };
+export type Listing = { blobs: ListedBlob[]; entries: Entry[] };
+type ListedBlob = z.infer<typeof blob>;
 
 /** Checks what somebody else wrote. Throws Fault `artifacts.listing` (exit `invalid`), its message saying where. */
 export function parseListing(value: unknown): Listing {
-  const whole = check(listing, value, "");
-  // One by one, so that it ends at the first that is wrong: a schema of the whole looks at all 200,000 and describes each.
-  const blobs = whole.blobs.map((one, at) => check(blob, one, `blobs.${at}.`));
-  const entries = whole.entries.map((one, at) => check(entry, one, `entries.${at}.`));
-  const problem = findProblem({ blobs, entries });
-  if (problem !== undefined) throw refuse(problem);
-  return { blobs, entries };
+  const found = check(whole, value, "");
+  const built = new ListingBuilder();
+  for (const one of found.blobs) built.addBlob(one);
+  for (const one of found.entries) built.addEntry(one);
+  return built.listing;
+}
+
+/**
+ * Takes a listing one by one, blobs first, so that it ends at the first that is wrong: a schema of the whole looks at all 200,000 and
+ * describes each. What it takes is a listing so far. Throws Fault `artifacts.listing` (exit `invalid`).
+ */
+export class ListingBuilder {
+  readonly listing: Listing = { blobs: [], entries: [] };
+  readonly #leaves = new Set<string>();
+  #last = "";
+
+  addBlob(value: unknown): ListedBlob {
+    const { blobs } = this.listing;
+    const one = check(blob, value, `blobs.${blobs.length}.`);
+    if (blobs.length >= MAX_ENTRIES) throw notAListing(`more than ${MAX_ENTRIES} blobs`);
+    if (!isBlobRef(refOf(one))) throw notAListing(`blob ${blobs.length} cannot be that large`);
+    blobs.push(one);
+    return one;
+  }
+
+  addEntry(value: unknown): Entry {
+    const { entries } = this.listing;
+    const one = check(entry, value, `entries.${entries.length}.`);
+    if (entries.length >= MAX_ENTRIES) throw notAListing(`more than ${MAX_ENTRIES} entries`);
+    const problem = this.#problemOf(one);
+    if (problem !== undefined) throw notAListing(problem);
+    this.#last = one.path;
+    this.#leaves.add(one.path);
+    entries.push(one);
+    return one;
+  }
+
+  #problemOf(one: Entry): string | undefined {
+    if (one.path <= this.#last) return `"${one.path}" stands twice or out of order`;
+    // A path sorts behind each of those above it, so a file in the way has come already.
+    if (parentsOf(one.path).some((parent) => this.#leaves.has(parent))) {
+      return `"${one.path}" is below something that is no directory`;
+    }
+    if ("link" in one && !isInnerLink(one.path, one.link)) return `the link "${one.path}" leads outside`;
+    const within = "blob" in one ? this.listing.blobs[one.blob] : undefined;
+    const isOutside = "blob" in one && (within === undefined || one.offset + one.sizeBytes > within.sizeBytes);
+    return isOutside ? `"${one.path}" is outside of its blob` : undefined;
+  }
 }
 
 function check<S extends z.ZodType>(schema: S, value: unknown, where: string): z.infer<S> {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   const issue = result.error.issues[0];
-  throw refuse(`${where}${issue?.path.join(".") ?? ""} ${issue?.message ?? ""}`);
+  throw notAListing(`${where}${issue?.path.join(".") ?? ""} ${issue?.message ?? ""}`);
 }
 
-function refuse(why: string): Fault {
+/** Fault `artifacts.listing`. */
+export function notAListing(why: string): Fault {
   return new Fault("artifacts.listing", `not a listing: ${why}`, { exit: "invalid" });
 }
 
 /** The one form in which a listing is stored, sent and hashed: JSON without spaces, members in this order. */
 export function encodeListing({ blobs, entries }: Listing): Uint8Array {
-  const canonical = {
-    blobs: blobs.map(({ root, sizeBytes }) => ({ root, sizeBytes })),
-    entries: entries.map((one) => {
-      if ("link" in one) return { path: one.path, link: one.link };
-      if ("empty" in one) return { path: one.path, empty: true };
-      return { path: one.path, mode: one.mode, sizeBytes: one.sizeBytes, blob: one.blob, offset: one.offset };
-    }),
-  };
-  return Buffer.from(JSON.stringify(canonical));
+  return Buffer.from(JSON.stringify({ blobs: blobs.map(canonicalBlob), entries: entries.map(canonicalEntry) }));
 }
 
-/** Throws Fault `artifacts.listing` or `core.json` (exit `invalid`). */
-export function decodeListing(bytes: Uint8Array): Listing {
-  const value = parseListing(parseJson(bytes, MAX_LISTING_BYTES));
-  if (Buffer.compare(encodeListing(value), bytes) === 0) return value;
-  throw refuse("not in the one form that it may have");
+/** A blob with its members in the order in which they are written. */
+export function canonicalBlob({ root, sizeBytes }: ListedBlob): ListedBlob {
+  return { root, sizeBytes };
+}
+
+/** An entry with its members in the order in which they are written. */
+export function canonicalEntry(one: Entry): Entry {
+  if ("link" in one) return { path: one.path, link: one.link };
+  if ("empty" in one) return { path: one.path, empty: true };
+  return { path: one.path, mode: one.mode, sizeBytes: one.sizeBytes, blob: one.blob, offset: one.offset };
 }
 
 /** Name, size and chunk size of a blob with these bytes. */
 export function blobRefOf(bytes: Uint8Array): BlobRef {
   const chunkBytes = chunkBytesFor(bytes.length);
   const hashes: Uint8Array[] = [];
-  for (let at = 0; at < bytes.length; at += chunkBytes) hashes.push(chunkHash([bytes.subarray(at, at + chunkBytes)]));
+  for (let at = 0; at < bytes.length; at += chunkBytes) hashes.push(chunkHash(bytes.subarray(at, at + chunkBytes)));
   return { root: Buffer.from(merkleRoot(hashes)).toString("hex"), sizeBytes: bytes.length, chunkBytes };
 }
 
@@ -101,31 +141,6 @@ export function isInnerLink(path: string, target: string): boolean {
   const rest = up < 0 ? [] : parts.slice(up);
   const climbs = up < 0 ? parts.length : up;
   return climbs < path.split("/").length && (rest.length === 0 || isInnerPath(rest.join("/")));
-}
-
-function findProblem({
-  blobs,
-  entries,
-}: {
-  blobs: { root: string; sizeBytes: number }[];
-  entries: Entry[];
-}): string | undefined {
-  const badBlob = blobs.findIndex((one) => !isBlobRef(refOf(one)));
-  if (badBlob >= 0) return `blob ${badBlob} cannot be that large`;
-  const leaves = new Set<string>();
-  let last = "";
-  for (const one of entries) {
-    if (one.path <= last) return `"${one.path}" stands twice or out of order`;
-    last = one.path;
-    leaves.add(one.path);
-    if ("link" in one && !isInnerLink(one.path, one.link)) return `the link "${one.path}" leads outside`;
-    const within = "blob" in one ? blobs[one.blob] : undefined;
-    if ("blob" in one && (within === undefined || one.offset + one.sizeBytes > within.sizeBytes)) {
-      return `"${one.path}" is outside of its blob`;
-    }
-  }
-  const under = entries.find(({ path }) => parentsOf(path).some((parent) => leaves.has(parent)));
-  return under && `"${under.path}" is below something that is no directory`;
 }
 
 /** The directories above a path, from the top. */

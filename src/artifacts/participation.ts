@@ -1,12 +1,13 @@
 import { errorMessage, type Clock, Fault, HASH_BYTES, type Log, type Random } from "#core";
 import type { NodeId } from "#identity";
-import { ChunkAssembly } from "./chunk-assembly.ts";
 import { type Cells, ChunkSource } from "./chunk-source.ts";
 import type { BlobRef, ChunkMap } from "./chunk-map.ts";
+import type { ChunkMemory } from "./chunk-memory.ts";
 import { ChunkWriter, type DiskQueue } from "./chunk-writer.ts";
 import type { FlowRoom } from "./flow-gate.ts";
 import type { Link } from "./link.ts";
 import { MapFetch } from "./map-fetch.ts";
+import type { Precedence } from "./precedence.ts";
 import type { BlobFile } from "./store/blob-file.ts";
 import { Swarm } from "./swarm/swarm.ts";
 import type { Blame, PeerStatus, SwarmEffect, SwarmEvent } from "./swarm/swarm-event.ts";
@@ -33,8 +34,9 @@ export type ParticipationDeps = {
   ownSite: string;
   siteOf(peer: NodeId): string;
   disk: DiskQueue;
+  memory: ChunkMemory;
   /** So many bytes are coming from now on. */
-  accepted(bytes: number): void;
+  accepted(bytes: { lan: number; wan: number }, precedence: Precedence): void;
   /** Something changed: decide again soon. */
   pumpSoon(): void;
   /** Decide again at this time of the clock. */
@@ -50,7 +52,9 @@ export class Participation {
   readonly progress: Progress;
   readonly links = new Map<NodeId, Link>();
   /** Callers that wait for it. */
-  waiters = 0;
+  readonly waiters = new Set<Precedence>();
+  /** Whether it goes before others: somebody waits for it, here or at a peer. */
+  foreground = false;
   /** Whom to be connected with. */
   readonly contacts = new Set<NodeId>();
   readonly #banned = new Set<NodeId>();
@@ -74,7 +78,7 @@ export class Participation {
     this.usedAtMs = deps.clock.nowMs();
     const { self, ownSite: site, random } = deps;
     this.#swarm = new Swarm({ ref: blob.ref, self, site, random, wants, nowMs: this.usedAtMs });
-    this.#source = new ChunkSource(blob.geometry, (chunk, into) => blob.read(chunk, into));
+    this.#source = new ChunkSource(blob.geometry, deps.memory, (chunk, into) => blob.read(chunk, into));
     this.progress = { bytes: 0, sizeBytes: blob.ref.sizeBytes, fromSite: 0, fromWan: 0, sources: new Map() };
     this.#writer = new ChunkWriter(blob, deps.disk, deps.log);
     for (const chunk of blob.have.values()) this.step({ type: "stored", chunk });
@@ -98,12 +102,17 @@ export class Participation {
   }
 
   get status(): PeerStatus {
-    return { wants: this.#wants, yields: false, reach: [] };
+    return { wants: this.#wants, yields: false, foreground: this.#isAwaited(), reach: [] };
   }
 
   /** Chunks here, and peers that have or want some. */
   describe(): { chunks: number; chunkCount: number; holders: number; wanting: number } {
     return { chunks: this.#swarm.have.count, chunkCount: this.#blob.geometry.chunkCount, ...this.#swarm.counts() };
+  }
+
+  /** Whether peers in the site and over the WAN were told that there is no room now. */
+  declined(): { lan: boolean; wan: boolean } {
+    return this.#swarm.declined();
   }
 
   /** Reads what an earlier run left, while new chunks already come in. */
@@ -166,7 +175,7 @@ export class Participation {
         const link = this.links.get(effect.to);
         const ref = link?.refOf(this.ref.root);
         if (ref !== undefined) link?.say({ type: "swarm", ref, message: effect.message });
-        if (effect.message.type === "accept") this.#deps.accepted(this.#blob.geometry.bytesOf(effect.message.chunk));
+        if (effect.message.type === "accept") this.#accepted(effect.to, effect.message.chunk);
         return;
       }
       case "send":
@@ -186,6 +195,11 @@ export class Participation {
     }
   }
 
+  #accepted(from: NodeId, chunk: number): void {
+    const bytes = this.#blob.geometry.bytesOf(chunk);
+    this.#deps.accepted(this.#isNear(from) ? { lan: bytes, wan: 0 } : { lan: 0, wan: bytes }, this);
+  }
+
   #send(effect: SwarmEffect & { type: "send" }): void {
     const link = this.links.get(effect.to);
     const ref = link?.refOf(this.ref.root);
@@ -196,9 +210,9 @@ export class Participation {
     const hashed = first === 0 && count < total;
     const payloadBytes = bytes + (hashed ? total * HASH_BYTES : 0);
     const parcel = { root: this.ref.root, bytes, payloadBytes, release: (): void => undefined };
-    const encode = ({ pieces, hashes, release }: Cells): Uint8Array[] => {
+    const encode = ({ bytes: cells, hashes, release }: Cells): Uint8Array[] => {
       parcel.release = release;
-      const payload = hashed ? [...hashes, ...pieces] : pieces;
+      const payload = hashed ? [...hashes, cells] : [cells];
       return encodeLinkMessage({ type: "cells", ref, chunk, first, count, hashed }, payload);
     };
     const cells = this.#source.cells(chunk, first, count);
@@ -228,11 +242,8 @@ export class Participation {
     const { chunk, first, count, hashed } = message;
     const map = this.#blob.map;
     if (map === undefined || this.#swarm.expects(link.peer, chunk) !== first) return; // sent before it was cancelled
-    let assembly = this.#source.held(chunk);
-    if (assembly === undefined || first === 0) {
-      assembly = new ChunkAssembly(map, chunk, this.#blob.geometry.cellsOf(chunk));
-      this.#source.hold(chunk, assembly);
-    }
+    const arriving = first === 0 ? undefined : this.#source.arriving(chunk);
+    const assembly = arriving ?? this.#source.begin(chunk, map);
     if (!assembly.add(first, count, hashed, payload)) {
       this.step({ type: "fouled", peer: link.peer, blame: "bad-cell" });
       return;
@@ -250,14 +261,13 @@ export class Participation {
   }
 
   #finish(chunk: number): void {
-    const assembly = this.#source.held(chunk);
-    if (assembly === undefined) return;
-    const pieces = assembly.cells(0, this.#blob.geometry.cellsOf(chunk));
-    void this.#write(chunk, pieces);
+    const cells = this.#source.arrived(chunk, 0, this.#blob.geometry.cellsOf(chunk));
+    if (cells !== undefined) void this.#write(chunk, cells);
   }
 
-  async #write(chunk: number, pieces: readonly Uint8Array[]): Promise<void> {
-    if (await this.#writer.write(chunk, pieces)) this.progress.bytes += this.#blob.geometry.bytesOf(chunk);
+  async #write(chunk: number, { bytes, release }: Cells): Promise<void> {
+    if (await this.#writer.write(chunk, bytes)) this.progress.bytes += bytes.length;
+    release();
     this.#source.letGo(chunk);
     this.#deps.pumpSoon();
   }
@@ -289,8 +299,20 @@ export class Participation {
     if (ref !== undefined) link?.say({ type: "map-want", ref, first: request.first, count: request.count });
   }
 
+  #isAwaited(): boolean {
+    return this.#wants && [...this.waiters].some(({ foreground }) => foreground);
+  }
+
+  /** Looks at who waits for it: at once when that changed here, with the next tick when it changed elsewhere. */
+  reconsider(): void {
+    const awaited = this.#isAwaited();
+    if (awaited !== this.#swarm.status.foreground) this.step({ type: "awaited", foreground: awaited });
+    this.foreground = awaited || this.#swarm.isAwaited();
+  }
+
   /** About every 100 ms while anybody wants anything. */
   tick(): void {
+    this.reconsider();
     const nowMs = this.#deps.clock.nowMs();
     if (this.#wants || this.#swarm.counts().wanting > 0) this.usedAtMs = nowMs;
     else if (nowMs - this.usedAtMs > REST_MS) this.#source.rest();
@@ -311,6 +333,7 @@ export class Participation {
     this.#stop.abort(new Fault("artifacts.stopped", `the transfer of ${this.ref.root} was stopped`));
     this.#writer.stop(this.#stop.signal.reason);
     this.#deps.leave(this.ref.root);
+    this.#source.rest();
     this.links.clear();
   }
 }

@@ -1,6 +1,7 @@
 import { type Clock, Fault } from "#core";
 import type { BlobRef } from "./chunk-map.ts";
 import { Participation, type ParticipationDeps } from "./participation.ts";
+import { inTurn } from "./precedence.ts";
 import type { BlobFile } from "./store/blob-file.ts";
 import type { Store } from "./store/store.ts";
 
@@ -16,6 +17,7 @@ export class Participations {
   readonly #parts = new Map<string, Participation>();
   readonly #opening = new Map<string, Promise<Participation | undefined>>();
   #stopped = false;
+  #turn = 0;
 
   constructor(store: Store, clock: Clock, deps: ParticipationDeps, opened: (part: Participation) => void) {
     this.#store = store;
@@ -30,6 +32,11 @@ export class Participations {
 
   all(): Participation[] {
     return [...this.#parts.values()];
+  }
+
+  /** In the order in which they may use what room there is just now. */
+  nextInTurn(): Participation[] {
+    return inTurn(this.all(), this.#turn++);
   }
 
   get size(): number {

@@ -8,7 +8,7 @@ import type { BlobRef } from "./chunk-map.ts";
 import { type Entry, encodeListing, isInnerLink, type Listing, MAX_ENTRIES } from "./listing.ts";
 import type { Progress } from "./participation.ts";
 import { diskFault, errnoOf } from "./store/disk-fault.ts";
-import { notAFile, openRegular } from "./store/import-file.ts";
+import { notAFile, openRegular } from "./store/regular-file.ts";
 import type { Store } from "./store/store.ts";
 
 /** Files below this size share one blob, so that ten thousand of them cost no more than one. */
@@ -34,7 +34,7 @@ type Tree = { files: Found[]; others: Entry[] };
  * Reads a file or a directory into the store, or into its index only, and returns the spec of its Artifact document.
  *
  * Throws Fault `artifacts.not-found`, `artifacts.unreadable`, `artifacts.not-a-file` (sockets, devices, pipes), `artifacts.link-outside`,
- * `artifacts.bad-name`, `artifacts.too-many`, `artifacts.source-changed`, `artifacts.no-room`, `artifacts.disk-full`.
+ * `artifacts.bad-name`, `artifacts.too-many`, `artifacts.too-large`, `artifacts.source-changed`, `artifacts.no-room`, `artifacts.disk-full`.
  */
 export async function publishPath(store: Store, path: string, options: PublishOptions): Promise<ArtifactContent> {
   const { inPlace, mediaType = DEFAULT_MEDIA_TYPE, signal } = options;

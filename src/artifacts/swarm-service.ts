@@ -1,11 +1,13 @@
 import { type Clock, errorMessage, Fault, type Frame, type Log, type Random } from "#core";
 import type { NodeId } from "#identity";
 import type { BlobRef } from "./chunk-map.ts";
+import { ChunkMemory } from "./chunk-memory.ts";
 import { FlowGate, type FlowLimits } from "./flow-gate.ts";
 import type { Link } from "./link.ts";
 import type { Participation, ParticipationDeps, Progress } from "./participation.ts";
 import { Participations } from "./participations.ts";
 import type { Holders, Locality, SwarmNet } from "./ports.ts";
+import type { Precedence } from "./precedence.ts";
 import type { Store } from "./store/store.ts";
 import type { Blame, PeerStatus } from "./swarm/swarm-event.ts";
 import { MAX_SWARM_PEERS } from "./swarm/swarm-limits.ts";
@@ -29,6 +31,8 @@ export type SwarmServiceOptions = FlowLimits & {
 
 export type FetchOptions = {
   signal: AbortSignal;
+  /** Whether somebody waits for it, which may change on the way. Default: somebody does. */
+  precedence?: Precedence | undefined;
   /** Called about every 100 ms, and once at the end. */
   onProgress?: (progress: Progress) => void;
 };
@@ -58,6 +62,8 @@ export interface SwarmService extends AsyncDisposable {
   fetch(ref: BlobRef, options: FetchOptions): Promise<Progress>;
   /** Takes part no more in the swarm of a blob that is about to be removed from the store; whoever waits for it is told. */
   forget(root: string): void;
+  /** Other limits from now on, also for what is on its way. */
+  limit(limits: FlowLimits): void;
   /** Swarms that this node takes part in now. */
   views(): SwarmView[];
 }
@@ -104,7 +110,8 @@ class RunningSwarm implements SwarmService {
       },
       siteOf: (peer) => locality.siteOf(peer) ?? `?${peer}`,
       disk: this.#gate.disk,
-      accepted: (bytes) => this.#gate.accepted(bytes),
+      memory: new ChunkMemory(),
+      accepted: (bytes, precedence) => this.#gate.accepted(bytes, precedence),
       pumpSoon: () => this.#pumpSoon(),
       pumpAt: (atMs) => void this.#pumpAt(atMs),
       blamed: (peer, root, blame) => {
@@ -117,14 +124,21 @@ class RunningSwarm implements SwarmService {
     };
   }
 
-  async fetch(ref: BlobRef, { signal, onProgress }: FetchOptions): Promise<Progress> {
+  async fetch(ref: BlobRef, options: FetchOptions): Promise<Progress> {
+    const { signal, onProgress } = options;
+    const waiter: Precedence = {
+      get foreground() {
+        return options.precedence?.foreground ?? true;
+      },
+    };
     signal.throwIfAborted();
     const part = await this.#parts.want(ref);
     const search = new AbortController();
     const aborted = new Promise<never>((_, reject) => {
       signal.addEventListener("abort", () => reject(signal.reason), { once: true, signal: search.signal });
     });
-    part.waiters += 1;
+    part.waiters.add(waiter);
+    part.reconsider();
     try {
       if (!part.whole) void this.#seek(part, search.signal);
       if (onProgress !== undefined) void this.#report(part, search.signal, onProgress);
@@ -133,8 +147,8 @@ class RunningSwarm implements SwarmService {
       return part.progress;
     } finally {
       search.abort();
-      part.waiters -= 1;
-      if (!part.whole && part.waiters === 0) this.#parts.drop(part);
+      part.waiters.delete(waiter);
+      if (!part.whole && part.waiters.size === 0) this.#parts.drop(part);
     }
   }
 
@@ -148,6 +162,11 @@ class RunningSwarm implements SwarmService {
   forget(root: string): void {
     const part = this.#parts.get(root);
     if (part !== undefined) this.#parts.drop(part);
+  }
+
+  limit(limits: FlowLimits): void {
+    this.#gate.limit(limits);
+    this.#pumpSoon();
   }
 
   views(): SwarmView[] {
@@ -271,8 +290,10 @@ class RunningSwarm implements SwarmService {
       this.#pumping = false;
       if (this.#stopped.signal.aborted) return;
       this.#gate.release();
-      for (const part of this.#parts.all()) {
-        this.#gate.sent(part.pump(this.#gate.room()));
+      const parts = this.#parts.nextInTurn();
+      if (parts[0]?.foreground !== true) this.#gate.ease();
+      for (const part of parts) {
+        this.#gate.sent(part.pump(this.#gate.room(part)), part);
       }
     });
   }
@@ -299,6 +320,7 @@ class RunningSwarm implements SwarmService {
       await clock.sleep(TICK_MS, signal).catch(() => undefined);
       if (signal.aborted) return;
       this.#parts.tick();
+      for (const part of this.#parts.all()) if (part.foreground) this.#gate.declined(part.declined());
       this.#pumpSoon();
     }
   }

@@ -65,6 +65,7 @@ const CODES = {
 const REASONS: readonly DeclineReason[] = ["have", "full", "no", "site"];
 const WANTS = 1;
 const YIELDS = 2;
+const FOREGROUND = 4;
 
 /** The pieces of one message, ready for `ByteStream.send`. */
 export function encodeLinkMessage(message: LinkMessage, payload: readonly Uint8Array[] = []): Uint8Array[] {
@@ -96,7 +97,8 @@ function fieldsOf(message: LinkMessage): unknown[] {
 }
 
 function statusFields(status: PeerStatus): unknown[] {
-  return [(status.wants ? WANTS : 0) + (status.yields ? YIELDS : 0), status.reach.slice(0, MAX_REACH)];
+  const flags = (status.wants ? WANTS : 0) + (status.yields ? YIELDS : 0) + (status.foreground ? FOREGROUND : 0);
+  return [flags, status.reach.slice(0, MAX_REACH)];
 }
 
 function swarmFields(message: SwarmMessage): unknown[] {
@@ -251,12 +253,13 @@ class Fields {
   }
 
   status(): PeerStatus {
-    const flags = this.int(WANTS + YIELDS);
+    const flags = this.int(WANTS + YIELDS + FOREGROUND);
     const reach = this.#list(MAX_REACH).map((value) => {
       if (typeof value === "string" && value.length <= MAX_SITE_CHARS) return value;
       throw refuse("not the name of a site");
     });
-    return { wants: (flags & WANTS) !== 0, yields: (flags & YIELDS) !== 0, reach };
+    const has = (flag: number): boolean => (flags & flag) !== 0;
+    return { wants: has(WANTS), yields: has(YIELDS), foreground: has(FOREGROUND), reach };
   }
 
   #list(maxLength: number): unknown[] {

@@ -1,4 +1,4 @@
-import { isAlias, isMap, parseAllDocuments } from "yaml";
+import { isAlias, isMap, LineCounter, parseAllDocuments } from "yaml";
 import type { ControlClient } from "#api";
 import { errorMessage, Fault } from "#core";
 import type { Io } from "./io.ts";
@@ -59,12 +59,17 @@ function readPlan(document: Record<string, unknown>) {
 
 function parseDocuments(text: string, source: string): Record<string, unknown>[] {
   if (openBrackets(text) > MAX_OPEN_BRACKETS) throw refuse(`${source} is nested too deep`);
-  const parsed = parseAllDocuments(text, { logLevel: "error", prettyErrors: false }); // what is only odd is refused later, with a better reason
+  const lineCounter = new LineCounter();
+  // What is only odd is refused later, with a better reason. Pretty errors would show the place of each; the first is enough.
+  const parsed = parseAllDocuments(text, { logLevel: "error", prettyErrors: false, lineCounter });
   const documents = Array.isArray(parsed) ? parsed : [];
   if (documents.length > MAX_DOCUMENTS) throw refuse(`${source} has over ${MAX_DOCUMENTS} documents`);
   const found = documents.flatMap((document) => {
     const [error] = document.errors;
-    if (error !== undefined) throw refuse(`${source}: ${error.message} at ${placeOf(error.pos[0], text)}`);
+    if (error !== undefined) {
+      const { line, col } = lineCounter.linePos(error.pos[0]);
+      throw refuse(`${source}: ${error.message.split("\n")[0]} at line ${line}, column ${col}`);
+    }
     if (document.contents === null) return [];
     if (!isMap(document.contents) || isAlias(document.contents))
       throw refuse(`${source} holds something that is no document`);
@@ -86,12 +91,6 @@ function openBrackets(text: string): number {
     most = Math.max(most, open);
   }
   return most;
-}
-
-/** The parser would work this out for each of thousands of errors, and quote the lines. */
-function placeOf(at: number, text: string): string {
-  const before = text.slice(0, at).split("\n");
-  return `line ${before.length}, column ${(before.at(-1)?.length ?? 0) + 1}`;
 }
 
 async function readStdin(io: Io): Promise<string> {

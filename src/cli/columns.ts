@@ -1,4 +1,4 @@
-import type { ResourceName, Resources } from "#api";
+import type { ArtifactView, ResourceName, Resources } from "#api";
 import { type Column, Table } from "./table.ts";
 import { formatAge, formatBytes } from "./units.ts";
 
@@ -97,9 +97,9 @@ function lossText({
   return measuredBy === undefined ? "" : "unknown";
 }
 
-function copyText(copy: { state: string; bytes: number }, sizeBytes: number): string {
-  if (copy.state !== "transferring" || sizeBytes === 0) return copy.state;
-  return `${Math.floor((copy.bytes / sizeBytes) * 100)}%`;
+function copyText({ state, bytes, precedence }: ArtifactView["local"], sizeBytes: number): string {
+  if (state !== "transferring" || sizeBytes === 0) return state;
+  return `${Math.floor((bytes / sizeBytes) * 100)}%${precedence === "background" ? " (background)" : ""}`;
 }
 
 /** The table of a resource, as wide as the terminal allows. */

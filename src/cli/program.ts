@@ -4,6 +4,7 @@ import { registerArtifacts } from "./commands/artifacts.ts";
 import { registerContext } from "./commands/context.ts";
 import { registerFleet } from "./commands/fleet.ts";
 import { registerKeys } from "./commands/keys.ts";
+import { registerLimits } from "./commands/limits.ts";
 import { registerNode } from "./commands/node.ts";
 import { examples } from "./commands/options.ts";
 import { registerPasses } from "./commands/passes.ts";
@@ -40,6 +41,7 @@ export function createProgram(cli: Cli): Command {
 
 const GROUPS: readonly [string, (program: Command, cli: Cli) => void][] = [
   ["This node", registerNode],
+  ["This node", registerLimits],
   ["Fleet and keys", registerFleet],
   ["Keys", registerKeys],
   ["Signatures", registerSign],

@@ -12,6 +12,37 @@ export function formatBytes(bytes: number): string {
   return `${unit === 0 || value >= 99.95 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
 }
 
+type RateTexts = { [N in "uploadBps" | "downloadBps" | "wanUploadBps" | "wanDownloadBps"]?: number | null | undefined };
+
+/** Limits in bytes per second: `up 10 MB/s, WAN 250 kB/s each way`; `null` is a limit that was lifted. */
+export function formatRates({ uploadBps, downloadBps, wanUploadBps, wanDownloadBps }: RateTexts): string {
+  const same = wanUploadBps === wanDownloadBps;
+  const parts: [string, number | null | undefined, string?][] = [
+    ["up", uploadBps],
+    ["down", downloadBps],
+    ["WAN", same ? wanUploadBps : undefined, " each way"],
+    ["WAN up", same ? undefined : wanUploadBps],
+    ["WAN down", same ? undefined : wanDownloadBps],
+  ];
+  const texts = parts.flatMap(([what, rate, how = ""]) => {
+    if (rate === undefined) return [];
+    return [rate === null ? `${what} unlimited` : `${what} ${formatBytes(rate)}/s${how}`];
+  });
+  return texts.length === 0 ? "unlimited" : texts.join(", ");
+}
+
+const DAY_MS = 86_400_000;
+
+/** A time ahead as a clock on the wall of the zone will show it: `18:00`, with the day or date unless it comes within a day. */
+export function formatWhen(iso: string, timeZone: string, nowMs: number): string {
+  const ms = Date.parse(iso);
+  const time = { hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone } as const;
+  const wall = new Intl.DateTimeFormat("en", time).format(ms);
+  if (ms - nowMs < DAY_MS) return wall;
+  const date = ms - nowMs < 6 * DAY_MS ? ({ weekday: "short" } as const) : ({ dateStyle: "medium" } as const);
+  return `${new Intl.DateTimeFormat("en", { ...date, timeZone }).format(ms)} ${wall}`;
+}
+
 /** `1 peer`, `2 peers`. */
 export function formatCount(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;

@@ -1,6 +1,7 @@
 import {
   type ArtifactContent,
   type BlobDamage,
+  type FlowLimits,
   materialise,
   type MaterialiseOptions,
   publishPath,
@@ -8,7 +9,6 @@ import {
   type StoreLimits,
   startSwarm,
   type SwarmService,
-  type SwarmServiceOptions,
 } from "#artifacts";
 import { errorMessage, Fault, faultCode } from "#core";
 import { isDocumentOf, type SignedDocument, type Spec } from "#identity";
@@ -29,7 +29,6 @@ const MENDABLE: ReadonlySet<string> = new Set(["artifacts.damaged", "artifacts.n
 export type KeeperOptions = {
   /** Absent while the node does not run: then nothing is fetched. */
   mesh?: Mesh;
-  limits?: Pick<SwarmServiceOptions, "uploadBps" | "downloadBps" | "wanBps">;
   storeLimits?: StoreLimits;
 };
 
@@ -83,10 +82,12 @@ export class ArtifactKeeper implements AsyncDisposable {
       remove: (name, why) => this.#held.remove(name, why),
     });
     this.#wanted =
-      swarm === undefined ? undefined : new Wanted({ node, bring: (name, signal) => this.bring(name, { signal }) });
+      swarm === undefined
+        ? undefined
+        : new Wanted({ node, bring: (name, signal) => this.bring(name, { signal, background: true }) });
   }
 
-  static async open(node: OpenNode, { mesh, limits = {}, storeLimits = {} }: KeeperOptions): Promise<ArtifactKeeper> {
+  static async open(node: OpenNode, { mesh, storeLimits = {} }: KeeperOptions): Promise<ArtifactKeeper> {
     const { clock, random, log, data, events, members } = node.state;
     await using stack = new AsyncDisposableStack();
     const opened: { keeper?: ArtifactKeeper } = {};
@@ -108,7 +109,6 @@ export class ArtifactKeeper implements AsyncDisposable {
             await startSwarm(
               { clock, random, log, store, net: mesh.net, locality: mesh.locality, holders: mesh.holders },
               {
-                ...limits,
                 onBlame: (peer, root, blame) => {
                   events.record({
                     type: "security.banned-peer",
@@ -205,6 +205,16 @@ export class ArtifactKeeper implements AsyncDisposable {
     if (pinned) this.#artifact(name);
     this.#node.pins.set(name, pinned);
     this.#wanted?.reconcile();
+  }
+
+  /** Other limits from now on, also for what is on its way. */
+  limit(limits: FlowLimits): void {
+    this.#swarm?.limit(limits);
+  }
+
+  /** Whether somebody waits for what is on its way; `undefined` when it is not. */
+  precedence(name: string): "foreground" | "background" | undefined {
+    return this.#jobs.precedence(name);
   }
 
   async usage(): Promise<StoreUsage> {

@@ -1,8 +1,10 @@
 import {
   type ArtifactContent,
   bringContent,
+  type BringOptions as ContentOptions,
   type ContentProgress,
   hasContent,
+  type Precedence,
   type Store,
   type SwarmService,
 } from "#artifacts";
@@ -14,14 +16,20 @@ import type { OpenNode } from "./node.ts";
 /** A full disk is looked at again this often. */
 const FULL_DISK_MS = 5_000;
 
-export type BringOptions = { signal: AbortSignal; onProgress?: (progress: ContentProgress) => void };
+export type BringOptions = {
+  signal: AbortSignal;
+  onProgress?: (progress: ContentProgress) => void;
+  /** Nobody waits for it. */
+  background?: boolean;
+};
 
 /** One version of an artifact on its way to this node, for all who want it. */
 type Job = {
   version: number;
   done: Promise<OwnCopy>;
   listeners: Set<(progress: ContentProgress) => void>;
-  waiters: number;
+  /** How many want it, and how many of them wait for it. */
+  waiters: { foreground: number; background: number };
   stop: AbortController;
 };
 
@@ -43,22 +51,33 @@ export class BringJobs {
     return this.#jobs.has(name);
   }
 
+  /** Whether somebody waits for what is on its way; `undefined` when it is not. */
+  precedence(name: string): keyof Job["waiters"] | undefined {
+    const job = this.#jobs.get(name);
+    return job && (job.waiters.foreground > 0 ? "foreground" : "background");
+  }
+
   /** Brings this version to the store; several who want it share the work, and when the last of them gives up, it stops. */
-  async bring(document: SignedDocument<"Artifact">, { signal, onProgress }: BringOptions): Promise<OwnCopy> {
+  async bring(
+    document: SignedDocument<"Artifact">,
+    { signal, onProgress, background = false }: BringOptions,
+  ): Promise<OwnCopy> {
     const known = this.#jobs.get(document.body.metadata.name);
     const job = known?.version === document.body.version ? known : this.#start(document);
     const aborted = Promise.withResolvers<never>();
     const onAbort = (): void => aborted.reject(signal.reason as Error);
     signal.addEventListener("abort", onAbort, { once: true });
     if (onProgress !== undefined) job.listeners.add(onProgress);
-    job.waiters += 1;
+    const as = background ? "background" : "foreground";
+    job.waiters[as] += 1;
     try {
       return await Promise.race([job.done, aborted.promise]);
     } finally {
       signal.removeEventListener("abort", onAbort);
       if (onProgress !== undefined) job.listeners.delete(onProgress);
-      job.waiters -= 1;
-      if (job.waiters === 0) job.stop.abort(new Fault("daemon.not-wanted", "nobody waits for it any more"));
+      job.waiters[as] -= 1;
+      if (job.waiters.foreground + job.waiters.background === 0)
+        job.stop.abort(new Fault("daemon.not-wanted", "nobody waits for it any more"));
     }
   }
 
@@ -78,10 +97,16 @@ export class BringJobs {
     const { name } = document.body.metadata;
     const listeners: Job["listeners"] = new Set();
     const stop = new AbortController();
-    const done = this.#work(document, listeners, stop.signal).finally(() => {
+    const waiters = { foreground: 0, background: 0 };
+    const precedence = {
+      get foreground() {
+        return waiters.foreground > 0;
+      },
+    };
+    const done = this.#work(document, listeners, { signal: stop.signal, precedence }).finally(() => {
       if (this.#jobs.get(name) === job) this.#jobs.delete(name);
     });
-    const job: Job = { version: document.body.version, done, listeners, waiters: 0, stop };
+    const job: Job = { version: document.body.version, done, listeners, waiters, stop };
     done.catch(() => undefined); // whoever waits for it sees it
     this.#jobs.set(name, job);
     return job;
@@ -90,7 +115,7 @@ export class BringJobs {
   async #work(
     { body }: SignedDocument<"Artifact">,
     listeners: Job["listeners"],
-    signal: AbortSignal,
+    { signal, precedence }: { signal: AbortSignal; precedence: Precedence },
   ): Promise<OwnCopy> {
     const { state, copies } = this.#node;
     const { version, spec } = body;
@@ -108,7 +133,7 @@ export class BringJobs {
     };
     const onFull = (reason: string): void => copies.set({ ...latest, state: "waiting", reason });
     try {
-      const counts = countsOf(await this.#bringWhole(spec, { signal, onProgress }, onFull));
+      const counts = countsOf(await this.#bringWhole(spec, { signal, precedence, onProgress }, onFull));
       const finishedMs = Math.floor(state.trustedMs());
       const complete: OwnCopy = { ...base, ...counts, bytes: spec.sizeBytes, state: "complete", finishedMs };
       copies.set(complete);
@@ -128,7 +153,7 @@ export class BringJobs {
   /** A disk that fills up on the way is waited for: what has arrived is kept. */
   async #bringWhole(
     spec: ArtifactContent,
-    options: BringOptions,
+    options: ContentOptions,
     onFull: (reason: string) => void,
   ): Promise<ContentProgress> {
     const { clock, log } = this.#node.state;

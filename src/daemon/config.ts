@@ -5,17 +5,9 @@ import { isCidr } from "#identity";
 import { errorMessage, Fault } from "#core";
 import { z } from "zod";
 import { readConfigFile } from "./config-file.ts";
+import { Limits } from "./config-limits.ts";
 
 const TCP_PORT = z.coerce.number().int().min(0).max(65_535);
-/** Bits do not appear in this program; a rate in bytes per second, or with a unit: `800k`, `10M` (powers of ten, as links are sold). */
-const Rate = z.union([z.number(), z.string()]).transform((value, context) => {
-  const match = /^(\d+(?:\.\d+)?)\s*([kMG]?)$/u.exec(String(value).trim());
-  const unit = { "": 1, k: 1e3, M: 1e6, G: 1e9 }[match?.[2] ?? ""];
-  const rate = Math.round(Number(match?.[1]) * (unit ?? Number.NaN));
-  if (Number.isSafeInteger(rate) && rate >= 1_000) return rate;
-  context.addIssue("a rate in bytes per second, at least 1k, like 800k or 10M");
-  return z.NEVER;
-});
 /** Bytes, or with a unit: `500M`, `200G`, `2T` (powers of ten, as disks are sold). */
 const Size = z.union([z.number(), z.string()]).transform((value, context) => {
   const match = /^(\d+(?:\.\d+)?)\s*([kMGT]?)$/u.exec(String(value).trim());
@@ -86,10 +78,7 @@ const Config = z.strictObject({
   logLevel: z.enum(["debug", "info", "warn", "error"]).default("info"),
   /** Serve GET /metrics here. Off unless given. */
   metrics: HostPort.optional(),
-  /** Bytes per second; without one as fast as it goes. `wan` counts traffic with other sites, both ways. */
-  limits: z
-    .strictObject({ uploadBps: Rate.optional(), downloadBps: Rate.optional(), wanBps: Rate.optional() })
-    .default({}),
+  limits: Limits.prefault({}),
   /** Artifacts on this disk. `quotaBytes`: what the store may hold, default 80 % of the disk; `reserveBytes`: left free whatever the quota says. */
   store: z.strictObject({ quotaBytes: Size.optional(), reserveBytes: Size.optional() }).default({}),
 });

@@ -1,15 +1,8 @@
 import { join } from "node:path";
 import { SOCKET_NAME } from "#api";
 import { createLog, Fault, SystemClock, SystemRandom } from "#core";
-import {
-  Gossip,
-  type Host,
-  type Rendezvous,
-  startDht,
-  startRendezvous,
-  startReplica,
-  type Libp2pBackedHost,
-} from "#mesh";
+import type { NodeId } from "#identity";
+import { type Dht, Gossip, type Host, type Rendezvous, startDht, startRendezvous, startReplica } from "#mesh";
 import { ArtifactKeeper } from "./artifact-keeper.ts";
 import { BlobIndex } from "./blob-index.ts";
 import { PROGRESS } from "./copies.ts";
@@ -19,7 +12,6 @@ import { artifactHandlers } from "./control/artifacts.ts";
 import { createHandlers } from "./control/index.ts";
 import { torrentHandlers } from "./control/torrents.ts";
 import { FrontDesk } from "./front-desk.ts";
-import { given } from "./given.ts";
 import { Joining } from "./joining.ts";
 import { listen } from "./listen.ts";
 import { startMemoryKeeper } from "./memory.ts";
@@ -29,6 +21,7 @@ import { type OpenNode, openNode } from "./node.ts";
 import { registerNodeMetrics } from "./node-metrics.ts";
 import { nodeName } from "./node-state.ts";
 import { OtherFleets } from "./other-fleets.ts";
+import { RateKeeper } from "./rate-keeper.ts";
 import {
   nextBoot,
   rememberConfig,
@@ -74,8 +67,14 @@ export async function startDaemon(
   return { data: config.data, stopped: daemon.stopped, [Symbol.asyncDispose]: () => running.disposeAsync() };
 }
 
+/** How the DHT finds nodes, and tells of those that it found. */
+type FindingPeers = { addressesOf: (peer: NodeId) => string[]; hint: (addresses: readonly string[]) => void };
+
+/** What a node does over a host, once that listens. */
+type Life = { keeper: ArtifactKeeper; joining: Joining; limits: RateKeeper };
+
 /** The parts of a running node, wired together. */
-class Daemon {
+export class Daemon {
   readonly #node: OpenNode;
   readonly #config: DaemonConfig;
   readonly #stack: AsyncDisposableStack;
@@ -95,24 +94,35 @@ class Daemon {
   }
 
   async start(): Promise<void> {
-    const { state, registrar } = this.#node;
-    const { clock, log, data, settings } = state;
+    const { state } = this.#node;
+    const { clock, log, data } = state;
     const host = this.#stack.use(await listen(state, this.#config, this.#stop.signal));
-    settings.set("addresses", JSON.stringify(host.addresses()));
-    this.#spread(host);
-    const rendezvous = this.#stack.use(await this.#meetOthers(host));
-    const keeper = await this.#keepArtifacts(host, rendezvous);
-    new FrontDesk(state, registrar).open(host, this.#stop.signal);
-    this.#endRevoked(host);
-    const joining = this.#join(host, rendezvous);
-    await this.#serveControl(host, keeper, joining);
+    const life = await this.live(host, (finding) => startDht({ host, clock, log, ...finding }));
+    await this.#serveControl(host, life);
     this.#stack.use(startMemoryKeeper(clock));
     log.info("ready", {
       name: nodeName(state),
       node: data.key.nodeId,
-      state: joining.status().state,
+      state: life.joining.status().state,
       listen: host.addresses().join(" "),
     });
+  }
+
+  /**
+   * Joins, keeps neighbours, and has here what should be here. Apart from `start`, so that many nodes can live in one process, over hosts
+   * in memory.
+   */
+  async live(host: Host, openDht: (finding: FindingPeers) => Promise<Dht>): Promise<Life> {
+    const { state, registrar } = this.#node;
+    state.settings.set("addresses", JSON.stringify(host.addresses()));
+    this.#spread(host);
+    const rendezvous = this.#stack.use(await this.#meetOthers(host));
+    const keeper = await this.#keepArtifacts(host, rendezvous, openDht);
+    const limits = this.#stack.use(new RateKeeper(state, this.#config.limits));
+    limits.start((rates) => keeper.limit(rates));
+    new FrontDesk(state, registrar).open(host, this.#stop.signal);
+    this.#endRevoked(host);
+    return { keeper, limits, joining: this.#join(host, rendezvous) };
   }
 
   /** What goes round among the nodes: documents, beacons, news. */
@@ -170,7 +180,11 @@ class Daemon {
     return rendezvous;
   }
 
-  async #keepArtifacts(host: Libp2pBackedHost, rendezvous: Rendezvous): Promise<ArtifactKeeper> {
+  async #keepArtifacts(
+    host: Host,
+    rendezvous: Rendezvous,
+    openDht: (finding: FindingPeers) => Promise<Dht>,
+  ): Promise<ArtifactKeeper> {
     const { state } = this.#node;
     const { clock, log, data, members, whereabouts } = state;
     const addressesOf = (peer: string): string[] => whereabouts.of(peer);
@@ -178,26 +192,26 @@ class Daemon {
       new BlobIndex({
         clock,
         log,
-        start: () => startDht({ host, clock, log, addressesOf, hint: (a) => rendezvous.hint(a) }),
+        start: () => openDht({ addressesOf, hint: (addresses) => rendezvous.hint(addresses) }),
         needed: () => !members.nodes().every((node) => node === data.key.nodeId || host.session(node)),
         announceAfterMs: ANNOUNCE_AFTER_MS,
       }),
     );
-    const { limits, store: storeLimits } = this.#config;
-    const options = { mesh: plugMesh(state, { host, index }), limits: given(limits), storeLimits };
+    const options = { mesh: plugMesh(state, { host, index }), storeLimits: this.#config.store };
     return this.#stack.use(await ArtifactKeeper.open(this.#node, options));
   }
 
-  async #serveControl(host: Host, keeper: ArtifactKeeper, joining: Joining): Promise<void> {
+  async #serveControl(host: Host, { keeper, joining, limits }: Life): Promise<void> {
     const { clock, log, data } = this.#node.state;
     const handlers = createHandlers(this.#node.state, {
       host,
       join: () => joining.status(),
       otherFleets: () => this.#otherFleets.all,
       usage: () => keeper.usage(),
+      limits,
       artifacts: {
         ...artifactHandlers(this.#node, keeper),
-        ...torrentHandlers(this.#node, keeper, this.#config.limits),
+        ...torrentHandlers(this.#node, keeper, () => limits.rates),
       },
       shutdown: () => this.#stopped.resolve(),
     });

@@ -141,4 +141,5 @@ export type SettingName =
   | "peers"
   | "addresses"
   | "boot"
-  | "machine";
+  | "machine"
+  | "limits";

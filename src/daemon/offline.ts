@@ -24,7 +24,8 @@ export async function startOffline(dataDir: string): Promise<AsyncDisposable> {
     join: () => standing(node.state) ?? { state: "joining" },
     otherFleets: () => [],
     usage: () => keeper.usage(),
-    artifacts: { ...artifactHandlers(node, keeper), ...torrentHandlers(node, keeper, {}) },
+    limits: undefined,
+    artifacts: { ...artifactHandlers(node, keeper), ...torrentHandlers(node, keeper, () => ({})) },
     shutdown: () => undefined,
   });
   stack.use(

@@ -78,12 +78,15 @@ export class Wanted implements AsyncDisposable {
   #start(name: string): void {
     const stop = new AbortController();
     this.#coming.set(name, stop);
-    const work = this.#bring(name, stop.signal).then(() => {
-      this.#running.delete(work);
-      this.#coming.delete(name);
-      this.reconcile(); // it may be wanted again, or in a newer version, since
-    });
-    this.#running.add(work);
+    const running = this.#come(name, stop.signal);
+    this.#running.add(running);
+    void running.finally(() => this.#running.delete(running));
+  }
+
+  async #come(name: string, signal: AbortSignal): Promise<void> {
+    await this.#bring(name, signal);
+    this.#coming.delete(name);
+    this.reconcile(); // it may be wanted again, or in a newer version, since
   }
 
   async #bring(name: string, signal: AbortSignal): Promise<void> {

@@ -184,7 +184,11 @@ describe("mesh: host", () => {
 
   it("serves strangers the protocol that is theirs and no other", async () => {
     const [a, b] = [await host(), await host()];
-    b.handle("/test/echo", () => assert.fail("a stranger got through"));
+    let served = 0;
+    b.handle("/test/echo", (stream) => {
+      served += 1;
+      stream.close();
+    });
     b.handleStranger(
       "/test/join",
       (stream, peer) => {
@@ -200,6 +204,7 @@ describe("mesh: host", () => {
     assert.equal((await collect(stream)).toString(), "let me in");
     const forbidden = await stranger.open("/test/echo", never);
     await assert.rejects(collect(forbidden));
+    assert.equal(served, 0, "a stranger got through");
     stranger.close();
   });
 

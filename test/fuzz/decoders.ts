@@ -39,7 +39,7 @@ function callsDecoder(program: Node): boolean {
  */
 export const NOT_FUZZED: Readonly<Record<string, string>> = {
   "src/api/openapi.ts#openApiDocument": "writes",
-  "src/artifacts/store/import-file.ts#openRegular": "opens a file, does not look into it",
+  "src/artifacts/store/regular-file.ts#openRegular": "opens a file, does not look into it",
   "src/artifacts/store/salvage.ts#openTable": "opens a database",
   "src/artifacts/store/store.ts": "its own rows; what they hold goes through Bitset and ChunkMap",
   "src/artifacts/torrent/torrent-child.ts": "structured clones of a child process, checked by a schema",
@@ -51,6 +51,7 @@ export const NOT_FUZZED: Readonly<Record<string, string>> = {
   "src/daemon/machine.ts": "its own row in state.db",
   "src/daemon/node.ts#openNode": "opens a folder",
   "src/daemon/quarantine.ts": "its own rows in state.db",
+  "src/daemon/rate-keeper.ts": "its own row in state.db",
   "src/daemon/remembered.ts": "its own rows in state.db",
   "src/daemon/time-keeper.ts": "takes a beacon apart that `documents` has read",
   "src/daemon/time-keeper.ts#openTrustedTime": "opens the file that `state-files` reads",

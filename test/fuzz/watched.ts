@@ -61,7 +61,7 @@ function brokenCampaign({ count, length, bytes }: Shared, what: string): Campaig
 /** Whether the worker stood at one input for too long; false when it was told to stop looking. */
 async function watchForHang(clock: Clock, { count }: Shared, signal: AbortSignal): Promise<boolean> {
   let last = -1;
-  let sinceMs = clock.nowMs();
+  let looks = 0;
   for (;;) {
     try {
       await clock.sleep(LOOK_MS, signal);
@@ -69,8 +69,9 @@ async function watchForHang(clock: Clock, { count }: Shared, signal: AbortSignal
       return false;
     }
     const now = Atomics.load(count, 0);
-    if (now !== last) sinceMs = clock.nowMs();
+    // Looks are counted, not time: a machine may sleep, or this process be stopped for a while.
+    looks = now === last ? looks + 1 : 0;
     last = now;
-    if (now > 0 && clock.nowMs() - sinceMs > HANG_MS) return true;
+    if (now > 0 && looks * LOOK_MS > HANG_MS) return true;
   }
 }

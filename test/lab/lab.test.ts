@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { SystemClock } from "#core";
-import { Child, labNeeds, run, startLab } from "../../bench/lab/index.ts";
+import { Child, labNeeds, outsideOf, run, startLab } from "../../bench/lab/index.ts";
 
 const clock = new SystemClock();
 const REPLY_MS = 10_000;
@@ -64,6 +64,15 @@ describe("lab", function () {
     await lab.run("h2-1", [...TRAFFIC, "connect", "10.1.0.11", "5000"], REPLY_MS);
     const inward = lab.run("h1-1", [...TRAFFIC, "connect", "10.2.0.11", "1000"], REPLY_MS);
     await assert.rejects(inward, { code: "lab.command" });
+  });
+
+  it("leads a forwarded port to a host behind NAT", async () => {
+    const forwards = [{ site: 2, index: 1, port: 9000 }]; // where the traffic's receiver listens
+    await using lab = await startLab(clock, { sites: 2, hostsPerSite: 1, natSites: [2], forwards });
+    const receiver = lab.start("h2-1", [...TRAFFIC, "receive", "100000"]);
+    await receiver.line("the receiver", REPLY_MS, (line) => line === "ready");
+    await lab.run("h1-1", [...TRAFFIC, "send", outsideOf(2), "100000"], REPLY_MS);
+    await receiver.line("the result", REPLY_MS, () => true);
   });
 
   it("leaves no process and no namespace behind after kill -9", async () => {

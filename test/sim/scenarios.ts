@@ -1,5 +1,6 @@
+import { FLEET_SCENARIOS } from "./fleet-scenarios.ts";
 import type { Scenario } from "./scenario.ts";
 import { SWARM_SCENARIOS } from "./swarm-scenarios.ts";
 
 /** Everything that `npm run sim` knows. A new world adds its list here. */
-export const SCENARIOS: readonly Scenario[] = [...SWARM_SCENARIOS];
+export const SCENARIOS: readonly Scenario[] = [...SWARM_SCENARIOS, ...FLEET_SCENARIOS];

@@ -27,7 +27,8 @@ import {
   startSwarm,
   MemoryNet,
 } from "#artifacts";
-import { decodeListing, encodeListing, isInnerLink, parseListing } from "../../src/artifacts/listing.ts";
+import { encodeListing, isInnerLink, isInnerPath, parseListing } from "../../src/artifacts/listing.ts";
+import { decodeListing } from "../../src/artifacts/listing-reader.ts";
 
 const clock = new SystemClock();
 const signal = new AbortController().signal;
@@ -241,26 +242,62 @@ describe("artifacts: listing", () => {
     });
   }
 
-  it("takes every listing that it makes", () => {
-    const name = fc.stringMatching(/^[a-z]{1,3}$/u);
-    fc.assert(
-      fc.property(fc.uniqueArray(name, { maxLength: 20 }), (names) => {
-        const entries = names.toSorted().map((path) => file(path));
-        const listing = parseListing({ blobs, entries });
-        assert.deepEqual(decodeListing(encodeListing(listing)), listing);
+  it("takes every listing that it makes", async () => {
+    const name = fc
+      .string({ unit: "grapheme-composite", maxLength: 5 })
+      .filter((text) => isInnerPath(text) && !text.includes("/"));
+    await fc.assert(
+      fc.asyncProperty(fc.uniqueArray(name, { maxLength: 20 }), async (names) => {
+        const listing = parseListing({ blobs, entries: names.toSorted().map((name) => file(`d/${name}`)) });
+        assert.deepEqual(await decodeListing(encodeListing(listing)), listing);
       }),
     );
   });
 
-  it("throws nothing but faults on any input", () => {
+  it("reads no other form than the one that it writes", async () => {
+    const bytes = encodeListing(parseListing({ blobs, entries: [file("a"), { path: "b", link: "a" }] })).toString();
+    const others = [
+      bytes.replace('"mode":420', '"mode":4.2e2'),
+      bytes.replace('"a"', '"\\u0061"'),
+      bytes.replace(',{"path":"b"', ' ,{"path":"b"'),
+      bytes.replace(',{"path":"b"', ',,{"path":"b"'),
+      bytes.replace("]}", ",]}"),
+      bytes.replace(/\]\}$/u, ""),
+      bytes.replace('"entries"', '"Entries"'),
+      bytes.replace('"path":"a","mode":420', '"mode":420,"path":"a"'),
+      `${bytes} `,
+      "",
+    ];
+    assert.ok(await decodeListing(Buffer.from(bytes)));
+    for (const other of others) {
+      assert.notEqual(other, bytes);
+      await assert.rejects(decodeListing(Buffer.from(other)), (error) => faultCode(error) !== undefined, other);
+    }
+  });
+
+  it("lets others have their turn while it reads a large one", async () => {
+    const entries = Array.from({ length: 50_000 }, (_, at) =>
+      file(`${String(at).padStart(9, "0")}/${"x".repeat(200)}`),
+    );
+    const bytes = encodeListing({ blobs, entries });
+    let turns = 0;
+    const done = new AbortController();
+    const counting = async (): Promise<void> => {
+      for (; !done.signal.aborted; turns++) await clock.sleep(0);
+    };
+    const counted = counting();
+    const { entries: read } = await decodeListing(bytes);
+    done.abort();
+    await counted;
+    assert.equal(read.length, entries.length);
+    assert.ok(turns > 20, `${turns} turns`);
+  });
+
+  it("throws nothing but faults on any input", async () => {
     const text = fc.oneof(fc.json(), fc.string(), fc.uint8Array());
-    fc.assert(
-      fc.property(text, (input) => {
-        try {
-          decodeListing(Buffer.from(input));
-        } catch (error) {
-          assert.ok(faultCode(error), String(error));
-        }
+    await fc.assert(
+      fc.asyncProperty(text, async (input) => {
+        await decodeListing(Buffer.from(input)).catch((error: unknown) => assert.ok(faultCode(error), String(error)));
       }),
     );
   });

@@ -1,12 +1,27 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { cp, mkdir, mkdtemp, open, readdir, readFile, rm, stat, truncate, utimes, writeFile } from "node:fs/promises";
+import {
+  cp,
+  mkdir,
+  mkdtemp,
+  open,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  statfs,
+  truncate,
+  utimes,
+  writeFile,
+} from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { faultCode, Fault, SeededRandom, SILENT_LOG, SystemClock } from "#core";
-import { type BlobRef, chunkBytesFor, Store } from "#artifacts";
+import { type BlobRef, chunkBytesFor, materialise, Store } from "#artifacts";
+import { fileContent } from "../../src/artifacts/artifact-content.ts";
 import { ChunkMap } from "../../src/artifacts/chunk-map.ts";
+import { blobRefOf } from "../../src/artifacts/listing.ts";
 import { FilePool } from "../../src/artifacts/store/file-pool.ts";
 import type { BlobFile } from "../../src/artifacts/store/blob-file.ts";
 
@@ -65,6 +80,25 @@ describe("artifacts: store", () => {
       console.log("      skipped: mounting a small disk needs root");
       return undefined;
     }
+  }
+
+  /** A folder on a file system of 512 MiB whose files can share blocks; `undefined`, and a line that says so, where none can be made. */
+  async function sharingDisk(): Promise<string | undefined> {
+    const [disk, image] = [join(dir, "sharing"), join(dir, "image")];
+    await mkdir(disk);
+    await writeFile(image, "");
+    await truncate(image, 512 * 1024 * KIB);
+    for (const type of ["xfs", "btrfs"]) {
+      try {
+        execFileSync(`mkfs.${type}`, ["-q", image], { stdio: "ignore" });
+        execFileSync("mount", ["-o", "loop", image, disk], { stdio: "ignore" });
+        return disk;
+      } catch {
+        // not installed, not known to this kernel, or not allowed
+      }
+    }
+    console.log("      skipped: a file system that shares blocks needs root, and mkfs.xfs or mkfs.btrfs");
+    return undefined;
   }
 
   /** In uneven pieces, as they come off a stream. */
@@ -300,6 +334,30 @@ describe("artifacts: store", () => {
     assert.equal((await store.space.room()).dueBytes, content.length);
   });
 
+  it("shares the blocks of what it takes in and writes out where the file system can", async function () {
+    const disk = await sharingDisk();
+    if (disk === undefined) return this.skip();
+    try {
+      const sizeBytes = 64 * 1024 * KIB;
+      await writeFile(join(disk, "file"), new SeededRandom(5).bytes(sizeBytes), { flush: true });
+      await using store = await Store.open(join(disk, "store"), deps);
+      const usedBytes = async (): Promise<number> => {
+        execFileSync("sync", ["-f", disk]);
+        const { bsize, bfree, blocks } = await statfs(disk);
+        return (blocks - bfree) * bsize;
+      };
+      const before = await usedBytes();
+      const blob = await store.import(join(disk, "file"), { inPlace: false, signal });
+      const spec = fileContent(blob, "file", 0o644, "application/octet-stream");
+      await materialise(store, spec, join(disk, "out"), { force: false, signal });
+      assert.ok((await usedBytes()) - before < sizeBytes / 50, "the bytes are there three times, on the disk once");
+      await overwrite(join(disk, "out"), 5);
+      await (await store.get(blob.root))?.checkAll(signal); // what is written to one is not seen in another
+    } finally {
+      execFileSync("umount", [disk]);
+    }
+  });
+
   it("says how much is missing before it starts what does not fit", async () => {
     await using store = await Store.open(join(dir, "half"), deps);
     const sizeBytes = 1024 ** 4;
@@ -340,6 +398,47 @@ describe("artifacts: store", () => {
     db.exec("PRAGMA user_version = 99");
     db.close();
     assert.equal(await codeOf(Store.open(join(dir, "source"), deps)), "artifacts.newer-store");
+  });
+
+  it("hashes a large file on threads as it would on its own, by copying and in place", async () => {
+    const sizeBytes = 41 * 1024 * KIB + 3; // more than one range for each thread, and no whole number of anything
+    const large = Buffer.alloc(sizeBytes);
+    for (let at = 0; at < sizeBytes; at += 4_099) large.writeUInt32LE(at, Math.min(at, sizeBytes - 4));
+    await writeFile(join(dir, "large"), large);
+    const expected = blobRefOf(large);
+    await using store = await Store.open(join(dir, "source"), deps);
+    for (const inPlace of [true, false]) {
+      let seen = 0;
+      const onBytes = (bytes: number): void => void (seen += bytes);
+      assert.deepEqual(await store.import(join(dir, "large"), { inPlace, signal, onBytes }), expected);
+      assert.equal(seen, sizeBytes);
+      const blob = await store.get(expected.root);
+      assert.ok(blob);
+      assert.equal(blob.state, inPlace ? "linked" : "whole");
+      for (let chunk = 0; chunk < blob.geometry.chunkCount; chunk++) {
+        const { chunkBytes } = expected;
+        assert.deepEqual(await blob.read(chunk), large.subarray(chunk * chunkBytes, (chunk + 1) * chunkBytes));
+      }
+      await store.remove(expected.root);
+    }
+  });
+
+  it("refuses a file of more than 1 TiB before it reads it", async () => {
+    await writeFile(join(dir, "huge"), "");
+    await truncate(join(dir, "huge"), 1024 ** 4 + 1);
+    await using store = await Store.open(join(dir, "source"), deps);
+    assert.equal(await codeOf(store.import(join(dir, "huge"), { inPlace: true, signal })), "artifacts.too-large");
+  });
+
+  it("leaves nothing of a large file when taking it in is stopped", async () => {
+    await writeFile(join(dir, "large"), Buffer.alloc(64 * 1024 * KIB, 1));
+    await using store = await Store.open(join(dir, "source"), deps);
+    const stop = new AbortController();
+    const onBytes = (): void => stop.abort(new Fault("test.stopped", "enough"));
+    const options = { inPlace: false, signal: stop.signal, onBytes };
+    assert.equal(await codeOf(store.import(join(dir, "large"), options)), "test.stopped");
+    assert.deepEqual(await readdir(join(dir, "source", "importing")), []);
+    assert.equal(store.list().length, 1);
   });
 
   it("keeps a blob once, however often it is taken in", async () => {

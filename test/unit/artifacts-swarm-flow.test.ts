@@ -62,11 +62,13 @@ describe("the flow of a swarm", () => {
     nowMs += 1_000;
     for (let i = 0; i < 50; i++) {
       flow.sent(CELL, nowMs);
+      flow.pace(CELL, nowMs);
       nowMs = Math.max(nowMs, flow.paceMs);
     }
     const from = nowMs;
     for (let i = 0; i < 50; i++) {
       flow.sent(CELL, nowMs);
+      flow.pace(CELL, nowMs);
       nowMs = Math.max(nowMs, flow.paceMs);
     }
     near((50 * CELL) / (nowMs - from), (1.25 * flow.bytesPerSecond()) / 1_000, 0.02);
@@ -87,9 +89,9 @@ describe("the lane into the site", () => {
       marks.shift();
       lane.acked(CELL, due, nowMs);
     }
-    for (let i = 0; i < 4; i++) lane.sent(CELL, nowMs);
+    for (let i = 0; i < 4; i++) lane.pace(CELL, nowMs);
     const fromMs = lane.paceMs;
-    lane.sent(CELL, nowMs);
+    lane.pace(CELL, nowMs);
     return CELL / (lane.paceMs - fromMs) / LINK;
   }
 
@@ -100,7 +102,7 @@ describe("the lane into the site", () => {
 
   it("does not hold back before it knows what the link sustains", () => {
     const lane = new Lane(0.07);
-    for (let i = 0; i < 10; i++) lane.sent(CELL, 100);
+    for (let i = 0; i < 10; i++) lane.pace(CELL, 100);
     assert.ok(lane.paceMs <= 100);
   });
 });

@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { leafHash, merkleRoot, SeededRandom } from "#core";
 import { Bitset } from "../../src/artifacts/bitset.ts";
-import { CELL_BYTES, ChunkMap, cellHashes, chunkHash, Geometry, splitCells } from "../../src/artifacts/chunk-map.ts";
+import { CELL_BYTES, ChunkMap, cellHashes, chunkHash, Geometry } from "../../src/artifacts/chunk-map.ts";
 import { ChunkAssembly } from "../../src/artifacts/chunk-assembly.ts";
+import { MapFetch } from "../../src/artifacts/map-fetch.ts";
 import { areRuns, chunksIn, runsOf } from "../../src/artifacts/swarm/runs.ts";
 import { Rarity } from "../../src/artifacts/swarm/rarity.ts";
 
@@ -87,7 +88,7 @@ describe("artifacts: chunk map", () => {
   const chunks = Array.from({ length: 6 }, (_, chunk) =>
     bytes.subarray(chunk * ref.chunkBytes, (chunk + 1) * ref.chunkBytes),
   );
-  const { map, root } = ChunkMap.of(chunks.map((chunk) => chunkHash([chunk])));
+  const { map, root } = ChunkMap.of(Buffer.concat(chunks.map((chunk) => chunkHash(chunk))));
 
   it("has the root of the tree over all cells, whatever the chunk size", () => {
     const cells = Array.from({ length: 21 }, (_, cell) =>
@@ -105,19 +106,20 @@ describe("artifacts: chunk map", () => {
     assert.equal(ChunkMap.verify(named, other), undefined);
   });
 
-  it("cuts cells out of any pieces", () => {
+  it("puts a chunk together from any pieces", () => {
+    const whole = chunks[4] ?? new Uint8Array();
     fc.assert(
       fc.property(fc.array(fc.integer({ min: 1, max: 150_000 }), { maxLength: 6 }), (cuts) => {
         const pieces: Uint8Array[] = [];
         let at = 0;
         for (const cut of cuts) {
-          pieces.push(bytes.subarray(at, at + cut));
+          pieces.push(whole.subarray(at, at + cut));
           at += cut;
         }
-        pieces.push(bytes.subarray(at));
-        const cells = splitCells(pieces).map((cell) => Buffer.concat(cell));
-        assert.ok(cells.slice(0, -1).every((cell) => cell.length === CELL_BYTES));
-        assert.equal(Buffer.compare(Buffer.concat(cells), bytes), 0);
+        pieces.push(whole.subarray(at));
+        const memory = Buffer.alloc(whole.length);
+        assert.ok(new ChunkAssembly(map, 4, memory).add(0, 4, false, pieces));
+        assert.equal(Buffer.compare(memory, whole), 0);
       }),
     );
   });
@@ -125,12 +127,12 @@ describe("artifacts: chunk map", () => {
   it("assembles a chunk from its cells, and from nothing else", () => {
     const geometry = new Geometry(ref);
     const cell = (at: number): Uint8Array => bytes.subarray(at * CELL_BYTES, (at + 1) * CELL_BYTES);
-    const hashes = cellHashes([chunks[0] ?? new Uint8Array()]);
-    const fresh = (): ChunkAssembly => new ChunkAssembly(map, 0, geometry.cellsOf(0));
+    const hashes = cellHashes(chunks[0] ?? new Uint8Array());
+    const fresh = (): ChunkAssembly => new ChunkAssembly(map, 0, Buffer.alloc(geometry.bytesOf(0)));
     const good = fresh();
     assert.ok(good.add(0, 1, true, [...hashes, cell(0)]));
     assert.ok(good.add(1, 3, false, [cell(1), cell(2), cell(3)]));
-    assert.equal(Buffer.compare(Buffer.concat(good.cells(0, 4)), chunks[0] ?? new Uint8Array()), 0);
+    assert.equal(Buffer.compare(good.cells(0, 4), chunks[0] ?? new Uint8Array()), 0);
     assert.ok(fresh().add(0, 4, false, [cell(0), cell(1), cell(2), cell(3)]), "whole at once needs no hashes");
     assert.equal(fresh().add(0, 1, false, [cell(0)]), false, "part of it does");
     assert.equal(fresh().add(0, 1, true, [...hashes, cell(1)]), false, "another cell");
@@ -139,5 +141,68 @@ describe("artifacts: chunk map", () => {
     assert.equal(fresh().add(0, 1, true, [...hashes, cell(0), cell(1)]), false, "more than it says");
     assert.equal(fresh().add(0, 5, false, [cell(0), cell(1), cell(2), cell(3), cell(4)]), false, "beyond the chunk");
     assert.equal(fresh().add(0, 1, true, [new Uint8Array(3)]), false, "no room for the hashes");
+    const short = bytes.subarray(0, CELL_BYTES - 1);
+    assert.equal(fresh().add(0, 1, true, [...hashes, short]), false, "a cell that is too short");
+  });
+});
+
+describe("artifacts: fetching a map", () => {
+  const PARTS = 3;
+  const hashes = Buffer.from(new SeededRandom(4).bytes(32 * (8_192 * (PARTS - 1) + 5)));
+  const ref = { root: ChunkMap.of(hashes).root, sizeBytes: (hashes.length / 32) * 256 * 1024, chunkBytes: 256 * 1024 };
+  const partAt = (first: number): Uint8Array[] => [hashes.subarray(first * 32, (first + 8_192) * 32)];
+
+  it("asks one peer, part by part, while it answers in time", () => {
+    const fetch = new MapFetch(ref);
+    let request = fetch.ask(["a", "b"], 0);
+    for (let part = 0; part < PARTS - 1; part++) {
+      assert.equal(request?.peer, "a");
+      assert.equal(fetch.ask(["a", "b"], part * 400 + 300), undefined);
+      const taken = fetch.take("a", request.first, partAt(request.first), (part + 1) * 400);
+      assert.ok(taken !== undefined && "request" in taken);
+      ({ request } = taken);
+    }
+    assert.ok("map" in (fetch.take("a", request?.first ?? 0, partAt(request?.first ?? 0), 1_300) ?? {}));
+  });
+
+  it("asks a second peer beside a slow one, and takes the map from the faster", () => {
+    const fetch = new MapFetch(ref);
+    assert.equal(fetch.ask(["a", "b", "c"], 0)?.peer, "a");
+    assert.equal(fetch.ask(["a", "b", "c"], 499), undefined);
+    let request = fetch.ask(["a", "b", "c"], 500);
+    assert.equal(fetch.ask(["a", "b", "c"], 1_100), undefined, "two at once are enough");
+    for (let part = 0; part < PARTS; part++) {
+      assert.equal(request?.peer, "b");
+      const taken = fetch.take("b", request.first, partAt(request.first), 1_200 + part);
+      if (part === PARTS - 1) assert.ok(taken !== undefined && "map" in taken);
+      else request = taken !== undefined && "request" in taken ? taken.request : undefined;
+      if (part === 0) assert.ok(fetch.take("a", 0, partAt(0), 1_200), "the slow one goes on");
+    }
+  });
+
+  it("waits longer for a part from a peer on a slow line", () => {
+    const fetch = new MapFetch(ref);
+    fetch.ask(["a", "b"], 0);
+    assert.ok(fetch.take("a", 0, partAt(0), 400));
+    assert.equal(fetch.ask(["a", "b"], 400 + 4 * 400 - 1), undefined);
+    assert.equal(fetch.ask(["a", "b"], 400 + 4 * 400)?.peer, "b");
+  });
+
+  it("leaves a silent peer after 5 s, and one that is gone at once", () => {
+    const fetch = new MapFetch(ref);
+    fetch.ask(["a", "b"], 0);
+    assert.equal(fetch.ask(["b"], 100)?.peer, "b");
+    assert.equal(fetch.ask(["b"], 5_100), undefined);
+    assert.equal(fetch.take("b", 0, partAt(0), 5_101), undefined, "what comes later counts no more");
+    assert.equal(fetch.ask(["b"], 5_200)?.peer, "b", "all failed: from the start");
+  });
+
+  it("blames a peer whose map does not lead to the root, and takes the other's", () => {
+    const small = { ...ref, root: ChunkMap.of(hashes.subarray(0, 64)).root, sizeBytes: 2 * ref.chunkBytes };
+    const fetch = new MapFetch(small);
+    fetch.ask(["liar", "b"], 0);
+    assert.deepEqual(fetch.take("liar", 0, [Buffer.alloc(64)], 10), { wrong: true });
+    assert.equal(fetch.ask(["liar", "b"], 20)?.peer, "b");
+    assert.ok("map" in (fetch.take("b", 0, [hashes.subarray(0, 64)], 30) ?? {}));
   });
 });

@@ -187,6 +187,43 @@ describe("artifacts: swarm service", () => {
     }
   });
 
+  for (const [side, sites] of [
+    ["sender", ["here", "here"]],
+    ["receiver", ["here", "here"]],
+    ["sender over the WAN", ["here", "there"]],
+    ["receiver over the WAN", ["here", "there"]],
+  ] as const) {
+    it(`puts what somebody waits for in front of what nobody does, with a limit at the ${side}`, async () => {
+      const [own, other] = sites;
+      const atSender = side.startsWith("sender");
+      const limit = 4 * MIB;
+      const a = await start("a", { site: own, ...(atSender ? { uploadBps: limit } : {}) });
+      const b = await start("b", { site: other, ...(atSender ? {} : { downloadBps: limit }) });
+      const [behind, ahead] = [await publish(a, content(24 * MIB, 7)), await publish(a, content(8 * MIB, 8))];
+      const begun = Promise.withResolvers<void>();
+      let bytes = 0;
+      const background = b.swarm.fetch(behind, {
+        signal: never,
+        precedence: { foreground: false },
+        onProgress: (progress) => {
+          bytes = progress.bytes;
+          if (bytes > 2 * MIB) begun.resolve();
+        },
+      });
+      await begun.promise;
+      const [beforeBytes, startedMs] = [bytes, clock.nowMs()];
+      await b.swarm.fetch(ahead, { signal: never });
+      const seconds = (clock.nowMs() - startedMs) / 1_000;
+      const meanwhile = (bytes - beforeBytes) / MIB;
+      console.log(
+        `      8 MiB at 4 MiB/s in ${seconds.toFixed(2)} s, ${meanwhile.toFixed(2)} MiB of the other meanwhile`,
+      );
+      assert.ok(seconds < 2.8, "about its own time");
+      assert.ok(meanwhile < 1.5, "little of the other");
+      await background;
+    });
+  }
+
   it("takes nothing from one that sends wrong bytes, names it, and gets the blob from another", async () => {
     const blamed: string[] = [];
     const [a, b] = [
@@ -223,7 +260,7 @@ describe("artifacts: swarm service", () => {
 function startLiar(net: MemoryNet, id: NodeId, ref: BlobRef): void {
   const ports = net.ports(id);
   const chunkCount = Math.ceil(ref.sizeBytes / ref.chunkBytes);
-  const status = { wants: false, yields: false, reach: [] };
+  const status = { wants: false, yields: false, foreground: false, reach: [] };
   ports.net.handle(SWARM_PROTOCOL, (stream, peer) => {
     const link = new Link(stream, peer, peer, {
       end: () => undefined,

@@ -7,7 +7,8 @@ const MIB = 1024 * 1024;
 const UNLIMITED = {
   lanBytes: Number.POSITIVE_INFINITY,
   wanBytes: Number.POSITIVE_INFINITY,
-  inBytes: Number.POSITIVE_INFINITY,
+  lanInBytes: Number.POSITIVE_INFINITY,
+  wanInBytes: Number.POSITIVE_INFINITY,
 };
 
 /** One leecher on virtual time, told by the test what its peers say. */
@@ -23,9 +24,9 @@ class Leecher {
     nowMs: 0,
   });
 
-  constructor(inBytes = UNLIMITED.inBytes) {
+  constructor(room: Partial<typeof UNLIMITED> = {}) {
     this.step({ type: "begin" });
-    this.step({ type: "pump", ...UNLIMITED, inBytes });
+    this.step({ type: "pump", ...UNLIMITED, ...room });
   }
 
   step(event: SwarmEvent): void {
@@ -33,8 +34,9 @@ class Leecher {
   }
 
   /** A peer that says nothing about what it has, so that it is not asked by name either. */
-  meet(peer: string): void {
-    this.step({ type: "peer-up", peer, site: "here", status: { wants: false, yields: false, reach: [] } });
+  meet(peer: string, site = "here"): void {
+    const status = { wants: false, yields: false, foreground: false, reach: [] };
+    this.step({ type: "peer-up", peer, site, status });
   }
 
   hear(peer: string, message: SwarmMessage): void {
@@ -92,8 +94,21 @@ describe("swarm: what a leecher makes of its peers", () => {
     assert.deepEqual(me.blamed, []);
   });
 
+  it("takes nothing over the WAN that a member of its site has or gets, until that one gives it up", () => {
+    const me = new Leecher();
+    me.meet("near");
+    me.meet("far", "there");
+    me.hear("near", { type: "have", runs: [0, 1] });
+    me.hear("near", { type: "claim", runs: [1, 1], wan: true });
+    for (let chunk = 0; chunk < 3; chunk++) me.hear("far", { type: "offer", chunk });
+    assert.deepEqual([me.said("far", "decline"), me.said("far", "accept")], [2, 1]);
+    me.hear("near", { type: "unclaim", runs: [1, 1] });
+    me.hear("far", { type: "offer", chunk: 1 });
+    assert.equal(me.said("far", "accept"), 2);
+  });
+
   it("accepts no more than its own limit, and says when there is room again", () => {
-    const me = new Leecher(300 * 1024);
+    const me = new Leecher({ lanInBytes: 300 * 1024 });
     me.meet("fast");
     for (let chunk = 0; chunk < 4; chunk++) me.hear("fast", { type: "offer", chunk });
     assert.deepEqual([me.said("fast", "accept"), me.said("fast", "decline")], [2, 2]); // the second overdraws it
@@ -102,5 +117,19 @@ describe("swarm: what a leecher makes of its peers", () => {
     me.step({ type: "pump", ...UNLIMITED });
     me.wait(100);
     assert.equal(me.said("fast", "ready"), 1);
+  });
+
+  it("accepts from its site while its limit allows nothing more over the WAN", () => {
+    const me = new Leecher({ wanInBytes: 0 });
+    me.meet("near");
+    me.meet("far", "there");
+    me.hear("far", { type: "offer", chunk: 0 });
+    me.hear("near", { type: "offer", chunk: 1 });
+    assert.deepEqual([me.said("far", "accept"), me.said("far", "decline"), me.said("near", "accept")], [0, 1, 1]);
+    me.wait(200);
+    assert.equal(me.said("far", "ready"), 0);
+    me.step({ type: "pump", ...UNLIMITED });
+    me.wait(100);
+    assert.equal(me.said("far", "ready"), 1);
   });
 });

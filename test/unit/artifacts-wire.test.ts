@@ -15,6 +15,7 @@ const runs = fc.uniqueArray(fc.nat({ max: 10_000 }), { maxLength: 20 }).map((lis
 const status = fc.record({
   wants: fc.boolean(),
   yields: fc.boolean(),
+  foreground: fc.boolean(),
   reach: fc.array(fc.stringMatching(/^[a-z]{1,10}$/u), { maxLength: 5 }),
 });
 const root = fc.uint8Array({ minLength: HASH_BYTES, maxLength: HASH_BYTES }).map((b) => Buffer.from(b).toString("hex"));
@@ -95,7 +96,7 @@ describe("artifacts: swarm messages", () => {
     "a blob number out of range": [6, 1_024, 0],
     "a short root": [0, 0, hash.subarray(1), 1, 0, []],
     "a blob larger than any": [0, 0, hash, 2 ** 50, 0, []],
-    "unknown flags": [0, 0, hash, 1, 4, []],
+    "unknown flags": [0, 0, hash, 1, 8, []],
     "what is no node id": [17, 0, ["12D3KooW"]],
     "no list": { 0: 6 },
   };

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { SystemClock } from "#core";
 import { atLeast, atMost, defineBench, median, numberFlag } from "../../bench/bench.ts";
-import { fanOutSeconds, wanSeconds } from "../../bench/fluid.ts";
+import { exportSeconds, fanOutSeconds, wanSeconds } from "../../bench/fluid.ts";
 import { renderReport } from "../../bench/report.ts";
 import { Child, run } from "../../bench/lab/index.ts";
 
@@ -36,6 +36,7 @@ describe("bench figures", () => {
       assert.ok(Math.abs(fanOutSeconds(256 * MIB, leechers, { upBps, downBps }) - seconds) < 0.01);
     }
     assert.ok(Math.abs(wanSeconds(100 * MIB, 3, 20e6) - 41.94) < 0.01);
+    assert.ok(Math.abs(exportSeconds(100 * MIB, 3, 20e6) - 83.89) < 0.01);
   });
 
   it("hands each benchmark its own flags, checked and with their defaults", async () => {

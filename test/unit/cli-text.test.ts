@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { EventParser, encodeEvent, matchesSelector, parseSelector } from "#api";
+import { EventParser, encodeEvent, matchesSelector, parseRate, parseSelector } from "#api";
 import { nearest } from "../../src/daemon/config-file.ts";
 import { kindNamed } from "../../src/cli/kind-names.ts";
 import { collectLabel, placementName } from "../../src/cli/labels.ts";
 import { describe as describeObject } from "../../src/cli/output.ts";
 import { printable, Table } from "../../src/cli/table.ts";
-import { formatBytes, formatSeconds, parseSeconds } from "../../src/cli/units.ts";
+import { formatBytes, formatRates, formatSeconds, formatWhen, parseSeconds } from "../../src/cli/units.ts";
 
 describe("text of the command line", () => {
   it("lays tables out without borders, empty cells as a dash, nothing behind the last column", () => {
@@ -31,6 +31,31 @@ describe("text of the command line", () => {
         for (const row of rows) assert.ok(table.row(row).length <= maxChars);
       }),
     );
+  });
+
+  it("reads and shows rates", () => {
+    const rates = { "125000": 125_000, "800k": 800_000, " 1.5 M ": 1_500_000, "2G": 2e9, "1k": 1_000 };
+    for (const [text, rate] of Object.entries(rates)) assert.equal(parseRate(text), rate, text);
+    for (const text of ["", "999", "0.5k", "1T", "-1M", "1e6", "1,5M", "M", "9".repeat(20), "2Mbit"]) {
+      assert.equal(parseRate(text), undefined, text);
+    }
+    assert.equal(formatRates({}), "unlimited");
+    assert.equal(
+      formatRates({ uploadBps: 1e7, wanUploadBps: 25e4, wanDownloadBps: 25e4 }),
+      "up 10.0 MB/s, WAN 250 kB/s each way",
+    );
+    assert.equal(formatRates({ downloadBps: null, wanUploadBps: 1_000 }), "down unlimited, WAN up 1.0 kB/s");
+  });
+
+  it("shows when something changes as the clocks of its zone will", () => {
+    const nowMs = Date.parse("2026-11-20T12:00:00Z");
+    const shown: [string, string][] = [
+      ["2026-11-20T17:00:00Z", "18:00"],
+      ["2026-11-20T23:30:00Z", "00:30"],
+      ["2026-11-23T07:00:00Z", "Mon 08:00"],
+      ["2026-12-24T17:00:00Z", "Dec 24, 2026 18:00"],
+    ];
+    for (const [iso, text] of shown) assert.equal(formatWhen(iso, "Europe/Berlin", nowMs), text);
   });
 
   it("shows nothing of others that could steer the terminal", () => {

@@ -26,7 +26,7 @@ describe("configuration", () => {
       lan: [],
       mdns: true,
       logLevel: "info",
-      limits: {},
+      limits: { base: {}, windows: [], timezone: "UTC" },
       store: {},
     });
   });
@@ -45,10 +45,25 @@ describe("configuration", () => {
     const config = loadConfig({ site: "paris", labels: { rack: "r2" }, metrics: "9464" }, yaml);
     assert.equal(config.site, "paris");
     assert.deepEqual(config.labels, { gpu: "true", rack: "r2" });
-    assert.deepEqual(config.limits, { uploadBps: 10_000_000, wanBps: 125_000 });
+    assert.deepEqual(config.limits.base, { uploadBps: 10_000_000, wanUploadBps: 125_000, wanDownloadBps: 125_000 });
     assert.deepEqual(config.metrics, { host: "127.0.0.1", port: 9464 });
     assert.equal(loadConfig({}, file('{"site": "berlin", "mdns": false}')).mdns, false);
     assert.equal(loadConfig({}, file("# nothing yet\n")).mdns, true);
+  });
+
+  it("reads limits with windows", () => {
+    const text = ["limits:", "  wanBps: 1M", "  wanUploadBps: 200k", "  timezone: Asia/Kathmandu", "  windows:"];
+    const { limits } = loadConfig(
+      {},
+      file([...text, '    - { when: "Sat,Sun 22:00-02:00", wanBps: unlimited, uploadBps: 5k }', ""].join("\n")),
+    );
+    const span = { days: [5, 6], fromMinute: 22 * 60, lengthMinutes: 4 * 60 };
+    const change = { uploadBps: 5_000, wanUploadBps: null, wanDownloadBps: null };
+    assert.deepEqual(limits, {
+      base: { wanUploadBps: 200_000, wanDownloadBps: 1_000_000 },
+      timezone: "Asia/Kathmandu",
+      windows: [{ when: "Sat,Sun 22:00-02:00", span, change }],
+    });
   });
 
   it("names file, line and option, and suggests the option that was meant", () => {
@@ -64,6 +79,12 @@ describe("configuration", () => {
       ["- a\n", /portolan\.yaml:1: the file is not a list of options/u],
       ["site: [\n", /portolan\.yaml:\d: /u],
       ["limits: {uploadBps: fast}\n", /portolan\.yaml:1: limits\.uploadBps: a rate/u],
+      ["limits: {wanBps: unlimited}\n", /:1: limits\.wanBps: a rate/u],
+      ["limits: {timezone: Mars/Base}\n", /:1: limits\.timezone: the name of a time zone/u],
+      ["limits:\n  windows:\n    - {when: Mon, wanBps: 1}\n", /:3: limits\.windows\.0\.wanBps: a rate .* "unlimited"/u],
+      ["limits:\n  windows:\n    - {when: always, wanBps: 1k}\n", /:3: limits\.windows\.0\.when: days, times or both/u],
+      ["limits:\n  windows:\n    - {when: Mon}\n", /:3: limits\.windows\.0: a window says at least one rate/u],
+      ["limits:\n  windows:\n    - {when: Mon, wanbps: 1k}\n", /:3: limits\.windows\.0: .*wanbps/u],
       ["lan: [10.0.0.0/8]\n", /lan: is given without proxy/u],
       ["proxy: ftp://x\n", /proxy: a proxy like/u],
       ["metrics: 0.0.0.0:9464\n", /metrics: a port, or a loopback/u],

@@ -39,6 +39,16 @@ describe("lab plan", () => {
     assert.ok(lines.includes("ip netns exec gw2 iptables -w -t nat -A POSTROUTING -o wan0 -j MASQUERADE"));
   });
 
+  it("leads a forwarded port to its host, and lets in nothing else", () => {
+    const forwards = [{ site: 2, index: 3, port: 4001 }];
+    const lines = wanScript({ ...DEFAULT_LAB, sites: 3, hostsPerSite: 3, natSites: [2, 3], forwards });
+    const led = lines.filter((line) => line.includes("DNAT --to"));
+    assert.equal(led.length, 2);
+    for (const line of led) assert.match(line, /^ip netns exec gw2 .* --dport 4001 .*10\.2\.0\.13$/u);
+    for (const gateway of ["gw2", "gw3"])
+      assert.ok(lines.some((line) => line.endsWith("FORWARD -i wan0 -j DROP") && line.includes(gateway)));
+  });
+
   it("hands wanemu whole numbers in its own units", () => {
     const wan = { rateBps: 20e6, delayMs: 7.5, jitterMs: 1, queueBytes: 1000, lossRatio: 0.001 };
     const expected = ["inet", "w3", "gw3", "wan0", "20000000", "7500", "1000", "1000", "1000", "42"];

@@ -107,7 +107,7 @@ export class BlobFile {
     const bytesRead = await this.#readInto(buffer, chunk);
     this.#noteUse();
     if (bytesRead === bytes && this.#checked.has(chunk)) return buffer;
-    if (bytesRead !== bytes || !this.#requireMap().matches(chunk, [buffer])) throw await this.#lose(chunk);
+    if (bytesRead !== bytes || !this.#requireMap().matches(chunk, buffer)) throw await this.#lose(chunk);
     this.#checked.add(chunk);
     return buffer;
   }
@@ -266,7 +266,7 @@ export class BlobFile {
       signal.throwIfAborted();
       const buffer = Buffer.allocUnsafeSlow(this.geometry.bytesOf(chunk));
       const whole = (await this.#readInto(buffer, chunk)) === buffer.length;
-      const good = whole && this.#requireMap().matches(chunk, [buffer]);
+      const good = whole && this.#requireMap().matches(chunk, buffer);
       if (good) this.#found(chunk);
       yield { chunk, good };
     }

@@ -2,6 +2,7 @@ import { type FileHandle, open } from "node:fs/promises";
 
 /** The smallest part of a file that a file system leaves out: a page. */
 const PAGE_BYTES = 4_096;
+const BLANK = Buffer.alloc(PAGE_BYTES);
 
 /** Writes all pieces one after the other, from `offset` on. */
 export async function writeAll(handle: FileHandle, pieces: readonly Uint8Array[], offset: number): Promise<void> {
@@ -25,7 +26,7 @@ export async function writeAll(handle: FileHandle, pieces: readonly Uint8Array[]
 export async function isBlank(handle: FileHandle, offset: number): Promise<boolean> {
   const page = Buffer.allocUnsafe(PAGE_BYTES);
   const { bytesRead } = await handle.read(page, 0, PAGE_BYTES, offset);
-  return page.subarray(0, bytesRead).every((byte) => byte === 0);
+  return page.subarray(0, bytesRead).equals(BLANK.subarray(0, bytesRead));
 }
 
 /** Makes the entries of a folder durable: what was made, renamed or removed in it. */

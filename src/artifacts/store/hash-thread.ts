@@ -1,30 +1,48 @@
 import { Worker } from "node:worker_threads";
 
-/** `bytes` of the shared memory, from `offset` on. */
-export type HashJob = { offset: number; bytes: number; chunkBytes: number };
-/** The hash of each chunk. */
-export type HashAnswer = Uint8Array[];
+/** Threads at once: they keep two cores busy, and the disk of an edge node is no faster than that. Each takes 11 MiB. */
+const MAX_THREADS = 2;
 
-/** Hashes large files on a thread of its own: two at once take two cores, and the daemon's own thread stays free for its peers. */
-export class HashThread implements AsyncDisposable {
-  /** What is hashed must lie in here. */
-  readonly memory: SharedArrayBuffer;
-  readonly #worker: Worker;
-  readonly #waiting: PromiseWithResolvers<HashAnswer>[] = [];
+/** Part of a file: `bytes` from `offset` on, which a cell begins. Files are given by descriptors, which are the process's. */
+export type HashJob = {
+  source: number;
+  /** Where to write what is read, at the same offset. */
+  copy: number | undefined;
+  offset: number;
+  bytes: number;
+};
+/** The leaf hash of each cell, 32 bytes each; or the system's error. */
+export type HashAnswer = { hashes: Uint8Array } | { failed: { message: string; code?: string } };
 
-  constructor(memoryBytes: number) {
-    this.memory = new SharedArrayBuffer(memoryBytes);
-    this.#worker = new Worker(new URL("./hash-worker.ts", import.meta.url), { workerData: this.memory });
-    this.#worker.on("message", (hashes: HashAnswer) => this.#waiting.shift()?.resolve(hashes));
+/** A thread that reads and hashes, so that the daemon's own thread stays free for its peers. */
+class HashThread implements AsyncDisposable {
+  readonly #worker = new Worker(new URL("./hash-worker.mjs", import.meta.url));
+  readonly #waiting: PromiseWithResolvers<Uint8Array>[] = [];
+  #ended = false;
+
+  constructor() {
+    this.#worker.on("message", (answer: HashAnswer) => {
+      const waiting = this.#waiting.shift();
+      if ("hashes" in answer) waiting?.resolve(answer.hashes);
+      else waiting?.reject(Object.assign(new Error(answer.failed.message), { code: answer.failed.code }));
+    });
     this.#worker.on("error", (error) => this.#fail(error));
     this.#worker.on("exit", () => this.#fail(new Error("the hashing thread ended")));
   }
 
-  /** The hashes of the chunks of a view into `memory`, in order. Rejects when the thread ends. */
-  hash(bytes: Uint8Array, chunkBytes: number): Promise<HashAnswer> {
-    const waiting = Promise.withResolvers<HashAnswer>();
+  /** Whether it takes no more jobs. */
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** Jobs that are not answered yet. */
+  get load(): number {
+    return this.#waiting.length;
+  }
+
+  hash(job: HashJob): Promise<Uint8Array> {
+    const waiting = Promise.withResolvers<Uint8Array>();
     this.#waiting.push(waiting);
-    const job: HashJob = { offset: bytes.byteOffset, bytes: bytes.length, chunkBytes };
     this.#worker.postMessage(job, []);
     return waiting.promise;
   }
@@ -34,29 +52,40 @@ export class HashThread implements AsyncDisposable {
   }
 
   #fail(error: unknown): void {
+    this.#ended = true;
     for (const waiting of this.#waiting.splice(0)) waiting.reject(error);
   }
 }
 
-/** Threads for the files that are hashed at once; those that have nothing to do stay until no file is left. */
+/** The threads of a process, there while somebody uses them. */
 export class HashThreads {
-  #idle: HashThread[] = [];
-  #busy = 0;
+  #threads: HashThread[] = [];
+  #users = 0;
 
-  /** Lends a thread with so much memory for the time of `work`; one whose work failed is not used again. */
-  async use<T>(memoryBytes: number, work: (thread: HashThread) => Promise<T>): Promise<T> {
-    const thread = this.#idle.pop() ?? new HashThread(memoryBytes);
-    this.#busy += 1;
-    let idle: HashThread | undefined;
+  /** Whether they are there already, and so cost nothing to use. */
+  get running(): boolean {
+    return this.#threads.length > 0;
+  }
+
+  /** Keeps the threads for the time of `work`. */
+  async use<T>(work: () => Promise<T>): Promise<T> {
+    this.#users += 1;
     try {
-      const result = await work(thread);
-      idle = thread;
-      return result;
+      return await work();
     } finally {
-      this.#busy -= 1;
-      if (idle === undefined) await thread[Symbol.asyncDispose]();
-      else this.#idle.push(idle);
-      if (this.#busy === 0) for (const one of this.#idle.splice(0)) await one[Symbol.asyncDispose]();
+      this.#users -= 1;
+      if (this.#users === 0) for (const thread of this.#threads.splice(0)) await thread[Symbol.asyncDispose]();
     }
+  }
+
+  /** The leaf hashes of a part of a file, by the thread that has the least to do. Rejects with the system's error, or when the thread ends. */
+  hash(job: HashJob): Promise<Uint8Array> {
+    this.#threads = this.#threads.filter(({ ended }) => !ended);
+    let [best] = this.#threads.toSorted((a, b) => a.load - b.load);
+    if (best === undefined || (best.load > 0 && this.#threads.length < MAX_THREADS)) {
+      best = new HashThread();
+      this.#threads.push(best);
+    }
+    return best.hash(job);
   }
 }

@@ -1,16 +1,21 @@
-import { constants, type Stats } from "node:fs";
+import { constants } from "node:fs";
 import { copyFile, type FileHandle, open, rm } from "node:fs/promises";
 import { dirname } from "node:path";
-import { Fault } from "#core";
-import { type BlobRef, ChunkMap, chunkBytesFor, chunkHashes } from "../chunk-map.ts";
-import { diskFault, errnoOf } from "./disk-fault.ts";
-import { HashThreads } from "./hash-thread.ts";
+import { Fault, HASH_BYTES } from "#core";
+import { Bounded } from "../bounded.ts";
+import { type BlobRef, ChunkMap, chunkBytesFor, chunkHash, chunkHashesOf, MAX_CHUNKS } from "../chunk-map.ts";
+import { diskFault } from "./disk-fault.ts";
+import { writeAll } from "./file-io.ts";
 import { type FileStamp, sameStamp, stampOf } from "./file-stamp.ts";
+import { HashThreads } from "./hash-thread.ts";
+import { openRegular } from "./regular-file.ts";
 
-/** One read; large enough that the cost of a call, and of a message to another thread, does not count. */
-const READ_BYTES = 2 * 1024 * 1024;
-/** From here on a thread of its own for hashing is worth the 50 ms that it takes to start. */
-const LARGE_FILE_BYTES = 128 * 1024 * 1024;
+/** What a thread hashes at a time: whole chunks, and so much that the cost of a message, or of a disk's seek, does not count. */
+const RANGE_BYTES = 8 * 1024 * 1024;
+/** Ranges of one file that are read at once: one for each thread. */
+const RANGES_AT_ONCE = 2;
+/** From here on threads for hashing are worth the 50 ms that they take to start. */
+const LARGE_FILE_BYTES = 32 * 1024 * 1024;
 
 /** All stores of a process share its threads. */
 const THREADS = new HashThreads();
@@ -20,62 +25,7 @@ const FLUSH_BYTES = 48 * 1024 * 1024;
 
 export type Hashed = { ref: BlobRef; map: ChunkMap; stamp: FileStamp };
 
-/** Opens a regular file to read. Throws Fault `artifacts.not-found`, `artifacts.unreadable` or `artifacts.not-a-file`. */
-export async function openRegular(path: string): Promise<FileHandle> {
-  let handle: FileHandle;
-  try {
-    handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK); // a pipe must not block before it is refused
-  } catch (error) {
-    throw openFault(path, error);
-  }
-  const stats = await handle.stat();
-  if (stats.isFile()) return handle;
-  await handle.close();
-  throw notAFile(path, stats);
-}
-
-/** Size of a regular file. Throws as `openRegular` does. */
-export async function regularBytes(path: string): Promise<number> {
-  await using handle = await openRegular(path);
-  return (await handle.stat()).size;
-}
-
-function openFault(path: string, error: unknown): unknown {
-  const code = errnoOf(error);
-  if (code === "ENOENT" || code === "ENOTDIR") {
-    return new Fault("artifacts.not-found", `${path} does not exist`, {
-      exit: "missing",
-      fix: "Check the path.",
-      cause: error,
-    });
-  }
-  if (code === "ENXIO" || code === "ENODEV") return notAFile(path);
-  if (code === "EACCES" || code === "EPERM") {
-    return new Fault("artifacts.unreadable", `${path} cannot be read`, {
-      exit: "denied",
-      fix: "Give the user of the daemon permission to read it.",
-      cause: error,
-    });
-  }
-  return error;
-}
-
-/** Fault `artifacts.not-a-file` (exit `invalid`): a socket, device or pipe where a file is wanted. */
-export function notAFile(path: string, stats?: Pick<Stats, "isSocket" | "isFIFO" | "isDirectory">): Fault {
-  const what = stats?.isDirectory()
-    ? "a directory"
-    : stats?.isFIFO()
-      ? "a pipe"
-      : stats === undefined || stats.isSocket()
-        ? "a socket"
-        : "a device";
-  return new Fault("artifacts.not-a-file", `${path} is ${what}: only regular files and directories can be published`, {
-    exit: "invalid",
-    fix: "Leave it out.",
-  });
-}
-
-/** Hashes a file where it is, in one pass. */
+/** Hashes a file where it is, in one pass. Throws Fault `artifacts.source-changed`, `artifacts.too-large`, and what opening it throws. */
 export async function hashFile(path: string, signal: AbortSignal, onBytes: (bytes: number) => void): Promise<Hashed> {
   const handle = await openRegular(path);
   try {
@@ -124,50 +74,55 @@ type Hashing = {
   onBytes: (bytes: number) => void;
 };
 
+/** A file that is being hashed, and the hashes of its chunks so far. */
+type HashRun = Hashing & { sizeBytes: number; chunkBytes: number; hashes: Uint8Array };
+
 async function hashHandle(hashing: Hashing): Promise<Hashed> {
   const before = await stampOf(hashing.handle);
-  const chunkBytes = chunkBytesFor(before.sizeBytes);
-  const hashes: Uint8Array[] = [];
-  if (before.sizeBytes < LARGE_FILE_BYTES) {
-    const memory = new ArrayBuffer(2 * READ_BYTES);
-    await readThrough(hashing, before.sizeBytes, memory, async (bytes) => {
-      hashes.push(...chunkHashes(bytes, chunkBytes));
-    });
-  } else {
-    await THREADS.use(2 * READ_BYTES, (thread) =>
-      readThrough(hashing, before.sizeBytes, thread.memory, async (bytes) => {
-        hashes.push(...(await thread.hash(bytes, chunkBytes)));
-      }),
-    );
-  }
+  const { sizeBytes } = before;
+  const chunkBytes = chunkBytesFor(sizeBytes);
+  const chunkCount = Math.ceil(sizeBytes / chunkBytes);
+  if (chunkCount > MAX_CHUNKS) throw tooLarge(hashing.path, sizeBytes);
+  const hashes = Buffer.alloc(chunkCount * HASH_BYTES);
+  const run: HashRun = { ...hashing, sizeBytes, chunkBytes, hashes };
+  const threaded = sizeBytes >= (THREADS.running ? RANGE_BYTES : LARGE_FILE_BYTES);
+  await (threaded ? THREADS.use(() => hashOnThreads(run)) : hashHere(run));
   if (!sameStamp(before, await stampOf(hashing.handle))) throw changedWhileRead(hashing.path);
   const { map, root } = ChunkMap.of(hashes);
-  return { ref: { root, sizeBytes: before.sizeBytes, chunkBytes }, map, stamp: before };
+  return { ref: { root, sizeBytes, chunkBytes }, map, stamp: before };
 }
 
-/** Hands all bytes to `take`, in order, and reads ahead by half of the memory meanwhile, so that the disk works while the processor hashes. */
-async function readThrough(
-  { handle, copy, signal, onBytes }: Hashing,
-  sizeBytes: number,
-  memory: ArrayBufferLike,
-  take: (bytes: Uint8Array) => Promise<void>,
-): Promise<void> {
-  const flush = copy === undefined ? undefined : new Flush(copy);
-  const readAt = (at: number): Promise<Uint8Array> => {
-    const half = new Uint8Array(memory, ((at / READ_BYTES) % 2) * READ_BYTES, READ_BYTES);
-    return readFull(handle, half, at, sizeBytes);
-  };
-  let reading = readAt(0);
-  for (let at = 0; at < sizeBytes; at += READ_BYTES) {
+/** Chunk by chunk, on this thread. */
+async function hashHere({ handle, copy, signal, onBytes, sizeBytes, chunkBytes, hashes }: HashRun): Promise<void> {
+  const buffer = Buffer.allocUnsafeSlow(Math.min(chunkBytes, sizeBytes));
+  for (let at = 0; at < sizeBytes; at += chunkBytes) {
     signal.throwIfAborted();
-    const bytes = await reading;
-    reading = readAt(at + READ_BYTES);
-    reading.catch(() => undefined); // met by the await of the next round
-    await Promise.all([take(bytes), copy?.write(bytes, 0, bytes.length, at)]);
-    flush?.wrote(bytes.length);
+    const bytes = await readFull(handle, buffer.subarray(0, sizeBytes - at), at);
+    if (copy !== undefined) await writeAll(copy, [bytes], at);
+    hashes.set(chunkHash(bytes), (at / chunkBytes) * HASH_BYTES);
     onBytes(bytes.length);
   }
-  await reading;
+}
+
+/** Ranges of it at the same time, so that one large file is read as fast as several. */
+async function hashOnThreads({ handle, copy, signal, onBytes, sizeBytes, chunkBytes, hashes }: HashRun): Promise<void> {
+  const flush = copy === undefined ? undefined : new Flush(copy);
+  const ranges = new Bounded(RANGES_AT_ONCE);
+  const hash = async (offset: number): Promise<void> => {
+    const bytes = Math.min(RANGE_BYTES, sizeBytes - offset);
+    const cells = await THREADS.hash({ source: handle.fd, copy: copy?.fd, offset, bytes });
+    hashes.set(chunkHashesOf(cells, chunkBytes), (offset / chunkBytes) * HASH_BYTES);
+    flush?.wrote(bytes);
+    onBytes(bytes);
+  };
+  try {
+    for (let offset = 0; offset < sizeBytes; offset += RANGE_BYTES) {
+      signal.throwIfAborted();
+      await ranges.run(() => hash(offset));
+    }
+  } finally {
+    await ranges.settled(); // the files must stay open until then
+  }
   await flush?.settled();
 }
 
@@ -196,16 +151,22 @@ class Flush {
   }
 }
 
-/** The next `READ_BYTES` of the file, fewer only at its end; empty beyond it. */
-async function readFull(handle: FileHandle, buffer: Uint8Array, at: number, sizeBytes: number): Promise<Uint8Array> {
-  const wanted = Math.max(0, Math.min(READ_BYTES, sizeBytes - at));
+/** Fills the buffer from the file; what it gives back is shorter where the file ends, which its stamp will tell. */
+async function readFull(handle: FileHandle, buffer: Uint8Array, at: number): Promise<Uint8Array> {
   let filled = 0;
-  while (filled < wanted) {
-    const { bytesRead } = await handle.read(buffer, filled, wanted - filled, at + filled);
-    if (bytesRead === 0) break; // shorter than it was: the stamp tells
+  while (filled < buffer.length) {
+    const { bytesRead } = await handle.read(buffer, filled, buffer.length - filled, at + filled);
+    if (bytesRead === 0) break;
     filled += bytesRead;
   }
   return buffer.subarray(0, filled);
+}
+
+function tooLarge(path: string, sizeBytes: number): Fault {
+  return new Fault("artifacts.too-large", `${path} has ${sizeBytes} bytes, and a file may have 1 TiB`, {
+    exit: "invalid",
+    fix: "Split it, and publish the parts as a directory.",
+  });
 }
 
 function changedWhileRead(path: string): Fault {

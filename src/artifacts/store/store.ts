@@ -11,7 +11,9 @@ import { diskFault, errnoOf } from "./disk-fault.ts";
 import { syncFolder } from "./file-io.ts";
 import { FilePool } from "./file-pool.ts";
 import { sameStamp, stampOf } from "./file-stamp.ts";
-import { copyAndHash, type Hashed, hashFile, regularBytes } from "./import-file.ts";
+import { copyAndHash, type Hashed, hashFile } from "./import-file.ts";
+
+import { regularBytes } from "./regular-file.ts";
 import { blobPath, dropLost, filesIn, openTable } from "./salvage.ts";
 import { type SpaceOptions, StoreSpace } from "./space.ts";
 

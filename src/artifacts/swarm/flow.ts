@@ -44,8 +44,6 @@ export class Flow {
     // After a pause, time runs from the sending on: nobody could have acknowledged anything before.
     if (this.inFlightBytes === 0) this.#deliveredAtMs = nowMs;
     this.inFlightBytes += bytes;
-    const pace = this.paceBytesPerMs(nowMs);
-    if (pace > 0) this.#paceMs = Math.max(this.#paceMs, nowMs - PACE_CREDIT_MS) + bytes / pace;
     return { atMs: nowMs, deliveredBytes: this.#deliveredBytes, deliveredAtMs: this.#deliveredAtMs };
   }
 
@@ -58,6 +56,12 @@ export class Flow {
     this.delivered(this.#deliveredBytes, nowMs - mark.atMs, nowMs);
     const tookMs = Math.max(MIN_SAMPLE_MS, nowMs - mark.deliveredAtMs);
     this.#noteRate((this.#deliveredBytes - mark.deliveredBytes) / tookMs, nowMs);
+  }
+
+  /** These bytes leave now; the next wait until `paceMs`. Only a flow that is asked for that has to know. */
+  pace(bytes: number, nowMs: number): void {
+    const rate = this.paceBytesPerMs(nowMs);
+    if (rate > 0) this.#paceMs = Math.max(this.#paceMs, nowMs - PACE_CREDIT_MS) + bytes / rate;
   }
 
   /** How fast bytes may leave; 0: as they come. */

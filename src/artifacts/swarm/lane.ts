@@ -21,13 +21,14 @@ const PROBE_GAIN = 1.2;
  */
 export class Lane extends Flow {
   readonly #readings: { atMs: number; totalBytes: number }[] = [];
+  /** Round trips that none since was shorter than, so that the first is the shortest. */
   readonly #rtts: { atMs: number; rttMs: number }[] = [];
   /** Bytes per millisecond; 0 before it is known. */
   #sustained = 0;
 
   protected override paceBytesPerMs(nowMs: number): number {
     while (this.#rtts[0] !== undefined && nowMs - this.#rtts[0].atMs > QUEUE_WINDOW_MS) this.#rtts.shift();
-    const queueMs = Math.min(...this.#rtts.map(({ rttMs }) => rttMs)) - this.shortestRttMs;
+    const queueMs = (this.#rtts[0]?.rttMs ?? Number.POSITIVE_INFINITY) - this.shortestRttMs;
     return this.#sustained * (queueMs < QUEUE_MS ? PROBE_GAIN : DRAIN_GAIN);
   }
 
@@ -43,10 +44,8 @@ export class Lane extends Flow {
     this.#sustained = Math.max((totalBytes - first.totalBytes) / (nowMs - first.atMs), this.#sustained * DECAY);
   }
 
-  /** Keeps the smallest of each millisecond, so that a fast link does not fill memory. */
   #noteQueue(rttMs: number, nowMs: number): void {
-    const last = this.#rtts.at(-1);
-    if (last !== undefined && nowMs - last.atMs < 1) last.rttMs = Math.min(last.rttMs, rttMs);
-    else this.#rtts.push({ atMs: nowMs, rttMs });
+    while ((this.#rtts.at(-1)?.rttMs ?? Number.NEGATIVE_INFINITY) >= rttMs) this.#rtts.pop();
+    this.#rtts.push({ atMs: nowMs, rttMs });
   }
 }

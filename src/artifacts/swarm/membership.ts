@@ -5,7 +5,7 @@ import { releaseArrival } from "./receiving.ts";
 import { runsOf } from "./runs.ts";
 import type { Blame, PeerStatus } from "./swarm-event.ts";
 import { LAN_PEER_WINDOW_S, MAX_SWARM_PEERS, WAN_PEER_WINDOW_S } from "./swarm-limits.ts";
-import { leaderWeight, type Peer, type Site, type SwarmState } from "./swarm-state.ts";
+import type { Peer, Site, SwarmState } from "./swarm-state.ts";
 
 /** Takes in a peer and tells it what I have and claim. A peer that is known starts anew. */
 export function addPeer(state: SwarmState, id: NodeId, site: string, status: PeerStatus, nowMs: number): void {
@@ -17,7 +17,7 @@ export function addPeer(state: SwarmState, id: NodeId, site: string, status: Pee
     id,
     site,
     wan: site !== state.site,
-    weight: leaderWeight(state.root, id),
+    weights: new Map(),
     status,
     has: new Bitset(chunkCount),
     claims: new Bitset(chunkCount),
@@ -32,6 +32,7 @@ export function addPeer(state: SwarmState, id: NodeId, site: string, status: Pee
     newsMs: nowMs,
     challenge: undefined,
     outgoing: new Map(),
+    unsent: 0,
     flow: new Flow(site === state.site ? LAN_PEER_WINDOW_S : WAN_PEER_WINDOW_S),
     sent: [],
     arriving: 0,
@@ -83,7 +84,7 @@ export function removePeer(state: SwarmState, id: NodeId): void {
 }
 
 function dropSite(state: SwarmState, site: Site): void {
-  for (const [chunk, count] of site.cover.entries()) if (count > 0) state.wanRarity.lower(chunk);
+  for (const [chunk, count] of site.cover.entries()) if (count > 0) state.coverSite(site, chunk, -count);
   state.sites.delete(site.name);
   for (let at = state.soft.length - 1; at >= 0; at--) if (state.soft[at]?.site === site) state.soft.splice(at, 1);
 }
@@ -113,7 +114,7 @@ export function forgetClaims(state: SwarmState, peer: Peer): void {
 export function refundOffer(state: SwarmState, peer: Peer, chunk: number): boolean {
   if (!peer.offered.has(chunk)) return false;
   state.change(peer, chunk, () => peer.offered.delete(chunk));
-  state.unsent[state.lane(peer)] -= state.geometry.bytesOf(chunk);
+  state.owe(peer, -state.geometry.bytesOf(chunk));
   return true;
 }
 
@@ -123,7 +124,7 @@ export function refundOutgoing(state: SwarmState, peer: Peer, chunk: number): bo
   if (outgoing === undefined) return false;
   peer.outgoing.delete(chunk);
   const { next, cells } = outgoing;
-  state.unsent[state.lane(peer)] -= state.geometry.bytesOfCells(chunk, next, cells - next);
+  state.owe(peer, -state.geometry.bytesOfCells(chunk, next, cells - next));
   return true;
 }
 

@@ -1,11 +1,10 @@
-import { leadsOf } from "./leaders.ts";
-import { MAX_AHEAD_BYTES, OFFER_AHEAD_CHUNKS, OFFER_AHEAD_S, OFFER_AHEAD_WAN_BYTES } from "./swarm-limits.ts";
+import { type Lead, leadsOf } from "./leaders.ts";
+import { MAX_AHEAD_BYTES, OFFER_AHEAD_CHUNKS, OFFER_AHEAD_S, OFFER_AHEAD_WAN_S } from "./swarm-limits.ts";
 import type { Peer, Site, SwarmState } from "./swarm-state.ts";
 
 /** Offers what the site needs most to those who wait least on me, as far ahead as my uplink can follow. */
 export function offerLan(state: SwarmState, nowMs: number): void {
-  const ahead = OFFER_AHEAD_S * state.uplink.lan.bytesPerSecond();
-  const limit = Math.max(OFFER_AHEAD_CHUNKS * state.geometry.chunkBytes, Math.min(MAX_AHEAD_BYTES, ahead));
+  const limit = aheadBytes(state, OFFER_AHEAD_S * state.uplink.lan.bytesPerSecond());
   if (state.unsent.lan >= limit) return;
   const takers = [...state.peers.values()].filter((peer) => !peer.wan && takesOffers(peer));
   if (takers.length === 0) return;
@@ -18,21 +17,51 @@ export function offerLan(state: SwarmState, nowMs: number): void {
   }
 }
 
-/** As the exporter of my site: offers the chunk that the fewest sites have to the importer of a site without it. */
+/**
+ * Offers the chunk that the fewest sites have to the importer of a site without it, of those sites that I am the envoy to. Each is at the end of a
+ * path of its own, so each has its own limit.
+ */
 export function offerWan(state: SwarmState, nowMs: number): void {
-  const ahead = OFFER_AHEAD_S * state.uplink.wan.bytesPerSecond();
-  const limit = Math.max(OFFER_AHEAD_WAN_BYTES, Math.min(MAX_AHEAD_BYTES, ahead));
-  if (state.unsent.wan >= limit || state.sites.size === 0) return;
-  const leads = leadsOf(state, nowMs).filter(({ importer }) => takesOffers(importer));
-  if (leads.length === 0) return;
-  while (state.unsent.wan < limit) {
-    const chunk = state.wanRarity.pick(state.sites.size, state.random, (c) => leads.some(({ site }) => lacks(site, c)));
-    if (chunk === undefined) return;
-    const importers = leads.filter(({ site }) => lacks(site, chunk)).map(({ importer }) => importer);
-    const peer = leastOffered(state, importers, () => true);
-    if (peer === undefined) return;
-    offer(state, peer, chunk, nowMs);
+  if (state.sites.size === 0) return;
+  let leads = leadsOf(state, nowMs).filter(({ importer }) => takesOffers(importer));
+  for (;;) {
+    leads = leads.filter(({ importer }) => importer.unsent < wanLimit(state, importer));
+    if (leads.length === 0) return;
+    if (!offerFirstCopy(state, leads, nowMs) && !offerRarest(state, leads, nowMs)) return;
   }
+}
+
+/**
+ * A chunk that no other site has goes first to the site whose turn it is, so that the envoys of my site, who hear late what the others offer, do not
+ * send the same chunks.
+ */
+function offerFirstCopy(state: SwarmState, leads: readonly Lead[], nowMs: number): boolean {
+  const { farSites } = state;
+  const leadFor = (chunk: number): Lead | undefined =>
+    leads.find(({ site }) => site.name === farSites[chunk % farSites.length]);
+  const chunk = state.wanRarity.pick(1, state.random, (c) => leadFor(c) !== undefined);
+  const lead = chunk === undefined ? undefined : leadFor(chunk);
+  if (chunk === undefined || lead === undefined) return false;
+  offer(state, lead.importer, chunk, nowMs);
+  return true;
+}
+
+function offerRarest(state: SwarmState, leads: readonly Lead[], nowMs: number): boolean {
+  const fits = (chunk: number): boolean => leads.some(({ site }) => lacks(site, chunk));
+  const chunk = state.wanRarity.pick(state.sites.size, state.random, fits);
+  if (chunk === undefined) return false;
+  const importers = leads.filter(({ site }) => lacks(site, chunk)).map(({ importer }) => importer);
+  const peer = leastOffered(state, importers, () => true);
+  if (peer !== undefined) offer(state, peer, chunk, nowMs);
+  return peer !== undefined;
+}
+
+function wanLimit(state: SwarmState, importer: Peer): number {
+  return aheadBytes(state, OFFER_AHEAD_WAN_S * importer.flow.bytesPerSecond());
+}
+
+function aheadBytes(state: SwarmState, bytes: number): number {
+  return Math.max(OFFER_AHEAD_CHUNKS * state.geometry.chunkBytes, Math.min(MAX_AHEAD_BYTES, bytes));
 }
 
 function takesOffers(peer: Peer): boolean {
@@ -56,7 +85,7 @@ function leastOffered(state: SwarmState, peers: readonly Peer[], fits: (peer: Pe
 /** Offers one chunk, which counts as unsent from now on. */
 export function offer(state: SwarmState, peer: Peer, chunk: number, nowMs: number): void {
   state.change(peer, chunk, () => peer.offered.set(chunk, nowMs));
-  state.unsent[state.lane(peer)] += state.geometry.bytesOf(chunk);
+  state.owe(peer, state.geometry.bytesOf(chunk));
   state.say(peer, { type: "offer", chunk });
 }
 

@@ -16,12 +16,22 @@ export function onOffer(state: SwarmState, peer: Peer, chunk: number, nowMs: num
   const cells = state.geometry.cellsOf(chunk);
   state.arrivals.set(chunk, { chunk, from: peer, cells, got: 0, bytesLeft: bytes, sinceMs: nowMs });
   state.arrivingBytes[state.lane(peer)] += bytes;
-  state.acceptBytes -= bytes;
+  state.acceptBytes.lan -= bytes; // the limit on all counts both
+  state.acceptBytes.wan -= bytes;
   if (peer.arriving === 0) peer.lastCellMs = nowMs;
   peer.arriving += 1;
   state.newUnclaims.delete(chunk);
-  (peer.wan ? state.newWanClaims : state.newClaims).add(chunk);
+  if (peer.wan) claimAtOnce(state, chunk);
+  else state.newClaims.add(chunk);
   state.say(peer, { type: "accept", chunk });
+}
+
+/** The other importers of my site may be offered the same by other sites at this moment. */
+function claimAtOnce(state: SwarmState, chunk: number): void {
+  state.newWanClaims.add(chunk);
+  for (const peer of state.peers.values()) {
+    if (!peer.wan && !peer.banned) state.say(peer, { type: "claim", runs: [chunk, 1], wan: true });
+  }
 }
 
 /** Why not; `undefined` accepts. */
@@ -31,7 +41,7 @@ function judgeOffer(state: SwarmState, peer: Peer, chunk: number, nowMs: number)
   if (peer.banned || peer.snubbedUntilMs > nowMs) return "no";
   if (peer.wan && state.siteHas(chunk)) return "site";
   const lane = state.lane(peer);
-  if (state.acceptBytes <= 0 || (!peer.proven && peer.arriving >= UNPROVEN_CHUNKS)) return "full";
+  if (state.acceptBytes[lane] <= 0 || (!peer.proven && peer.arriving >= UNPROVEN_CHUNKS)) return "full";
   if (!state.begun || state.arrivingBytes[lane] + state.geometry.bytesOf(chunk) > acceptLimit(state, lane))
     return "full";
   return undefined;
@@ -67,28 +77,34 @@ function finish(state: SwarmState, arrival: Arrival, nowMs: number): void {
   from.stalls = 0;
   from.chunkMs += (nowMs - arrival.sinceMs - from.chunkMs) / 8;
   state.effects.push({ type: "finished", chunk, from: from.id, wan: from.wan });
-  gain(state, chunk, !from.wan);
+  gain(state, chunk, from);
   readyAll(state, nowMs);
 }
 
-/** I have this chunk now, verified. `fromSite`: a member of my site gave it to me. */
-export function gain(state: SwarmState, chunk: number, fromSite = false): void {
+/** I have this chunk now, verified; `from` whom, if it came just now. */
+export function gain(state: SwarmState, chunk: number, from?: Peer): void {
   state.checking.delete(chunk);
   if (!state.have.add(chunk)) return;
-  state.newClaims.delete(chunk);
-  state.newWanClaims.delete(chunk);
-  (fromSite ? state.newLanHaves : state.newHaves).add(chunk);
+  const told = from !== undefined && !forgetClaim(state, chunk);
+  if (told) state.lateHaves.add(chunk);
+  else (from?.wan === false ? state.newLanHaves : state.newHaves).add(chunk);
   state.list(chunk);
   if (!state.have.full) return;
-  if (state.status.wants) changeStatus(state, { wants: false, yields: false });
+  if (state.status.wants) changeStatus(state, { wants: false, yields: false, foreground: false });
   state.effects.push({ type: "complete" });
+}
+
+/** Returns whether nobody was told of it yet. */
+function forgetClaim(state: SwarmState, chunk: number): boolean {
+  state.newWanClaims.delete(chunk); // of which my site knows
+  return state.newClaims.delete(chunk);
 }
 
 /** Tells everybody whom I declined for lack of room that there is room. */
 export function readyAll(state: SwarmState, nowMs: number): void {
-  if (state.acceptBytes <= 0) return;
   for (const peer of state.peers.values()) {
-    if (!peer.owedReady || peer.banned || peer.snubbedUntilMs > nowMs) continue;
+    if (state.acceptBytes[state.lane(peer)] <= 0 || !peer.owedReady || peer.banned || peer.snubbedUntilMs > nowMs)
+      continue;
     peer.owedReady = false;
     state.say(peer, { type: "ready" });
   }
@@ -101,8 +117,7 @@ export function releaseArrival(state: SwarmState, arrival: Arrival, cancel: bool
   state.unlist(chunk);
   state.arrivingBytes[state.lane(from)] -= arrival.bytesLeft;
   from.arriving -= 1;
-  const untold = state.newClaims.delete(chunk) || state.newWanClaims.delete(chunk);
-  if (!untold) state.newUnclaims.add(chunk);
+  if (!forgetClaim(state, chunk)) state.newUnclaims.add(chunk);
   if (cancel) state.say(from, { type: "cancel", chunk });
   state.effects.push({ type: "drop", chunk });
   abortOutgoing(state, chunk);

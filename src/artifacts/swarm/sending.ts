@@ -74,8 +74,9 @@ function send(state: SwarmState, peer: Peer, outgoing: Outgoing, count: number, 
   const lane = state.lane(peer);
   outgoing.next += count;
   if (outgoing.next === outgoing.cells) peer.outgoing.delete(chunk);
-  state.unsent[lane] -= bytes;
+  state.owe(peer, -bytes);
   peer.sent.push({ bytes, mark: peer.flow.sent(bytes, nowMs), laneMark: state.uplink[lane].sent(bytes, nowMs) });
+  (peer.wan ? peer.flow : state.uplink.lan).pace(bytes, nowMs);
   state.effects.push({ type: "send", to: peer.id, chunk, first, count, bytes });
   return bytes;
 }

@@ -9,6 +9,8 @@ export type PeerStatus = {
   wants: boolean;
   /** It brought in nothing over the WAN for a while and leaves that to another of its site. */
   yields: boolean;
+  /** Somebody there waits for it, so it goes before what nobody waits for. */
+  foreground: boolean;
   /** Other sites that it has a swarm connection to. */
   reach: readonly string[];
 };
@@ -53,10 +55,12 @@ export type SwarmEvent =
   | { type: "lost"; chunk: number }
   /** The map is known and the disk is ready: offers can be accepted. */
   | { type: "begin" }
+  /** Somebody here waits for it, or nobody does any more. */
+  | { type: "awaited"; foreground: boolean }
   /** At least every 100 ms while anybody wants anything. */
   | { type: "tick" }
-  /** After any of the above: decide what to offer and send, at most this many bytes over the LAN and the WAN, and accept no more than `inBytes` until the next. */
-  | { type: "pump"; lanBytes: number; wanBytes: number; inBytes: number };
+  /** After any of the above: decide what to offer and send, at most this many bytes over the LAN and the WAN, and accept no more than the other two until the next. */
+  | { type: "pump"; lanBytes: number; wanBytes: number; lanInBytes: number; wanInBytes: number };
 
 export type SwarmEffect =
   | { type: "say"; to: NodeId; message: SwarmMessage }

@@ -9,12 +9,12 @@ import { CELL_BYTES } from "../chunk-map.ts";
 export const MAX_SWARM_PEERS = 128;
 
 /** Offered or accepted but unsent, as seconds of my uplink, and at least this many chunks (sim). */
-export const OFFER_AHEAD_S = 0.12;
+export const OFFER_AHEAD_S = 0.35;
 export const OFFER_AHEAD_CHUNKS = 2;
-/** The same over the WAN: a round trip passes between an offer and its acceptance (sim). */
-export const OFFER_AHEAD_WAN_BYTES = 1024 * 1024;
+/** The same over the WAN, to each importer, as seconds of the rate to it: a round trip passes between an offer and its acceptance (sim). */
+export const OFFER_AHEAD_WAN_S = 0.4;
 /** What I let arrive at once, as seconds of my downlink, and at least this many chunks; ≥ 2 × the offer limit (sim). */
-export const ACCEPT_AHEAD_S = 0.32;
+export const ACCEPT_AHEAD_S = 0.8;
 export const ACCEPT_AHEAD_CHUNKS = 8;
 /** From a peer of which no chunk was finished yet: so much may be garbage before it shows. */
 export const UNPROVEN_CHUNKS = 2;
@@ -25,8 +25,8 @@ export const MAX_AHEAD_BYTES = 32 * 1024 * 1024;
  * Unacknowledged bytes beyond a round trip's worth, in seconds of the measured rate, so that a queue in a socket never delays more: of all site
  * members together, which share my uplink, and of each.
  */
-export const LANE_WINDOW_S = 0.07;
-export const LAN_PEER_WINDOW_S = 0.07;
+export const LANE_WINDOW_S = 0.15;
+export const LAN_PEER_WINDOW_S = 0.15;
 /** Over the WAN congestion control needs bytes to probe with: with 50 ms BBR stayed at a third of 20 Mbit/s. */
 export const WAN_PEER_WINDOW_S = 0.15;
 /** At least one cell is on the way to each receiver, and four in all. */

@@ -1,10 +1,10 @@
-import { createHash } from "node:crypto";
-import type { Random } from "#core";
+import { type Random, SeededRandom } from "#core";
 import type { NodeId } from "#identity";
 import { Bitset } from "../bitset.ts";
 import { type BlobRef, Geometry } from "../chunk-map.ts";
 import { Flow, type Mark } from "./flow.ts";
 import { Lane } from "./lane.ts";
+import type { Lead } from "./leaders.ts";
 import { Rarity } from "./rarity.ts";
 import { RateMeter } from "./rate-meter.ts";
 import type { PeerStatus, SwarmEffect, SwarmMessage } from "./swarm-event.ts";
@@ -21,7 +21,8 @@ export type Peer = {
   readonly id: NodeId;
   readonly site: string;
   readonly wan: boolean;
-  readonly weight: number;
+  /** By the name of the other site, as far as needed so far. */
+  readonly weights: Map<string, number>;
   status: PeerStatus;
   readonly has: Bitset;
   readonly claims: Bitset;
@@ -44,6 +45,8 @@ export type Peer = {
   /** I asked for this chunk by name; it must offer it by then. */
   challenge: { chunk: number; dueMs: number } | undefined;
   readonly outgoing: Map<number, Outgoing>;
+  /** Bytes that I offered it, or that it accepted, and are not sent. */
+  unsent: number;
   readonly flow: Flow;
   /** What was sent and is not acknowledged, in order. */
   readonly sent: { bytes: number; mark: Mark; laneMark: Mark }[];
@@ -63,16 +66,10 @@ export type Site = {
 
 export type SwarmOptions = { ref: BlobRef; self: NodeId; site: string; random: Random; wants: boolean; nowMs: number };
 
-/** Highest-random-weight order of the nodes for one blob: everybody computes the same leader. */
-export function leaderWeight(root: string, node: NodeId): number {
-  return createHash("sha256").update(root).update(node).digest().readUIntBE(0, 6);
-}
-
 /** Everything one node knows about one swarm. Changed only by `step`. */
 export class SwarmState {
   readonly self: NodeId;
   readonly site: string;
-  readonly weight: number;
   readonly root: string;
   readonly random: Random;
   readonly geometry: Geometry;
@@ -92,8 +89,9 @@ export class SwarmState {
   lanPeers = 0;
   readonly soft: { site: Site; chunk: number; untilMs: number }[] = [];
   readonly newHaves: Bitset;
-  /** The same, from members of my own site: other sites know from our leader that the site has them, and hear of mine late. */
+  /** The same, for members of my own site. Other sites know from who brought them over the WAN that the site has them, and hear of mine late. */
   readonly newLanHaves: Bitset;
+  /** What is told late to all: my claims cover it until then. */
   readonly lateHaves: Bitset;
   readonly newClaims: Bitset;
   readonly newWanClaims: Bitset;
@@ -107,13 +105,16 @@ export class SwarmState {
   begun = false;
   toldMs = 0;
   toldLateMs = 0;
-  /** The sites that I am the one to export to, each with its importer; `undefined` when that has to be found anew. */
-  leads: { site: Site; importer: Peer }[] | undefined;
+  /** The sites that I export to; `undefined` when they have to be found anew, as they have to at `leadsUntilMs`. */
+  leads: readonly Lead[] | undefined;
+  leadsUntilMs = 0;
+  /** All other sites that mine is connected to, in the order that everybody in it knows. */
+  farSites: readonly string[] = [];
   lastCellMs: number;
   lastWanCellMs: number;
   yieldUntilMs = 0;
   /** What may still be accepted under the node's own limit. The last one may overdraw it, so that a chunk passes under any limit. */
-  acceptBytes = Number.POSITIVE_INFINITY;
+  acceptBytes = { lan: Number.POSITIVE_INFINITY, wan: Number.POSITIVE_INFINITY };
   /** When the earliest of what is paced may leave. */
   wakeMs = Number.POSITIVE_INFINITY;
   effects: SwarmEffect[] = [];
@@ -123,8 +124,7 @@ export class SwarmState {
     this.self = self;
     this.site = site;
     this.root = ref.root;
-    this.random = random;
-    this.weight = leaderWeight(ref.root, self);
+    this.random = new SeededRandom(random.below(2 ** 32)); // asked often: the system's own would cost more than the decisions
     this.geometry = new Geometry(ref);
     const { chunkCount } = this.geometry;
     this.have = new Bitset(chunkCount);
@@ -137,7 +137,7 @@ export class SwarmState {
     this.newClaims = new Bitset(chunkCount);
     this.newWanClaims = new Bitset(chunkCount);
     this.newUnclaims = new Bitset(chunkCount);
-    this.status = { wants, yields: false, reach: [] };
+    this.status = { wants, yields: false, foreground: false, reach: [] };
     this.lastCellMs = nowMs;
     this.lastWanCellMs = nowMs;
   }
@@ -148,6 +148,12 @@ export class SwarmState {
 
   lane(peer: Peer): "lan" | "wan" {
     return peer.wan ? "wan" : "lan";
+  }
+
+  /** So many bytes more, or fewer, are offered to a peer or accepted by it and not sent. */
+  owe(peer: Peer, bytes: number): void {
+    peer.unsent += bytes;
+    this.unsent[this.lane(peer)] += bytes;
   }
 
   /** Whether the peer has, claims or was offered the chunk, so that offering it again is useless. */
@@ -170,11 +176,13 @@ export class SwarmState {
     else this.lanRarity.lower(chunk);
   }
 
-  coverSite(site: Site, chunk: number, by: 1 | -1): void {
-    const count = (site.cover[chunk] ?? 0) + by;
+  /** So many more, or fewer, members cover the chunk. */
+  coverSite(site: Site, chunk: number, by: number): void {
+    const before = site.cover[chunk] ?? 0;
+    const count = before + by;
     site.cover[chunk] = count;
-    if (by === 1 && count === 1) this.wanRarity.raise(chunk);
-    if (by === -1 && count === 0) this.wanRarity.lower(chunk);
+    if (before === 0 && count > 0) this.wanRarity.raise(chunk);
+    if (before > 0 && count === 0) this.wanRarity.lower(chunk);
   }
 
   /** The chunk can be offered from now on. */

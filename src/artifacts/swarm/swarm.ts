@@ -13,7 +13,7 @@ import {
 } from "./receiving.ts";
 import { areRuns, chunksIn } from "./runs.ts";
 import { onAcked, sendCells } from "./sending.ts";
-import type { SwarmEffect, SwarmEvent, SwarmMessage } from "./swarm-event.ts";
+import type { PeerStatus, SwarmEffect, SwarmEvent, SwarmMessage } from "./swarm-event.ts";
 import { ASKED_MS, MAX_WANTED, SOFT_MS } from "./swarm-limits.ts";
 import { type Peer, type Site, type SwarmOptions, SwarmState } from "./swarm-state.ts";
 import { failChallenge, onTick } from "./tick.ts";
@@ -38,6 +38,26 @@ export class Swarm {
   expects(peer: NodeId, chunk: number): number | undefined {
     const arrival = this.#state.arrivals.get(chunk);
     return arrival?.from.id === peer ? arrival.got : undefined;
+  }
+
+  /** What I say of myself. */
+  get status(): PeerStatus {
+    return this.#state.status;
+  }
+
+  /** Whether a peer that wants the blob says that somebody waits for it. */
+  isAwaited(): boolean {
+    for (const { status, banned } of this.#state.peers.values()) {
+      if (status.wants && status.foreground && !banned) return true;
+    }
+    return false;
+  }
+
+  /** Whether peers in the site and over the WAN wait for a word that there is room. */
+  declined(): { lan: boolean; wan: boolean } {
+    const lanes = { lan: false, wan: false };
+    for (const peer of this.#state.peers.values()) if (peer.owedReady) lanes[this.#state.lane(peer)] = true;
+    return lanes;
   }
 
   /** How many others have a chunk or more, and how many want some. */
@@ -79,16 +99,19 @@ function apply(state: SwarmState, event: SwarmEvent, nowMs: number): void {
       state.lastCellMs = nowMs;
       state.lastWanCellMs = nowMs;
       if (state.have.full && state.status.wants) {
-        changeStatus(state, { wants: false });
+        changeStatus(state, { wants: false, foreground: false });
         state.effects.push({ type: "complete" });
       }
       return readyAll(state, nowMs);
+    case "awaited":
+      return changeStatus(state, { foreground: event.foreground });
     case "tick":
       return onTick(state, nowMs);
     case "pump":
-      state.acceptBytes = event.inBytes;
-      offerLan(state, nowMs);
-      offerWan(state, nowMs);
+      state.acceptBytes = { lan: event.lanInBytes, wan: event.wanInBytes };
+      // Who accepts waits for the cells, and takes a sender for dead that has no room to send them.
+      if (event.lanBytes > 0) offerLan(state, nowMs);
+      if (event.wanBytes > 0) offerWan(state, nowMs);
       return sendCells(state, { lan: event.lanBytes, wan: event.wanBytes }, nowMs);
     default:
       return applyFromPeer(state, event, nowMs);
@@ -120,7 +143,7 @@ function isInRange(state: SwarmState, message: SwarmMessage): boolean {
 function onMessage(state: SwarmState, peer: Peer, message: SwarmMessage, nowMs: number): void {
   switch (message.type) {
     case "status":
-      peer.status = { wants: message.wants, yields: message.yields, reach: message.reach };
+      peer.status = statusIn(message);
       state.leads = undefined;
       return;
     case "have":
@@ -146,6 +169,10 @@ function onMessage(state: SwarmState, peer: Peer, message: SwarmMessage, nowMs: 
     default:
       return onTransferMessage(state, peer, message, nowMs);
   }
+}
+
+function statusIn({ wants, yields, foreground, reach }: PeerStatus): PeerStatus {
+  return { wants, yields, foreground, reach };
 }
 
 function noteHave(state: SwarmState, peer: Peer, chunk: number): void {
@@ -204,7 +231,7 @@ function onAccept(state: SwarmState, peer: Peer, chunk: number, nowMs: number): 
   state.change(peer, chunk, () => peer.claims.add(chunk));
   if (peer.outgoing.size === 0 && !state.senders.includes(peer)) state.senders.push(peer);
   peer.outgoing.set(chunk, { chunk, cells: state.geometry.cellsOf(chunk), next: 0 });
-  state.unsent[state.lane(peer)] += state.geometry.bytesOf(chunk);
+  state.owe(peer, state.geometry.bytesOf(chunk));
 }
 
 /** Its site has the chunk, so for a while nobody there needs it from me. */

@@ -36,7 +36,6 @@ export function onTick(state: SwarmState, nowMs: number): void {
     turnLead(state, nowMs);
     challenge(state, nowMs);
   }
-  state.leads = undefined; // what depends on time in it
   tell(state, nowMs);
 }
 
@@ -59,16 +58,18 @@ function leaveStalled(state: SwarmState, peer: Peer, nowMs: number): void {
   if (peer.stalls === MAX_STALLS) failChallenge(state, peer);
 }
 
-/** A leader without a cell over the WAN for long, while something is missing in the whole site, leaves the lead for a while. */
+/** A leader without a cell over the WAN for long, though other sites have what is missing in the whole site, leaves the lead for a while. */
 function turnLead(state: SwarmState, nowMs: number): void {
   if (state.status.yields) {
     if (nowMs >= state.yieldUntilMs) changeStatus(state, { yields: false });
     return;
   }
-  const alone = ![...state.peers.values()].some((peer) => !peer.wan && peer.status.wants && !peer.status.yields);
-  if (alone || state.sites.size === 0 || !amImporter(state) || nowMs - state.lastWanCellMs < LEADER_IDLE_MS) return;
+  if (state.sites.size === 0 || nowMs - state.lastWanCellMs < LEADER_IDLE_MS) return;
+  const peers = [...state.peers.values()];
+  if (!peers.some((peer) => !peer.wan && peer.status.wants && !peer.status.yields)) return; // to nobody
   const missing = state.have.firstMissing();
   if (missing === undefined || state.siteHas(missing)) return;
+  if (!peers.some((peer) => peer.wan && peer.has.has(missing) && amImporter(state, peer.site))) return;
   state.yieldUntilMs = nowMs + YIELD_MS;
   state.lastWanCellMs = nowMs;
   changeStatus(state, { yields: true });
@@ -82,9 +83,9 @@ function challenge(state: SwarmState, nowMs: number): void {
   const { chunkCount } = state.geometry;
   const chunk = state.have.firstMissing(state.random.below(chunkCount)) ?? state.have.firstMissing();
   if (chunk === undefined) return;
-  const leader = amImporter(state);
+  const mayAsk = (peer: Peer): boolean => amImporter(state, peer.site) && !state.siteHas(chunk);
   const holders = peers.filter(
-    (p) => p.has.has(chunk) && !p.banned && p.snubbedUntilMs <= nowMs && (!p.wan || (leader && !state.siteHas(chunk))),
+    (p) => p.has.has(chunk) && !p.banned && p.snubbedUntilMs <= nowMs && (!p.wan || mayAsk(p)),
   );
   const holder = holders[state.random.below(Math.max(1, holders.length))];
   if (holder === undefined) return;
@@ -105,16 +106,16 @@ function tell(state: SwarmState, nowMs: number): void {
   state.toldMs = nowMs;
   const all = [...state.peers.values()].filter((peer) => !peer.banned);
   const near = all.filter((peer) => !peer.wan);
+  const far = all.filter((peer) => peer.wan);
   for (const chunk of state.newLanHaves.values()) state.lateHaves.add(chunk);
   tellSet(state, all, state.newUnclaims, (runs) => ({ type: "unclaim", runs }));
   tellSet(state, near, state.newClaims, (runs) => ({ type: "claim", runs, wan: false }));
-  tellSet(state, all, state.newWanClaims, (runs) => ({ type: "claim", runs, wan: true }));
+  tellSet(state, far, state.newWanClaims, (runs) => ({ type: "claim", runs, wan: true }));
   tellSet(state, all, state.newHaves, (runs) => ({ type: "have", runs }));
   tellSet(state, near, state.newLanHaves, (runs) => ({ type: "have", runs }));
   if (nowMs - state.toldLateMs < TELL_LATE_MS) return;
   state.toldLateMs = nowMs;
-  const far = all.filter((peer) => peer.wan);
-  tellSet(state, far, state.lateHaves, (runs) => ({ type: "have", runs }));
+  tellSet(state, all, state.lateHaves, (runs) => ({ type: "have", runs }));
 }
 
 function tellSet(state: SwarmState, peers: readonly Peer[], set: Bitset, message: (runs: Runs) => SwarmMessage): void {

@@ -4,7 +4,7 @@ import { Fault } from "#core";
 import { type ArtifactContent, directoryContent, fileContent } from "../artifact-content.ts";
 import { storeListing } from "../publish.ts";
 import { diskFault } from "../store/disk-fault.ts";
-import { openRegular } from "../store/import-file.ts";
+import { openRegular } from "../store/regular-file.ts";
 import type { Store } from "../store/store.ts";
 import { badTorrent } from "./bencode.ts";
 import { type ListenAddress, MAX_PEERS, maxPeersFor, type TorrentJob } from "./child-contract.ts";

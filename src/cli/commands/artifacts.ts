@@ -22,7 +22,8 @@ type PublishOptions = CommonOptions &
     type?: string;
   };
 type StageOptions = CommonOptions & Json & { selector?: string; all?: boolean; wait?: boolean; timeout: string };
-type FetchOptions = Omit<CommonOptions, "output"> & Json & { output?: string; force?: boolean; link?: boolean };
+type FetchOptions = Omit<CommonOptions, "output"> &
+  Json & { output?: string; force?: boolean; link?: boolean; background?: boolean };
 
 /** `publish`, `stage`, `fetch`. */
 export function registerArtifacts(program: Command, cli: Cli): void {
@@ -58,9 +59,11 @@ export function registerArtifacts(program: Command, cli: Cli): void {
       .option("-o, --output <path>", "write it here")
       .option("--force", "replace what is there")
       .option("--link", "share large files with the store instead of copying them; they are read-only then")
+      .option("--background", "give way to what others wait for")
       .option("--json", "print the result as JSON")
       .action(action<FetchOptions & CommonOptions>(cli, fetchArtifact)),
     "portolan fetch model:1.4 -o ./model.bin",
+    "portolan fetch --background dataset:7",
   );
 }
 
@@ -174,9 +177,9 @@ async function printCopies(session: Session<StageOptions>, detail: ArtifactDetai
 }
 
 async function fetchArtifact(session: Session<FetchOptions & CommonOptions>, [name = ""]: string[]): Promise<void> {
-  const { output, force = false, link = false, json } = session.options as FetchOptions;
+  const { output, force = false, link = false, background = false, json } = session.options as FetchOptions;
   await session.withDaemon(async (client) => {
-    const input = { name, force, link, ...(output === undefined ? {} : { output: resolve(output) }) };
+    const input = { name, force, link, background, ...(output === undefined ? {} : { output: resolve(output) }) };
     const result = await withProgress(session.io, name, (update) =>
       client.job("fetch", input, ({ bytes, sizeBytes, sources, state }) =>
         update(bytes, sizeBytes, `${state}, ${formatCount(sources, "source")}`),

@@ -9,6 +9,7 @@ import { printable } from "../table.ts";
 import { formatBytes, formatCount, formatSeconds } from "../units.ts";
 import { askYesNo } from "../prompt.ts";
 import { remember } from "./fleet.ts";
+import { limitsText } from "./limits.ts";
 import { examples, formats } from "./options.ts";
 
 type UpOptions = CommonOptions &
@@ -183,7 +184,7 @@ async function showStatus(session: Session): Promise<void> {
   const { output } = session.options;
   const status = await session.withNode((client) => client.call("status", {}));
   if (output === "json" || output === "yaml") return session.print(await serialise(status, output));
-  const { store, documents, uptimeSeconds, cutOffSeconds, time, offline, pid, addresses, ...rest } = status;
+  const { store, limits, documents, uptimeSeconds, cutOffSeconds, time, offline, pid, addresses, ...rest } = status;
   session.print(
     describe({
       ...rest,
@@ -192,6 +193,7 @@ async function showStatus(session: Session): Promise<void> {
       ...(cutOffSeconds === undefined ? {} : { registrar: `none heard for ${formatSeconds(cutOffSeconds)}` }),
       documents: `${documents.count}, digest ${documents.digest.slice(0, 16)}`,
       store: storeText(store),
+      ...(limits === undefined ? {} : { limits: limitsText(limits, session.io.clock.wallMs()) }),
       addresses,
     }),
   );

@@ -19,10 +19,10 @@ export function artifactHandlers(
   const { state, copies, pins } = node;
   return {
     artifacts: {
-      list: async () => state.store.list("Artifact").map((document) => artifactView(node, document)),
+      list: async () => state.store.list("Artifact").map((document) => artifactView(node, keeper, document)),
       get: async (name) => {
         const document = state.store.get("Artifact", name);
-        return document === undefined ? undefined : artifactDetail(node, document);
+        return document === undefined ? undefined : artifactDetail(node, keeper, document);
       },
       onChange: (listener) => {
         const stops = [state.store.onAccepted(listener), copies.onChange(listener), pins.onChange(listener)];
@@ -59,11 +59,12 @@ export function artifactHandlers(
         freedBytes: freesBytes,
       };
     },
-    fetch: ({ name, output, force, link }, { signal, progress }) =>
+    fetch: ({ name, output, force, link, background }, { signal, progress }) =>
       keeper.using(name, async () => {
         if (output !== undefined) requireAbsolute(output);
         const copy = await keeper.bring(name, {
           signal,
+          background,
           onProgress: ({ bytes, sizeBytes, fromSite, fromWan, sources }) =>
             progress({
               state: "transferring",
@@ -98,11 +99,12 @@ export function artifactHandlers(
   };
 }
 
-function artifactView(node: OpenNode, document: SignedDocument<"Artifact">): ArtifactView {
+function artifactView(node: OpenNode, keeper: ArtifactKeeper, document: SignedDocument<"Artifact">): ArtifactView {
   const { state } = node;
   const { metadata, spec, notBefore, expires } = document.body;
   const all = copyViews(node, document);
-  const self = state.data.key.nodeId;
+  const mine = all.find(({ id }) => id === state.data.key.nodeId)?.view;
+  const as = keeper.precedence(metadata.name);
   return {
     name: metadata.name,
     labels: metadata.labels,
@@ -111,8 +113,7 @@ function artifactView(node: OpenNode, document: SignedDocument<"Artifact">): Art
     sizeBytes: spec.sizeBytes,
     files: spec.files,
     root: rootOf(spec),
-    local:
-      all.find(({ id }) => id === self)?.view ?? copyView(node, document, undefined, node.copies.own(metadata.name)),
+    local: { ...(mine ?? copyView(node, undefined, node.copies.own(metadata.name))), ...(as && { precedence: as }) },
     pinned: node.pins.has(metadata.name),
     copies: all.filter(({ view }) => view.state === "complete").length,
     wanted: all.filter(({ view }) => view.wanted).length,
@@ -121,10 +122,10 @@ function artifactView(node: OpenNode, document: SignedDocument<"Artifact">): Art
   };
 }
 
-function artifactDetail(node: OpenNode, document: SignedDocument<"Artifact">): ArtifactDetail {
+function artifactDetail(node: OpenNode, keeper: ArtifactKeeper, document: SignedDocument<"Artifact">): ArtifactDetail {
   const { name } = document.body.metadata;
   return {
-    ...artifactView(node, document),
+    ...artifactView(node, keeper, document),
     chunkBytes: document.body.spec.chunkBytes,
     publisher: signerView(node.state, document.signers[0] ?? ""),
     placements: placementsOf(node, name).map(({ body }) => ({
@@ -146,15 +147,12 @@ function copyViews(node: OpenNode, document: SignedDocument<"Artifact">): { id: 
     const told = own ? copies.own(metadata.name) : copies.of(member.node, metadata.name, version);
     const copy = told?.version === version ? told : undefined;
     const wanted = placements.some((placement) => asksFor(placement, member));
-    return copy === undefined && !wanted
-      ? []
-      : [{ id: member.node, view: copyView(node, document, member, copy, wanted) }];
+    return copy === undefined && !wanted ? [] : [{ id: member.node, view: copyView(node, member, copy, wanted) }];
   });
 }
 
 function copyView(
   { state }: OpenNode,
-  _document: SignedDocument<"Artifact">,
   member: MemberInfo | undefined,
   copy: Copy | undefined,
   wanted = false,

@@ -2,11 +2,13 @@ import type { Handlers } from "#api";
 import { Fault } from "#core";
 import type { Host } from "#mesh";
 import type { NodeState } from "../node-state.ts";
+import type { RateKeeper } from "../rate-keeper.ts";
 import { lastAddresses } from "../remembered.ts";
 import type { JoinStatus } from "../standing.ts";
 import { documentHandlers } from "./documents.ts";
 import { eventHandlers } from "./events.ts";
 import { fleetHandlers } from "./fleet.ts";
+import { limitHandlers } from "./limits.ts";
 import { machineHandlers } from "./machine.ts";
 import { nodeHandlers } from "./nodes.ts";
 import { type StatusDeps, statusHandlers } from "./status.ts";
@@ -16,6 +18,8 @@ export type ControlDeps = {
   join: () => JoinStatus;
   otherFleets: StatusDeps["otherFleets"];
   usage: StatusDeps["usage"];
+  /** Absent while the node does not run. */
+  limits: RateKeeper | undefined;
   artifacts: Pick<Handlers, "publish" | "publishTorrent" | "exportTorrent" | "fetch" | "pin" | "prune"> & {
     artifacts: Handlers["resources"]["artifacts"];
   };
@@ -33,6 +37,7 @@ export function createHandlers(state: NodeState, deps: ControlDeps): Handlers {
     ...fleetCalls,
     ...artifactCalls,
     ...statusHandlers(state, deps),
+    ...limitHandlers(deps.limits),
     ...machineHandlers(state, deps.shutdown),
     shutdown: async () => {
       if (deps.host === undefined) {
@@ -41,7 +46,7 @@ export function createHandlers(state: NodeState, deps: ControlDeps): Handlers {
       deps.shutdown();
       return { done: true };
     },
-    resources: { documents, pending, tokens, artifacts, ...nodeHandlers(state, deps.host), ...eventHandlers(state) },
+    resources: { documents, pending, tokens, artifacts, ...nodeHandlers(state, deps), ...eventHandlers(state) },
   };
 }
 

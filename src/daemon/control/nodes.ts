@@ -1,19 +1,24 @@
-import type { LinkView, NodeView, ResourceHandler } from "#api";
+import type { LimitsNow, LinkView, NodeView, ResourceHandler } from "#api";
 import { sixWords, keyHash, type MemberInfo, type NodeId, publicKeyOf, shortId } from "#identity";
 import type { Host, Session } from "#mesh";
 import { costOf } from "../mesh.ts";
 import type { NodeState } from "../node-state.ts";
 
-/** Nodes of the fleet as this one sees them, and its live connections. `host` is absent while the node does not run. */
+type NodeDeps = { host: Host | undefined; limits: { now(): LimitsNow } | undefined };
+
+/** Nodes of the fleet as this one sees them, and its live connections. `host` and `limits` are absent while the node does not run. */
 export function nodeHandlers(
   state: NodeState,
-  host: Host | undefined,
+  { host, limits }: NodeDeps,
 ): { nodes: ResourceHandler<"nodes">; links: ResourceHandler<"links"> } {
   const onSession = (listener: () => void): (() => void) => host?.onSession(listener) ?? (() => undefined);
   return {
     nodes: {
       list: async () => listNodes(state, host),
-      get: async (name) => findNode(listNodes(state, host), name),
+      get: async (name) => {
+        const node = findNode(listNodes(state, host), name);
+        return node?.state === "self" && limits !== undefined ? { ...node, limits: limits.now() } : node;
+      },
       onChange: (listener) => {
         const stops = [state.store.onAccepted(listener), state.events.onEvent(listener), onSession(listener)];
         return () => {

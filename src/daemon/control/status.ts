@@ -1,4 +1,4 @@
-import type { Finding, Handlers, Status } from "#api";
+import type { Finding, Handlers, LimitsNow, Status } from "#api";
 import { keyHash, OUT_OF_TOUCH_MS, sixWords } from "#identity";
 import type { Host, OtherFleet } from "#mesh";
 import type { StoreUsage } from "../artifact-keeper.ts";
@@ -17,6 +17,7 @@ export type StatusDeps = {
   /** Heard on the local network. */
   otherFleets: () => OtherFleet[];
   usage: () => Promise<StoreUsage>;
+  limits: { now(): LimitsNow } | undefined;
 };
 
 /** What this node says about itself. */
@@ -50,7 +51,7 @@ function tokenFleet(state: NodeState): string | undefined {
   }
 }
 
-async function nodeStatus(state: NodeState, { host, join, usage }: StatusDeps): Promise<Status> {
+async function nodeStatus(state: NodeState, { host, join, usage, limits }: StatusDeps): Promise<Status> {
   const { store, members, data, settings } = state;
   const { charter } = store;
   const joined = join();
@@ -80,6 +81,7 @@ async function nodeStatus(state: NodeState, { host, join, usage }: StatusDeps): 
     ...(cutOffMs === undefined ? {} : { cutOffSeconds: Math.round(cutOffMs / 1_000) }),
     time: { now: new Date(state.trustedMs()).toISOString(), confirmed: state.time.confirmed },
     store: await usage(),
+    ...(limits === undefined ? {} : { limits: limits.now() }),
     warnings: settings.get("demo") === undefined ? [] : [DEMO_WARNING],
   };
 }

@@ -12,14 +12,14 @@ type Limits = { uploadBps?: number | undefined; downloadBps?: number | undefined
 export function torrentHandlers(
   node: OpenNode,
   keeper: ArtifactKeeper,
-  limits: Limits,
+  limits: () => Limits,
 ): Pick<Handlers, "publishTorrent" | "exportTorrent"> {
   const { state } = node;
   return {
     publishTorrent: async ({ source, peers, name, tenant, labels, mediaType }, { signal, progress }) => {
       const spec = await publishTorrent(keeper.store, source, {
         peers,
-        ...limits,
+        ...limits(),
         signal,
         onProgress: progress,
         ...(mediaType === undefined ? {} : { mediaType }),
@@ -38,7 +38,7 @@ export function torrentHandlers(
           outcome: "ok",
           message: `as torrent ${torrent.metainfo.infoHash}${how}`,
         });
-        if (seed !== undefined) await serve(torrent, seed, limits, { signal, progress });
+        if (seed !== undefined) await serve(torrent, seed, limits(), { signal, progress });
         return { infoHash: torrent.metainfo.infoHash, magnet: torrent.magnet, output };
       }),
   };

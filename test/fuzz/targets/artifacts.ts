@@ -4,7 +4,8 @@ import { planContent } from "../../../src/artifacts/artifact-content.ts";
 import { Bitset } from "../../../src/artifacts/bitset.ts";
 import { ChunkMap } from "../../../src/artifacts/chunk-map.ts";
 import { MapFetch } from "../../../src/artifacts/map-fetch.ts";
-import { blobRefOf, decodeListing, encodeListing } from "../../../src/artifacts/listing.ts";
+import { blobRefOf, encodeListing } from "../../../src/artifacts/listing.ts";
+import { decodeListing } from "../../../src/artifacts/listing-reader.ts";
 import { decodeLinkMessage, encodeLinkMessage, SWARM_FRAME_LIMITS } from "../../../src/artifacts/wire.ts";
 import { decodeBencode, encodeBencode } from "../../../src/artifacts/torrent/bencode.ts";
 import { isPeer, makeMagnet, parseMagnet } from "../../../src/artifacts/torrent/magnet.ts";
@@ -16,7 +17,7 @@ import { type FuzzTarget, mustHold, mustReturn } from "../target.ts";
 const KIB = 1024;
 const ROOT = "ab".repeat(32);
 const BLOB = { root: ROOT, sizeBytes: 600 * KIB, chunkBytes: 256 * KIB };
-const STATUS = { wants: true, yields: false, reach: ["berlin"] };
+const STATUS = { wants: true, yields: false, foreground: false, reach: ["berlin"] };
 const utf8 = (bytes: Uint8Array): string => Buffer.from(bytes).toString();
 
 const messages: FuzzTarget = {
@@ -58,7 +59,7 @@ const chunkMap: FuzzTarget = {
   refuses: [],
   prepare: () => (input) => {
     const right = Buffer.concat(HASHES);
-    const { root } = ChunkMap.of(HASHES);
+    const { root } = ChunkMap.of(Buffer.concat(HASHES));
     const ref = { root, sizeBytes: HASHES.length * 256 * KIB, chunkBytes: 256 * KIB };
     const fetch = new MapFetch(ref);
     const asked = fetch.ask(["liar"], 0);
@@ -98,12 +99,12 @@ const LISTING = {
 
 const listing: FuzzTarget = {
   name: "listing",
-  covers: ["src/artifacts/listing.ts#decodeListing", "src/artifacts/listing.ts#parseListing"],
+  covers: ["src/artifacts/listing-reader.ts#decodeListing", "src/artifacts/listing.ts#parseListing"],
   grammar: "json",
   seeds: () => [encodeListing(LISTING), encodeListing({ blobs: [], entries: [] })],
   refuses: ["artifacts.listing", "core.json"],
-  prepare: () => (input) => {
-    const read = decodeListing(input);
+  prepare: () => async (input) => {
+    const read = await decodeListing(input);
     mustReturn(encodeListing(read), input);
     for (const { path } of read.entries) mustHold(!`/${path}/`.includes("/../"), "a path leads out");
     return `${Math.min(read.entries.length, 3)} entries`;

@@ -28,12 +28,24 @@ function ownFolder(): string {
 
 const config: FuzzTarget = {
   name: "config",
-  covers: ["src/daemon/config.ts#loadConfig", "src/daemon/config-file.ts#readConfigFile"],
+  covers: [
+    "src/daemon/config.ts#loadConfig",
+    "src/daemon/config-file.ts#readConfigFile",
+    "src/api/rate.ts#parseRate",
+    "src/policy/week-span.ts#parseWeekSpan",
+  ],
   grammar: "text",
   maxBytes: 4 * 1024,
   seeds: () => [
     text("site: berlin", "labels: { camera: yes, rack: r1 }", "listen: [/ip4/0.0.0.0/tcp/4001/tls]", "mdns: false"),
     text("data: /var/lib/portolan", "limits:", "  uploadBps: 10M", "  wanBps: 800k", "metrics: 127.0.0.1:9464"),
+    text(
+      "limits:",
+      "  timezone: Europe/Berlin",
+      "  windows:",
+      '    - { when: "Mon-Fri 08:00-18:00", wanBps: 100k }',
+      "    - { when: Sat, wanUploadBps: unlimited }",
+    ),
     text('{"lan": ["10.1.0.0/16"], "proxy": "http://10.1.0.1:3128", "announce": [], "serial": "SN-1"}'),
     text("a: &a [x, x]", "b: [*a, *a]"),
   ],

@@ -57,7 +57,7 @@ const JOIN_MESSAGES: readonly unknown[] = [
 
 function isRegistrarMessage(value: unknown): boolean {
   const named = ["offer", "redirect", "granted", "pending", "denied"];
-  return typeof value === "object" && value !== null && "t" in value && named.includes(String(value.t));
+  return typeof value === "object" && value !== null && "t" in value && named.some((name) => name === value.t);
 }
 
 /** A registrar that has admitted nobody, and must not. Returns what becomes of a device that says these messages. */

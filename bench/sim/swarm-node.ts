@@ -1,0 +1,81 @@
+import { type BlobRef, Swarm, type SwarmEffect, type SwarmEvent } from "#artifacts";
+import { SeededRandom } from "#core";
+import type { Link, Stream } from "./network.ts";
+
+const UNLIMITED = {
+  lanBytes: Number.POSITIVE_INFINITY,
+  wanBytes: Number.POSITIVE_INFINITY,
+  lanInBytes: Number.POSITIVE_INFINITY,
+  wanInBytes: Number.POSITIVE_INFINITY,
+};
+
+type NodeOptions = { index: number; site: number; ref: BlobRef; seed: number; up: Link; down: Link };
+
+/** One node of a simulated swarm: the production scheduler, its links, and what became of it. */
+export class SwarmNode {
+  readonly index: number;
+  readonly id: string;
+  readonly site: number;
+  readonly up: Link;
+  readonly down: Link;
+  readonly streams = new Map<SwarmNode, Stream>();
+  readonly blamed = new Set<string>();
+  alive = true;
+  liar = false;
+  doneMs: number | undefined;
+  finished = 0;
+  /** When it asked to be pumped. */
+  wakeMs = Number.POSITIVE_INFINITY;
+  readonly #options: NodeOptions;
+  readonly #swarm: Swarm;
+  #log: { event: SwarmEvent; nowMs: number }[] | undefined;
+
+  constructor(options: NodeOptions) {
+    const { index, site, up, down } = options;
+    this.index = index;
+    this.id = `node-${String(index).padStart(4, "0")}`;
+    this.site = site;
+    this.up = up;
+    this.down = down;
+    this.#options = options;
+    this.#swarm = this.#newSwarm();
+  }
+
+  #newSwarm(): Swarm {
+    const { index, site, ref, seed } = this.#options;
+    const random = new SeededRandom(seed * 1_000 + index);
+    return new Swarm({ ref, self: this.id, site: `site-${site}`, random, wants: index > 0, nowMs: 0 });
+  }
+
+  /** Remembers from now on what the scheduler is told, for `replayUs`. */
+  record(): void {
+    this.#log = [];
+  }
+
+  step(event: SwarmEvent, nowMs: number): SwarmEffect[] {
+    this.#log?.push({ event, nowMs });
+    return this.#swarm.step(event, nowMs);
+  }
+
+  pump(nowMs: number): SwarmEffect[] {
+    return this.step({ type: "pump", ...UNLIMITED }, nowMs);
+  }
+
+  /** The cell of this chunk that is due from that peer. */
+  expects(peer: SwarmNode, chunk: number): number | undefined {
+    return this.#swarm.expects(peer.id, chunk);
+  }
+
+  get recorded(): boolean {
+    return this.#log !== undefined;
+  }
+
+  /** CPU time of this thread, in microseconds, for all that the scheduler decided, when it is told the same again. */
+  replayUs(): number {
+    const swarm = this.#newSwarm();
+    const before = process.threadCpuUsage();
+    for (const { event, nowMs } of this.#log ?? []) swarm.step(event, nowMs);
+    const { user, system } = process.threadCpuUsage(before);
+    return user + system;
+  }
+}

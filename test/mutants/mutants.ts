@@ -1,0 +1,89 @@
+/** One check of the product switched off, and the test that must notice. */
+export type Mutant = {
+  name: string;
+  /** What no longer happens. */
+  off: string;
+  file: string;
+  /** Text that stands in the file exactly once, and what takes its place. */
+  from: string;
+  to: string;
+  test: string;
+  /** The test's own title. */
+  title: string;
+};
+
+/** Texts are long enough to be unmistakable, and no longer: whoever rewrites such a line has to look here. */
+export const MUTANTS: readonly Mutant[] = [
+  {
+    name: "sequence",
+    off: "an older version of a document is no longer refused",
+    file: "src/identity/charter.ts",
+    from: "if (version < known) return",
+    to: "if (version < 0) return",
+    test: "test/unit/document-store.test.ts",
+    title: "refuses a rollback and an equivocation, and a higher version heals",
+  },
+  {
+    name: "equivocation",
+    off: "another document of the same version is taken for the same one",
+    file: "src/identity/charter.ts",
+    from: "if (mark !== undefined && version === known) {",
+    to: 'if (mark !== undefined && version === known) {\n    return { outcome: "known", id };',
+    test: "test/unit/document-store.test.ts",
+    title: "refuses a rollback and an equivocation, and a higher version heals",
+  },
+  {
+    name: "refund",
+    off: "what was offered to a peer that is gone counts for ever",
+    file: "src/artifacts/swarm/membership.ts",
+    from: "for (const chunk of peer.offered.keys()) refundOffer(state, peer, chunk);",
+    to: "",
+    test: "test/sim/swarm.test.ts",
+    title: "loses little when every fifth node dies",
+  },
+  {
+    name: "veto: mine",
+    off: "a chunk that is arriving is accepted once more",
+    file: "src/artifacts/swarm/receiving.ts",
+    from: "state.have.has(chunk) || state.arrivals.has(chunk)) return",
+    to: "state.have.has(chunk)) return",
+    test: "test/sim/swarm.test.ts",
+    title: "reaches 8 nodes within 4 % of the fluid bound (seed 1)",
+  },
+  {
+    name: "veto: site",
+    off: "a chunk that the site has, or gets, is taken over the WAN once more",
+    file: "src/artifacts/swarm/receiving.ts",
+    from: 'if (peer.wan && state.siteHas(chunk)) return "site";',
+    to: "",
+    test: "test/unit/artifacts-swarm-step.test.ts",
+    title: "takes nothing over the WAN that a member of its site has or gets, until that one gives it up",
+  },
+  {
+    name: "verification",
+    off: "cells are taken without a look at their hashes",
+    file: "src/artifacts/chunk-assembly.ts",
+    from: "if (!fill(cells, pieces) || !this.#verify(first, cells)) return false;",
+    to: "fill(cells, pieces);\n    this.#verify(first, cells);",
+    test: "test/unit/artifacts-swarm-service.test.ts",
+    title: "takes nothing from one that sends wrong bytes, names it, and gets the blob from another",
+  },
+  {
+    name: "gate: hello",
+    off: "whoever says hello is a neighbour",
+    file: "src/mesh/gatekeeper.ts",
+    from: "(this.#isFull(peer) ? FULL : gate.judge(peer, offer))",
+    to: '({ ...gate.judge(peer, offer), accepted: true, site: "", name: "" })',
+    test: "test/e2e/mesh-host.test.ts",
+    title: "tells the dialler why it was refused, and runs no handler for it",
+  },
+  {
+    name: "gate: handlers",
+    off: "whoever has not said hello is served",
+    file: "src/mesh/libp2p-host.ts",
+    from: "if (session === undefined) stream.abort(",
+    to: "if (session === null) stream.abort(",
+    test: "test/e2e/mesh-host.test.ts",
+    title: "serves strangers the protocol that is theirs and no other",
+  },
+];
