@@ -8,6 +8,8 @@ import { type CommonOptions, readText, type Session } from "./session.ts";
 const MAX_DOCUMENTS = 1_000;
 /** Aliases of aliases that one document may spell out: a hundred of them in 4 KiB took a quarter second. */
 const MAX_ALIASES = 20;
+/** Brackets open at once; documents are at most 16 deep, and the parser takes a time that grows with depth times length. */
+const MAX_OPEN_BRACKETS = 100;
 /** Longest text from stdin, in characters. */
 const MAX_STDIN_CHARS = 16 * 1024 * 1024;
 
@@ -56,6 +58,7 @@ function readPlan(document: Record<string, unknown>) {
 }
 
 function parseDocuments(text: string, source: string): Record<string, unknown>[] {
+  if (openBrackets(text) > MAX_OPEN_BRACKETS) throw refuse(`${source} is nested too deep`);
   const lineCounter = new LineCounter();
   // What is only odd is refused later, with a better reason. Pretty errors would show the place of each; the first is enough.
   const parsed = parseAllDocuments(text, { logLevel: "error", prettyErrors: false, lineCounter });
@@ -78,6 +81,16 @@ function parseDocuments(text: string, source: string): Record<string, unknown>[]
   });
   if (found.length === 0) throw refuse(`${source} holds no document`);
   return found;
+}
+
+/** Most brackets that are open at once; in quotes they count, too. */
+function openBrackets(text: string): number {
+  let [open, most] = [0, 0];
+  for (const [bracket] of text.matchAll(/[[\]{}]/gu)) {
+    open = Math.max(0, open + (bracket === "[" || bracket === "{" ? 1 : -1));
+    most = Math.max(most, open);
+  }
+  return most;
 }
 
 async function readStdin(io: Io): Promise<string> {

@@ -16,14 +16,21 @@ export function hearOfClones(state: NodeState, gossip: Gossip): () => void {
   });
 }
 
+/** A stale word of this node answers its bids at most once, and that by chance. */
+const PROOF = 2;
+
 /**
- * The mesh had a newer word of this node than its own, so it goes on as `boot`. Twice means that another machine speaks with its key;
- * it may be far away, with no neighbour in common.
+ * The mesh had a newer word of this node than its own, so it goes on as `boot`. When that is answered again and again, another machine
+ * speaks with its key; it may be far away, with no neighbour in common.
  */
-export function wasOutbid(state: NodeState, gossip: Gossip, { boot, times }: { boot: number; times: number }): void {
+export function wasOutbid(
+  state: NodeState,
+  gossip: Gossip,
+  { boot, answers }: { boot: number; answers: number },
+): void {
   const { settings, log, events, members, data } = state;
   settings.set("boot", String(boot));
-  if (times !== 2) return;
+  if (answers !== PROOF) return;
   gossip.publish(CLONE, { sinceMs: Math.floor(state.trustedMs()) });
   log.error("another machine uses this node's key", { node: data.key.nodeId });
   events.record({

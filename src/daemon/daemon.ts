@@ -135,7 +135,7 @@ export class Daemon {
         host,
         key: data.key.key,
         boot: nextBoot(state),
-        outbid: (boot, times) => wasOutbid(state, gossip, { boot, times }),
+        outbid: (boot, answers) => wasOutbid(state, gossip, { boot, answers }),
         fleet: () => store.fleet,
         isMember: (id) => members.of(id) !== undefined,
         clock,

@@ -37,10 +37,10 @@ type Deps = {
   /** Higher than at every earlier start of this node that its data directory knows of. */
   boot: number;
   /**
-   * The mesh had a newer word of this node than its own; it goes above that, to `boot`. Once, that is a data directory put back from a
-   * backup under a clock that is wrong, too. When it comes again, somebody else lives who has this node's key.
+   * The mesh had a newer word of this node than its own; it goes above that, to `boot`. That may be a data directory put back from a
+   * backup under a clock that is wrong, too. `answers`: how often somebody went just above what this node had gone to, as only who lives does.
    */
-  outbid?: (boot: number, times: number) => void;
+  outbid?: (boot: number, answers: number) => void;
   fleet: () => string | undefined;
   isMember: (node: NodeId) => boolean;
   /** Topics on which each node speaks every few seconds: to miss one statement is no loss, so they are not flooded but sown. */
@@ -58,6 +58,7 @@ export class Gossip {
   readonly #self: NodeId;
   #boot: number;
   #outbids = 0;
+  #answers = 0;
   readonly #latest = new Map<string, Statement>();
   readonly #values = new Map<string, Heard>();
   readonly #listeners = new Map<string, Set<(heard: Heard) => void>>();
@@ -141,12 +142,14 @@ export class Gossip {
   /** Somebody said in this node's name what it did not say. */
   #outbid(boot: number): void {
     if (this.#outbids >= MAX_OUTBIDS || !Number.isSafeInteger(boot + 1)) return;
+    const isAnswer = this.#outbids > 0 && boot === this.#boot + 1;
+    if (isAnswer) this.#answers += 1;
     this.#outbids += 1;
     this.#boot = boot + 1;
     for (const [key, { origin, value }] of [...this.#values]) {
       if (origin === this.#self) this.publish(key.slice(0, key.indexOf("\n")), value);
     }
-    this.#deps.outbid?.(this.#boot, this.#outbids);
+    this.#deps.outbid?.(this.#boot, isAnswer ? this.#answers : 0);
   }
 
   #isNewer({ topic, origin, boot, seq }: Statement): boolean {

@@ -232,11 +232,11 @@ class NeighbourKeeper {
 
   #heard(session: Session, body: unknown): void {
     const { nodeId } = session;
+    const peers = Peers.safeParse(body);
+    if (!peers.success) return this.#deps.host.disconnect(nodeId, "sent a malformed list of peers");
     const limit = this.#told.get(nodeId) ?? new RateLimit(this.#deps.clock, TOLD_PER_SECOND, TOLD_AT_ONCE);
     this.#told.set(nodeId, limit);
     if (!limit.take()) return; // nobody else has so much news
-    const peers = Peers.safeParse(body);
-    if (!peers.success) return this.#deps.host.disconnect(nodeId, "sent a malformed list of peers");
     this.#step({ type: "told", from: nodeId, peers: peers.data.map(({ a, s }) => ({ addresses: a, site: s })) });
     this.#stir();
   }

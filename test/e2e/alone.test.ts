@@ -1,45 +1,14 @@
 import assert from "node:assert/strict";
-import { renameSync } from "node:fs";
-import { Yard, type YardNode } from "../support/yard.ts";
+import { ClockedNode } from "../support/clocked-node.ts";
+import { Yard } from "../support/yard.ts";
 
-const SET_CLOCK = import.meta.resolve("../support/set-clock.mjs");
 const DAY_MS = 86_400_000;
-
-/** A machine whose clock and uptime the test moves while its daemon runs. */
-class Machine {
-  readonly node: YardNode;
-  readonly #yard: Yard;
-  readonly #file: string;
-
-  constructor(yard: Yard, name: string) {
-    this.#yard = yard;
-    this.node = yard.node(name);
-    this.#file = this.set({ wallOffMs: 0, uptimeOffMs: 0 });
-  }
-
-  /** Milliseconds by which clock and uptime are off the real ones. */
-  set(off: { wallOffMs: number; uptimeOffMs: number }): string {
-    const written = this.#yard.write(`${this.node.name}.clock.new`, JSON.stringify(off));
-    const file = this.#yard.path(`${this.node.name}.clock`);
-    renameSync(written, file);
-    return file;
-  }
-
-  up(...flags: string[]): Promise<void> {
-    return this.node.upWith({ env: { NODE_OPTIONS: `--import ${SET_CLOCK}`, CLOCK_FILE: this.#file } }, ...flags);
-  }
-
-  /** The time that the node goes by, in Unix milliseconds. */
-  async timeMs(): Promise<number> {
-    return Date.parse((await this.node.status()).time.now);
-  }
-}
 
 describe("a site that is cut off for a month, on machines without a clock", function () {
   this.timeout(120_000);
   let yard: Yard;
-  let hub: Machine;
-  let barn: [Machine, Machine];
+  let hub: ClockedNode;
+  let barn: [ClockedNode, ClockedNode];
   let key: string[];
   let token: string;
   /** A clock without a battery comes up here. */
@@ -47,14 +16,14 @@ describe("a site that is cut off for a month, on machines without a clock", func
 
   before(async () => {
     yard = new Yard();
-    hub = new Machine(yard, "hub");
+    hub = new ClockedNode(yard, "hub");
     await hub.node.ok("fleet", "create", "plant", "--demo", "--site", "hq");
     await hub.up();
     key = ["--as", yard.path("hub", "demo-keys", "demo.key")];
     const claims = "serial,model,key,tenant,labels,expires\na,,,,,\nb,,,,,\n";
     await hub.node.ok("admit", "-f", yard.write("claims.csv", claims));
     token = await hub.node.ok("token");
-    barn = [new Machine(yard, "a"), new Machine(yard, "b")];
+    barn = [new ClockedNode(yard, "a"), new ClockedNode(yard, "b")];
     await Promise.all(barn.map((each) => each.up("--token", token, "--serial", each.node.name, "--site", "barn")));
     await Promise.all(barn.map(({ node }) => node.until("member")));
     await barn[0].node.untilSees("b", "connected");

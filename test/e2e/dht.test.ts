@@ -27,8 +27,8 @@ class Node implements AsyncDisposable {
     this.#stack = stack;
   }
 
-  /** `found: false`: even the DHT's answers are kept from the swarm. */
-  static async start(dir: string, site: string, { found = true } = {}): Promise<Node> {
+  /** `found: false`: even the DHT's answers are kept from the swarm. `name`: of its folder, where a site has several. */
+  static async start(dir: string, site: string, { found = true, name = site } = {}): Promise<Node> {
     await using stack = new AsyncDisposableStack();
     const addresses: string[] = [];
     const addressesOf = (peer: NodeId): string[] => addresses.filter((address) => address.endsWith(peer));
@@ -38,7 +38,7 @@ class Node implements AsyncDisposable {
     const hint = (more: readonly string[]): void => void addresses.push(...more);
     const dht = stack.use(await startDht({ ...base, host, addressesOf, hint }));
     const index = stack.use(new BlobIndex({ ...base, start: async () => dht, needed: () => true, announceAfterMs: 0 }));
-    const store = stack.use(await Store.open(join(dir, site), base));
+    const store = stack.use(await Store.open(join(dir, name), base));
     const holders: Holders = {
       announce: (root) => index.announce(root),
       find: async function* (root, signal) {
@@ -143,6 +143,30 @@ describe("holders through the DHT alone", function () {
     const ref = await holder.publish(path);
     await assert.rejects(seeker.fetch(ref, 2_000), (error) => faultCode(error) === "core.deadline");
     assert.equal(seeker.dht.stats().lookups, 0);
+  });
+
+  it("finds holders across three sites while nodes come and go", async () => {
+    const sites = ["berlin", "hamburg", "munich"];
+    const gateways = await star(...["hub", ...sites].map((site) => Node.start(dir, site)));
+    const leaf = async (site: string, name: string): Promise<Node> => {
+      const node = stack.use(await Node.start(dir, site, { name }));
+      const gateway = gateways[sites.indexOf(site)];
+      await node.host.connect(gateway?.host.addresses() ?? [], never);
+      return node;
+    };
+    let holder = await leaf("berlin", "first");
+    const ref = await holder.publish(path);
+    for (const [round, site] of ["hamburg", "munich", "berlin", "hamburg"].entries()) {
+      const [seeker, bystander] = await Promise.all([leaf(site, `seeker-${round}`), leaf(site, `bystander-${round}`)]);
+      assert.equal(seeker.host.session(holder.host.nodeId), undefined, "no neighbour told it");
+      assert.ok(CONTENT.equals(await seeker.fetch(ref, 30_000)));
+      const { lookups, found } = seeker.dht.stats();
+      assert.ok(lookups > 0 && found > 0, `${lookups} look-ups found ${found}`);
+      await seeker.announced(ref);
+      await holder[Symbol.asyncDispose](); // its record stays, and leads nowhere
+      await bystander[Symbol.asyncDispose]();
+      holder = seeker;
+    }
   });
 
   it("finds the next holder when the first one has died", async () => {

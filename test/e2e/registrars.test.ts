@@ -91,13 +91,38 @@ describe("two registrars, with real daemons", function () {
     assert.equal(refused?.code, "identity.pass-taken");
   });
 
+  it("make room for another: the old one stays a member, and whom it admitted renews with one that is there", async () => {
+    const spare = yard.node("spare");
+    await spare.up(
+      "--token",
+      token,
+      "--pass-file",
+      await pass("for-spare", (await hub.status()).name),
+      "--serial",
+      "spare",
+    );
+    await spare.until("member");
+    assert.equal(await registrarOf("CAM-1"), "gate");
+    const { code, err } = await hub.run("registrar", "replace", "gate", "spare");
+    assert.equal(code, 0, err);
+    assert.match(err, /stay members, and renew with another registrar: .*cam-1/u);
+    await spare.until("registrar");
+    await gate.until("member");
+    await yard.until("CAM-1 to have another registrar", async () => (await registrarOf("CAM-1")) !== "gate");
+    const cam = yard.node("cam-5");
+    await cam.up("--token", token, "--pass-file", await pass("five", "spare"), "--serial", "CAM-5");
+    await cam.until("member");
+    assert.equal(await registrarOf("CAM-5"), "spare");
+    assert.match(await hub.fails(4, "registrar", "replace", "nobody", "spare"), /nobody/u);
+  });
+
   it("let nobody in by the claims of a home that was shut out, until they were handed over", async () => {
-    const file = await pass("four", "gate");
-    await hub.ok("revoke", "gate");
+    const file = await pass("four", "spare");
+    await hub.ok("revoke", "spare");
     const cam = yard.node("cam-4");
     await cam.up("--token", token, "--pass-file", file, "--serial", "CAM-4");
     assert.equal((await cam.until("pending")).join?.code, "identity.home-gone");
-    await hub.ok("registrar", "handover", "gate");
+    await hub.ok("registrar", "handover", "spare");
     await cam.until("member");
   });
 });

@@ -3,7 +3,7 @@ import { errorMessage, Fault } from "#core";
 import { type Eat, Wrong } from "./target.ts";
 
 /** Processor time of this thread that one input may take: a daemon that stands still for longer misses probes. */
-const MAX_INPUT_MS = 250;
+const MAX_INPUT_MS = 50;
 /** A slow one is tried again: code may have been compiled, or garbage collected, just then. */
 const TRIES = 4;
 /** Memory that one input may ask for, garbage included: so much, and so many times its own size. */

@@ -2,7 +2,8 @@
 import { readFileSync } from "node:fs";
 import { relative, resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { errorMessage, SystemClock, SystemRandom } from "#core";
+import { SystemClock } from "#core";
+import { readNumber, readSeed, runTool } from "../support/tool-front.ts";
 import type { Campaign } from "./campaign.ts";
 import { leaveFinding, saveTelling } from "./corpus.ts";
 import { judge } from "./judge.ts";
@@ -10,8 +11,6 @@ import type { FuzzTarget } from "./target.ts";
 import { TARGETS } from "./targets.ts";
 import { runWatched } from "./watched.ts";
 
-const EXIT = { ok: 0, failed: 1, usage: 2, found: 6, interrupted: 130 } as const;
-const MAX_SEED = 2 ** 31;
 const USAGE = `npm run fuzz -- PARSER|all SECONDS [--seed N] [--inputs N] [--save]
 npm run fuzz -- PARSER --input FILE
   SECONDS       for each parser
@@ -24,25 +23,12 @@ of a refused one, the same bytes when what was read is written again. Exit 6 whe
 
 `;
 
-type Request = { targets: readonly FuzzTarget[]; ms: number; seed: number; inputs?: number; save: boolean };
-
-async function main(argv: readonly string[]): Promise<number> {
-  let request: Request | { target: FuzzTarget; file: string } | undefined;
-  try {
-    request = readRequest(argv);
-  } catch (error) {
-    console.error(`error: ${errorMessage(error)}\ntry: npm run fuzz, which lists the parsers and flags`);
-    return EXIT.usage;
-  }
-  if (request === undefined) {
-    console.log(USAGE + TARGETS.map(({ name, grammar }) => `  ${name.padEnd(24)} ${grammar}`).join("\n"));
-    return EXIT.ok;
-  }
-  return "file" in request ? feedOne(request.target, request.file) : feedMany(request);
-}
+type Request =
+  | { target: FuzzTarget; file: string }
+  | { targets: readonly FuzzTarget[]; ms: number; seed: number; inputs?: number; save: boolean };
 
 /** Throws with what is wrong with the command line. */
-function readRequest(argv: readonly string[]): Request | { target: FuzzTarget; file: string } | undefined {
+function readRequest(argv: readonly string[]): Request | undefined {
   const { values, positionals } = parseArgs({
     args: [...argv],
     allowPositionals: true,
@@ -63,25 +49,17 @@ function readRequest(argv: readonly string[]): Request | { target: FuzzTarget; f
   if (values.input !== undefined) {
     return { target, file: resolve(process.env["INIT_CWD"] ?? process.cwd(), values.input) };
   }
-  const seed = values.seed === undefined ? new SystemRandom().below(MAX_SEED) : positive(values.seed);
-  const inputs = values.inputs === undefined ? {} : { inputs: positive(values.inputs) };
-  return { targets, ms: positive(seconds) * 1_000, seed, save: values.save, ...inputs };
+  const inputs = values.inputs === undefined ? {} : { inputs: readNumber(values.inputs) };
+  return { targets, ms: readNumber(seconds) * 1_000, seed: readSeed(values.seed), save: values.save, ...inputs };
 }
 
-function positive(text: string): number {
-  const value = Number(text);
-  if (!/^\d+(?:\.\d+)?$/u.test(text) || value > MAX_SEED)
-    throw new Error(`"${text}" is not a number up to ${MAX_SEED}`);
-  return value;
-}
-
-async function feedOne(target: FuzzTarget, file: string): Promise<number> {
+async function feedOne({ target, file }: Extract<Request, { file: string }>): Promise<boolean> {
   const { sort, failure } = await judge(await target.prepare(), target.refuses, readFileSync(file));
   console.log(`${target.name}: ${failure ?? sort}`);
-  return failure === undefined ? EXIT.ok : EXIT.found;
+  return failure === undefined;
 }
 
-async function feedMany({ targets, ms, seed, inputs, save }: Request): Promise<number> {
+async function feedMany({ targets, ms, seed, inputs, save }: Exclude<Request, { file: string }>): Promise<boolean> {
   const clock = new SystemClock();
   console.log(`seed ${seed}`);
   let found = 0;
@@ -95,7 +73,7 @@ async function feedMany({ targets, ms, seed, inputs, save }: Request): Promise<n
     for (const line of findingOf(target.name, campaign, seed)) console.error(line);
   }
   console.log(`${targets.length} parsers, ${found} misbehaved`);
-  return found === 0 ? EXIT.ok : EXIT.found;
+  return found === 0;
 }
 
 function lineOf(name: string, { inputs, sorts, keptBytes, slowestMs }: Campaign): string {
@@ -115,10 +93,9 @@ function findingOf(name: string, { inputs, failure }: Campaign, seed: number): s
   ];
 }
 
-for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(EXIT.interrupted));
-try {
-  process.exitCode = await main(process.argv.slice(2));
-} catch (error) {
-  console.error(error);
-  process.exitCode = EXIT.failed;
-}
+await runTool<Request>({
+  help: "npm run fuzz, which lists the parsers and flags",
+  usage: () => USAGE + TARGETS.map(({ name, grammar }) => `  ${name.padEnd(24)} ${grammar}`).join("\n"),
+  read: readRequest,
+  run: (request) => ("file" in request ? feedOne(request) : feedMany(request)),
+});

@@ -1,12 +1,11 @@
 // npm run sim -- NAME…: worlds of many nodes on virtual time, with the code that the daemon runs.
 import { parseArgs } from "node:util";
-import { errorMessage, SystemClock, SystemRandom } from "#core";
+import { SystemClock } from "#core";
+import { readNumber, readSeed, runTool } from "../support/tool-front.ts";
 import { rounded, type Run, runScenario } from "./run-scenario.ts";
 import { choose, type Scenario } from "./scenario.ts";
 import { SCENARIOS } from "./scenarios.ts";
 
-const EXIT = { ok: 0, failed: 1, usage: 2, unmet: 6, interrupted: 130 } as const;
-const MAX_SEED = 2 ** 31;
 const USAGE = `npm run sim -- NAME… [--seed N] [--seeds N] [--json]
   NAME          one scenario, all of a family, or \`all\` but the long ones
   --seed N      first seed; without it, fresh ones. With it alone, one run
@@ -36,29 +35,11 @@ function readRequest(argv: readonly string[]): Request | undefined {
     if (chosen.length === 0) throw new Error(`there is no scenario "${word}"`);
     return chosen;
   });
-  const first = whole(values.seed, new SystemRandom().below(MAX_SEED));
-  return { scenarios, first, count: whole(values.seeds, values.seed === undefined ? 10 : 1), json: values.json };
+  const seeds = values.seeds ?? (values.seed === undefined ? "10" : "1");
+  return { scenarios, first: readSeed(values.seed), count: readNumber(seeds, { whole: true }), json: values.json };
 }
 
-function whole(text: string | undefined, fallback: number): number {
-  if (text === undefined) return fallback;
-  const value = Number(text);
-  if (!/^\d+$/u.test(text) || value > MAX_SEED) throw new Error(`"${text}" is not a whole number up to ${MAX_SEED}`);
-  return value;
-}
-
-async function main(argv: readonly string[]): Promise<number> {
-  let request: Request | undefined;
-  try {
-    request = readRequest(argv);
-  } catch (error) {
-    console.error(`error: ${errorMessage(error)}\ntry: npm run sim, which lists the scenarios and flags`);
-    return EXIT.usage;
-  }
-  if (request === undefined) {
-    console.log(USAGE + list());
-    return EXIT.ok;
-  }
+async function runAll(request: Request): Promise<boolean> {
   const clock = new SystemClock();
   let bad = 0;
   for (const scenario of request.scenarios) {
@@ -74,7 +55,7 @@ async function main(argv: readonly string[]): Promise<number> {
     }
   }
   if (!request.json) console.log(`${request.scenarios.length * request.count} runs, ${bad} did not hold`);
-  return bad === 0 ? EXIT.ok : EXIT.unmet;
+  return bad === 0;
 }
 
 function lineOf({ name, seed, figures = {} }: Run, seconds: number): string {
@@ -86,10 +67,9 @@ function list(): string {
   return SCENARIOS.map(({ name, claim, long }) => `  ${name.padEnd(24)} ${claim}${long ? " (long)" : ""}`).join("\n");
 }
 
-for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(EXIT.interrupted));
-try {
-  process.exitCode = await main(process.argv.slice(2));
-} catch (error) {
-  console.error(error);
-  process.exitCode = EXIT.failed;
-}
+await runTool({
+  help: "npm run sim, which lists the scenarios and flags",
+  usage: () => USAGE + list(),
+  read: readRequest,
+  run: runAll,
+});

@@ -49,7 +49,7 @@ export class Machine {
       host,
       key: data.key.key,
       boot: nextBoot(state),
-      outbid: (boot, times) => wasOutbid(state, gossip, { boot, times }),
+      outbid: (boot, answers) => wasOutbid(state, gossip, { boot, answers }),
       fleet: () => store.fleet,
       isMember: (id) => members.of(id) !== undefined,
       clock,

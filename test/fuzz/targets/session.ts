@@ -1,9 +1,13 @@
 import { decodeCbor, encodeCbor, encodeFrame, SeededRandom, SILENT_LOG, VirtualClock } from "#core";
 import { createGate } from "../../../src/daemon/admission.ts";
+import { hearOfClones } from "../../../src/daemon/clone-watch.ts";
+import { Settings } from "../../../src/daemon/data-directory.ts";
 import type { NodeState } from "../../../src/daemon/node-state.ts";
+import { Provisional } from "../../../src/daemon/provisional.ts";
 import { Contact } from "../../../src/identity/contact.ts";
 import { Membership } from "../../../src/identity/membership.ts";
 import { nodeIdOf } from "../../../src/identity/node-id.ts";
+import { openStateDatabase } from "../../../src/identity/state-database.ts";
 import { Gossip } from "../../../src/mesh/gossip.ts";
 import { type Greeting, MAX_MESSAGE_BYTES, startHello } from "../../../src/mesh/hello-exchange.ts";
 import { drawProbeKey } from "../../../src/mesh/probe-sockets.ts";
@@ -78,10 +82,16 @@ const hello: FuzzTarget = {
   },
 };
 
-/** Gossip, document summaries and lists of peers, as `[kind, body]`. A statement without `sig` is signed by the peer. */
+/** Gossip, document summaries, lists of peers and who is provisional, as `[kind, body]`. A statement without `sig` is signed by the peer. */
 const sessionMessages: FuzzTarget = {
   name: "session-messages",
-  covers: ["src/mesh/gossip.ts", "src/mesh/rendezvous.ts", "src/mesh/replica.ts"],
+  covers: [
+    "src/mesh/gossip.ts",
+    "src/mesh/rendezvous.ts",
+    "src/mesh/replica.ts",
+    "src/daemon/provisional.ts",
+    "src/daemon/clone-watch.ts",
+  ],
   grammar: "cbor",
   maxBytes: MAX_BYTES,
   seeds: () => {
@@ -89,7 +99,9 @@ const sessionMessages: FuzzTarget = {
     return [
       ["gossip", statement],
       ["gossip", { ...statement, sig: new Uint8Array(64) }],
+      ["gossip", { ...statement, topic: "clone", value: encodeCbor({ sinceMs: NOW_MS }) }],
       ["docs", { digest: new Uint8Array(32) }],
+      ["provisional", { is: true }],
       ["peers", [{ a: [`/ip4/192.0.2.7/tcp/1/tls/p2p/${nodeIdOf(testKey(52).publicKey)}`], s: "berlin" }]],
     ].map(encodeCbor);
   },
@@ -104,6 +116,14 @@ const sessionMessages: FuzzTarget = {
     const isMember = (node: string): boolean => members.has(node);
     const gossip = new Gossip({ ...deps, boot: 1, key: self, isMember, sparse: new Set(["rare"]) });
     startReplica({ ...deps, store, trustedMs: () => NOW_MS });
+    const membership = new Membership(store);
+    const settings = new Settings(openStateDatabase(":memory:"));
+    const provisional = new Provisional({ settings, store, members: membership, self: SELF, log: SILENT_LOG });
+    provisional.connect(honest);
+    const shutOut = new Set<string>();
+    const quarantine = { hear: (node: string) => shutOut.add(node).size === 0 };
+    const knows = { data: { key: { nodeId: SELF } }, members: membership, quarantine };
+    hearOfClones(knows as unknown as NodeState, gossip);
     const memory = { load: () => [], save: () => undefined };
     await startRendezvous(
       {
@@ -123,6 +143,11 @@ const sessionMessages: FuzzTarget = {
       honest.disconnected.clear();
       honest.receive(PEER, kind, encodeCbor(signed(body) ?? null));
       await turn();
+      mustHold(
+        !shutOut.has(SELF) && [...shutOut].every((node) => members.has(node)),
+        "somebody was shut out on a stranger's word",
+      );
+      mustHold(provisional.since === undefined && !provisional.is(SELF), "a peer's word changed what this node is");
       for (const { origin } of gossip.latest("copies")) mustHold(members.has(origin), "a stranger's word is kept");
       return `${kind.slice(0, 8)} ${honest.disconnected.get(PEER) ?? "goes on"}`;
     };
