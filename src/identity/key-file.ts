@@ -33,7 +33,11 @@ const base64 = (bytes: number) =>
 
 const sealedSeed = z.strictObject({
   kdf: z.literal("scrypt"),
-  N: z.int().min(2).max(MAX_SCRYPT_N),
+  N: z
+    .int()
+    .min(2)
+    .max(MAX_SCRYPT_N)
+    .refine((n) => Number.isInteger(Math.log2(n)), "a power of two"),
   r: z.literal(SCRYPT.r),
   p: z.literal(SCRYPT.p),
   salt: base64(SALT_BYTES),

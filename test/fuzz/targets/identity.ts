@@ -56,7 +56,7 @@ const claims: FuzzTarget = {
   name: "claims",
   covers: ["src/identity/claims-csv.ts#readClaims"],
   grammar: "text",
-  maxBytes: 16 * 1024,
+  maxBytes: 4 * 1024, // read row by row: a longer file is only more of the same
   seeds: () => [
     text("serial,model,key,tenant,labels,expires", "SN-1,box,,default,rack=r1;camera=yes,2027-01-01", "SN-2,,,,,"),
     text("\u{feff}serial,model,key,tenant,labels,expires,site\r", `"a ""b""",,${"ab".repeat(32)},,,,berlin\r`, ""),
