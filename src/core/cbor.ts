@@ -12,7 +12,7 @@ export function encodeCbor(value: unknown): Uint8Array {
   try {
     const list = encodeList(value);
     const bytes = list ?? encode(value, ENCODE_OPTIONS);
-    if (list === undefined || bytes.length > MAX_CBOR_ITEMS) checkSize(bytes);
+    if (list === undefined || mayHoldTooMuch(bytes)) checkSize(bytes);
     return bytes;
   } catch (error) {
     throw new Fault("core.cbor-encode", `cannot be sent as CBOR: ${errorMessage(error)}`, { cause: error });
@@ -61,7 +61,7 @@ export const MAX_CBOR_ITEMS = 65_536;
  */
 export function decodeCbor(bytes: Uint8Array, maxBytes: number): unknown {
   if (bytes.length > maxBytes) throw refuse(`message of ${bytes.length} bytes is over the limit of ${maxBytes}`);
-  const list = bytes.length <= MAX_CBOR_ITEMS ? decodeList(bytes) : undefined;
+  const list = mayHoldTooMuch(bytes) ? undefined : decodeList(bytes);
   if (list !== undefined) return list;
   checkSize(bytes);
   let value: unknown;
@@ -73,6 +73,11 @@ export function decodeCbor(bytes: Uint8Array, maxBytes: number): unknown {
   const again = encode(value, rfc8949EncodeOptions);
   if (Buffer.compare(again, bytes) !== 0) throw refuse("message is not deterministic CBOR (RFC 8949 section 4.2)");
   return value;
+}
+
+/** A value takes a byte at least. */
+function mayHoldTooMuch(bytes: Uint8Array): boolean {
+  return bytes.length > MAX_CBOR_ITEMS;
 }
 
 function refuse(message: string, cause?: unknown): Fault {

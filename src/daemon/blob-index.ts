@@ -67,8 +67,8 @@ export class BlobIndex implements AsyncDisposable {
     await clock.sleep(announceAfterMs, signal).catch(() => undefined);
     while (!signal.aborted) {
       const nowMs = clock.nowMs();
-      for (const [root, { dueMs, retryMs }] of this.#queue) {
-        if (dueMs > nowMs || signal.aborted || !needed()) continue;
+      for (const [root, { dueMs, retryMs }] of needed() ? this.#queue : []) {
+        if (dueMs > nowMs || signal.aborted) continue;
         const told = await this.#provide(root, signal).catch((error: unknown) => {
           log.debug("a blob was not announced", { root, reason: errorMessage(error) });
           return 0;

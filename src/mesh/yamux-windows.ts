@@ -1,10 +1,7 @@
-import { YamuxStream } from "@chainsafe/libp2p-yamux/stream";
-
-/** yamux's `StreamState.Established`: nothing but the window is to be told. Its enum is not exported with the class. */
-const ESTABLISHED = 3;
+import { StreamState, YamuxStream } from "@chainsafe/libp2p-yamux/stream";
 
 /** What yamux keeps of a stream's window, which its types call private. */
-type Window = { state: number; recvWindow: number; recvWindowCapacity: number };
+type Window = { state: StreamState; recvWindow: number; recvWindowCapacity: number };
 
 /**
  * Tells the sender of a window when half of it is used up, as yamux in Go does (hashicorp/yamux stream.go, `sendWindowUpdate`). Of itself
@@ -15,7 +12,8 @@ export function tellWindowsByHalves(): void {
   const tell: (this: YamuxStream) => void = Reflect.get(YamuxStream.prototype, "sendWindowUpdate");
   YamuxStream.prototype.sendWindowUpdate = function (this: YamuxStream): void {
     const { state, recvWindow, recvWindowCapacity } = this as unknown as Window;
-    if (state === ESTABLISHED && recvWindowCapacity > recvWindow / 2) return;
+    const onlyWindow = state === StreamState.Established; // else the update carries what opens the stream
+    if (onlyWindow && recvWindowCapacity > recvWindow / 2) return;
     tell.call(this);
   };
 }

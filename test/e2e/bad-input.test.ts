@@ -14,9 +14,7 @@ describe("bad input", function () {
   let token: string;
 
   before(async () => {
-    yard = new Yard();
-    hub = await yard.demoFleet();
-    token = await hub.ok("token");
+    ({ yard, hub, token } = await Yard.withFleet());
   });
   after(() => yard[Symbol.asyncDispose]());
 

@@ -16,9 +16,7 @@ describe("a device that cannot join", function () {
   let token: string;
 
   before(async () => {
-    yard = new Yard();
-    hub = await yard.demoFleet();
-    token = await hub.ok("token");
+    ({ yard, hub, token } = await Yard.withFleet());
   });
   after(() => yard[Symbol.asyncDispose]());
 

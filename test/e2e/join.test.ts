@@ -10,9 +10,7 @@ describe("joining a fleet, with real daemons", function () {
   let token: string;
 
   before(async () => {
-    yard = new Yard();
-    hub = await yard.demoFleet();
-    token = await hub.ok("token");
+    ({ yard, hub, token } = await Yard.withFleet());
   });
   after(() => yard[Symbol.asyncDispose]());
 

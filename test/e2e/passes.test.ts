@@ -9,9 +9,7 @@ describe("one-time passes, with real daemons", function () {
   let token: string;
 
   before(async () => {
-    yard = new Yard();
-    hub = await yard.demoFleet();
-    token = await hub.ok("token");
+    ({ yard, hub, token } = await Yard.withFleet());
   });
   after(() => yard[Symbol.asyncDispose]());
 

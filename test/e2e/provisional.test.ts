@@ -8,9 +8,7 @@ describe("a newcomer, with real daemons", function () {
   let token: string;
 
   before(async () => {
-    yard = new Yard();
-    hub = await yard.demoFleet();
-    token = await hub.ok("token");
+    ({ yard, hub, token } = await Yard.withFleet());
     await hub.ok("batch", "open", "--max", "5", "--until", "1h");
   });
   after(() => yard[Symbol.asyncDispose]());

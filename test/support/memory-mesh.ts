@@ -1,6 +1,7 @@
 import { type ByteStream, decodeCbor, encodeCbor, Fault, memoryStreamPair } from "#core";
 import type { NodeId } from "#identity";
 import type { Host, Session } from "#mesh";
+import { Unmeasured } from "./unmeasured.ts";
 
 type Handler = Parameters<Host["handle"]>[1];
 type MessageHandler = Parameters<Host["onMessage"]>[1];
@@ -101,7 +102,7 @@ export class MemoryHost implements Host {
   }
 }
 
-class MemorySession implements Session {
+class MemorySession extends Unmeasured implements Session {
   readonly nodeId: NodeId;
   readonly site: string;
   readonly name: string;
@@ -112,6 +113,7 @@ class MemorySession implements Session {
   readonly #self: NodeId;
 
   constructor(self: MemoryHost, peer: MemoryHost) {
+    super();
     this.peer = peer;
     this.nodeId = peer.nodeId;
     this.name = peer.nodeId.slice(-6);
@@ -119,21 +121,6 @@ class MemorySession implements Session {
     this.#self = self.nodeId;
   }
 
-  rttMs(): number | undefined {
-    return undefined;
-  }
-  lossRatio(): number | undefined {
-    return undefined;
-  }
-  measuredBy(): undefined {
-    return undefined;
-  }
-  carry(): () => void {
-    return () => undefined;
-  }
-  suspect(): boolean {
-    return false;
-  }
   send(kind: string, body: unknown): boolean {
     const bytes = encodeCbor(body);
     setImmediate(() => this.peer.receive(this.#self, kind, bytes));

@@ -3,6 +3,7 @@ import type { NodeId } from "#identity";
 import type { Gate, Host, Session, Stranger, StrangerConnection } from "#mesh";
 import { parseAddress } from "../../src/mesh/address.ts";
 import { type Greeting, type HelloHooks, startHello } from "../../src/mesh/hello-exchange.ts";
+import { Unmeasured } from "./unmeasured.ts";
 
 /** TCP, TLS and the hello: three round trips, between sites and within one. */
 const FAR_DIAL_MS = 180;
@@ -244,7 +245,7 @@ export class VirtualHost implements Host {
   }
 }
 
-class VirtualSession implements Session {
+class VirtualSession extends Unmeasured implements Session {
   readonly nodeId: NodeId;
   readonly site: string;
   readonly name: string;
@@ -262,6 +263,7 @@ class VirtualSession implements Session {
     role: "dialler" | "acceptor",
     address: string,
   ) {
+    super();
     this.nodeId = nodeId;
     this.site = site;
     this.name = name;
@@ -273,21 +275,6 @@ class VirtualSession implements Session {
     this.address = `${address}/p2p/${nodeId}`;
   }
 
-  rttMs(): undefined {
-    return undefined;
-  }
-  lossRatio(): undefined {
-    return undefined;
-  }
-  measuredBy(): undefined {
-    return undefined;
-  }
-  carry(): () => void {
-    return () => undefined;
-  }
-  suspect(): boolean {
-    return false;
-  }
   send(kind: string, body: unknown): boolean {
     try {
       return this.stream.send(...encodeFrame(body === undefined ? { k: kind } : { k: kind, b: body })) || true;

@@ -98,6 +98,13 @@ export class Yard implements AsyncDisposable {
     return node;
   }
 
+  /** A yard with a demo fleet and its token: what most tests of a join begin with. */
+  static async withFleet(): Promise<{ yard: Yard; hub: YardNode; token: string }> {
+    const yard = new Yard();
+    const hub = await yard.demoFleet();
+    return { yard, hub, token: await hub.ok("token") };
+  }
+
   /** Waits until `look` returns something. Throws Fault `core.deadline` that says what was waited for. */
   async until<T>(what: string, look: () => Promise<T | undefined | false>, ms = PATIENCE_MS): Promise<T> {
     return await withDeadline(this.clock, ms, what, async (signal) => {
