@@ -66,5 +66,5 @@ export const Limits = z
     windows: z.array(Window).max(MAX_WINDOWS).default([]),
   })
   .transform(({ timezone, windows, ...rates }): RatePlan => {
-    return { base: spread(rates), windows, timezone: timezone ?? (windows.length > 0 ? ownTimezone() : "UTC") };
+    return { base: spread(rates), windows, timezone: timezone ?? ownTimezone() };
   });

@@ -70,7 +70,7 @@ async function set(session: Session<SetOptions>): Promise<void> {
 function badRate(message: string): Fault {
   return new Fault("cli.rate", message, {
     exit: "invalid",
-    fix: "Like: portolan limits set --wan 500k, or --wan unlimited",
+    fix: "Write it like: portolan limits set --wan 500k, or --wan unlimited",
   });
 }
 
