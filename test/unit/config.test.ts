@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { ownTimezone } from "#policy";
 import { defaultDataDir, loadConfig } from "../../src/daemon/config.ts";
 
 describe("configuration", () => {
@@ -26,7 +27,7 @@ describe("configuration", () => {
       lan: [],
       mdns: true,
       logLevel: "info",
-      limits: { base: {}, windows: [], timezone: "UTC" },
+      limits: { base: {}, windows: [], timezone: ownTimezone() },
       store: {},
     });
   });
