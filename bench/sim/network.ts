@@ -24,6 +24,8 @@ export class Link {
   /** All that ever went through, and what did not fit. */
   bytes = 0;
   lostBytes = 0;
+  /** Of what was sent over it once: all that is not the blob's bytes. */
+  otherBytes = 0;
 
   constructor(bps: number, queueBytes: number) {
     this.bytesPerMs = bps / 8_000;
@@ -79,8 +81,9 @@ export class Stream {
     this.#windowBytes = FIRST_WINDOW_BYTES;
   }
 
-  /** `deliver` runs when all of it, and all that was sent before, is there. */
-  send(bytes: number, deliver: () => void): void {
+  /** `blobBytes` of it are the blob's. `deliver` runs when all of it, and all that was sent before, is there. */
+  send(bytes: number, blobBytes: number, deliver: () => void): void {
+    for (const { link } of this.#hops) link.otherBytes += bytes + HEADER_BYTES - blobBytes;
     const parcel = { unsent: bytes + HEADER_BYTES, missing: bytes + HEADER_BYTES, deliver };
     this.#parcels.push(parcel);
     this.#socket.push(parcel);

@@ -33,6 +33,8 @@ export type WorldOptions = {
 export type WorldResult = {
   /** Last honest, surviving leecher ÷ fluid bound. */
   ratio: number;
+  /** The same ÷ the bound of what is left for the blob of the links by what is said beside it, with headers. */
+  roomRatio: number;
   boundS: number;
   unfinished: number;
   /** Copies that came into the worst site over its WAN link. */
@@ -114,17 +116,20 @@ export class SwarmWorld {
     });
   }
 
-  /** The fluid bound: nobody can be faster than the slowest of what every copy has to pass. */
-  boundMs(): number {
-    const { sites, wanBps } = this.#options;
+  /**
+   * The fluid bound: nobody can be faster than the slowest of what every copy has to pass. With `other`, of what was said beside the blob's bytes,
+   * too, as it was in this run: the blob cannot have that room.
+   */
+  boundMs(other: "without" | "with" = "without"): number {
     const bytes = this.#ref.sizeBytes;
+    const passMs = (link: Link): number => (bytes + (other === "with" ? link.otherBytes : 0)) / link.bytesPerMs;
     const [seed, ...leechers] = this.#nodes;
     if (seed === undefined) return 0;
-    const all = this.#nodes.reduce((sum, node) => sum + node.up.bytesPerMs, 0);
-    const slowest = Math.min(...leechers.map((node) => node.down.bytesPerMs));
-    const bounds = [bytes / seed.up.bytesPerMs, bytes / slowest, (leechers.length * bytes) / all];
-    if (sites > 1) bounds.push((bytes * 8_000) / wanBps);
-    return Math.max(...bounds);
+    const ups = this.#nodes.map(({ up }) => up);
+    const sent = other === "with" ? sum(ups.map(({ otherBytes }) => otherBytes)) : 0;
+    const all = (leechers.length * bytes + sent) / sum(ups.map(({ bytesPerMs }) => bytesPerMs));
+    const alone = [seed.up, ...leechers.map(({ down }) => down), ...this.#sites.slice(1).map(({ down }) => down)];
+    return Math.max(all, ...alone.map(passMs));
   }
 
   #planFaults(): void {
@@ -270,7 +275,7 @@ export class SwarmWorld {
         const to = this.#nodeOf(effect.to);
         const message = this.#spoken(effect.message);
         const bytes = MESSAGE_BYTES + ("runs" in message ? INTEGER_BYTES * message.runs.length : 0);
-        node.streams.get(to)?.send(bytes, () => this.#step(to, { type: "said", peer: node.id, message }));
+        node.streams.get(to)?.send(bytes, 0, () => this.#step(to, { type: "said", peer: node.id, message }));
         return;
       }
       case "send":
@@ -299,7 +304,7 @@ export class SwarmWorld {
     const site = this.#sites[to.site];
     if (from.site !== to.site && site !== undefined) site.inBytes += send.bytes;
     const hashes = send.first === 0 ? HASH_BYTES * Math.ceil(this.#ref.chunkBytes / (64 * 1024)) : 0;
-    from.streams.get(to)?.send(send.bytes + hashes + MESSAGE_BYTES, () => this.#arrive(from, to, send));
+    from.streams.get(to)?.send(send.bytes + hashes + MESSAGE_BYTES, send.bytes, () => this.#arrive(from, to, send));
   }
 
   #arrive(from: SwarmNode, to: SwarmNode, send: Send): void {
@@ -315,7 +320,7 @@ export class SwarmWorld {
       this.#step(to, { type: "cells", peer: from.id, chunk, first, count, bytes });
     }
     if (to.blamed.has(from.id)) return;
-    to.streams.get(from)?.send(MESSAGE_BYTES, () => this.#step(from, { type: "acked", peer: to.id, bytes }));
+    to.streams.get(from)?.send(MESSAGE_BYTES, 0, () => this.#step(from, { type: "acked", peer: to.id, bytes }));
   }
 
   #nodeOf(id: string): SwarmNode {
@@ -333,9 +338,9 @@ export class SwarmWorld {
     const others = this.#sites.slice(1);
     const size = this.#ref.sizeBytes;
     const drops = [...this.#sites.flatMap(({ up, down }) => [up, down]), ...this.#nodes.map(({ down }) => down)];
-    const sum = (values: number[]): number => values.reduce((total, value) => total + value, 0);
     return {
       ratio: lastMs / boundMs,
+      roomRatio: lastMs / this.boundMs("with"),
       boundS: boundMs / 1_000,
       unfinished: survivors.filter((node) => node.doneMs === undefined).length,
       wanCopies: Math.max(0, ...others.map((site) => site.inBytes / size)),
@@ -357,4 +362,8 @@ export class SwarmWorld {
     }
     return us / chunks;
   }
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
 }
