@@ -49,7 +49,8 @@ export class Link {
   }
 }
 
-type Hop = { link: Link; delayMs: number };
+/** A link, and how long it takes from its end to the next. */
+export type Hop = { link: Link; delayMs: number };
 /** A message on its way: `unsent` waits in the socket, `missing` has not arrived. */
 type Parcel = { unsent: number; missing: number; deliver: () => void };
 
@@ -71,6 +72,7 @@ export class Stream {
   #lossMs = Number.NEGATIVE_INFINITY;
   #lossBytes = 0;
   #sentMs = 0;
+  #writeMs = Number.NEGATIVE_INFINITY;
   #arrivedMs = 0;
 
   constructor(queue: EventQueue, hops: readonly Hop[], back: readonly Hop[]) {
@@ -83,8 +85,10 @@ export class Stream {
 
   /** `blobBytes` of it are the blob's. `deliver` runs when all of it, and all that was sent before, is there. */
   send(bytes: number, blobBytes: number, deliver: () => void): void {
-    for (const { link } of this.#hops) link.otherBytes += bytes + HEADER_BYTES - blobBytes;
-    const parcel = { unsent: bytes + HEADER_BYTES, missing: bytes + HEADER_BYTES, deliver };
+    const total = bytes + (this.#writeMs === this.#queue.nowMs ? 0 : HEADER_BYTES);
+    this.#writeMs = this.#queue.nowMs;
+    for (const { link } of this.#hops) link.otherBytes += total - blobBytes;
+    const parcel = { unsent: total, missing: total, deliver };
     this.#parcels.push(parcel);
     this.#socket.push(parcel);
     this.#flush();
