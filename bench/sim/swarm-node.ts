@@ -9,6 +9,9 @@ const UNLIMITED = {
   wanInBytes: Number.POSITIVE_INFINITY,
 };
 
+/** So many events are remembered for `replayUs`. */
+const MAX_LOG = 300_000;
+
 type NodeOptions = { index: number; site: number; ref: BlobRef; seed: number; up: Link; down: Link };
 
 /** One node of a simulated swarm: the production scheduler, its links, and what became of it. */
@@ -27,12 +30,13 @@ export class SwarmNode {
   alive = true;
   liar = false;
   doneMs: number | undefined;
-  finished = 0;
   /** When it asked to be pumped. */
   wakeMs = Number.POSITIVE_INFINITY;
   readonly #options: NodeOptions;
   readonly #swarm: Swarm;
   #log: { event: SwarmEvent; nowMs: number }[] | undefined;
+  /** Chunks finished while it remembered. */
+  finishedInLog = 0;
 
   constructor(options: NodeOptions) {
     const { index, site, up, down } = options;
@@ -57,7 +61,7 @@ export class SwarmNode {
   }
 
   step(event: SwarmEvent, nowMs: number): SwarmEffect[] {
-    this.#log?.push({ event, nowMs });
+    if (this.recorded) this.#log?.push({ event, nowMs });
     return this.#swarm.step(event, nowMs);
   }
 
@@ -74,15 +78,21 @@ export class SwarmNode {
     return this.#swarm.status;
   }
 
+  /** A chunk is here. */
+  finish(): void {
+    if (this.recorded) this.finishedInLog += 1;
+  }
+
   get recorded(): boolean {
-    return this.#log !== undefined;
+    return this.#log !== undefined && this.#log.length < MAX_LOG;
   }
 
   /** CPU time of this thread, in microseconds, for all that the scheduler decided, when it is told the same again. */
   replayUs(): number {
+    if (this.#log === undefined) return 0;
     const swarm = this.#newSwarm();
     const before = process.threadCpuUsage();
-    for (const { event, nowMs } of this.#log ?? []) swarm.step(event, nowMs);
+    for (const { event, nowMs } of this.#log) swarm.step(event, nowMs);
     const { user, system } = process.threadCpuUsage(before);
     return user + system;
   }

@@ -276,8 +276,7 @@ export class SwarmWorld {
         node.blamed.add(effect.peer);
         return;
       case "finished":
-        node.finished += 1;
-        return;
+        return node.finish();
       case "complete":
         node.doneMs ??= this.#queue.nowMs;
         return this.#countWaiting();
@@ -352,7 +351,7 @@ export class SwarmWorld {
     let [us, chunks] = [0, 0];
     for (const node of this.#nodes) {
       us += node.replayUs();
-      chunks += node.recorded ? node.finished : 0;
+      chunks += node.finishedInLog;
     }
     return us / chunks;
   }

@@ -64,7 +64,7 @@ export function onCells(state: SwarmState, peer: Peer, event: SwarmEvent & { typ
   state.arrivingBytes[lane] -= event.bytes;
   arrival.bytesLeft -= event.bytes;
   arrival.got += event.count;
-  if (event.first === 0) state.list(event.chunk); // it can be passed on from its first good cell
+  if (event.first === 0) state.listArriving(event.chunk, peer); // it can be passed on from its first good cell
   if (arrival.got === arrival.cells) finish(state, arrival, nowMs);
 }
 

@@ -191,9 +191,25 @@ export class SwarmState {
     this.wanRarity.list(chunk);
   }
 
+  /**
+   * The first of it is here. A member who wants chunks itself offers it to the others, too, and who took it is known a little later; so I offer it to
+   * them when the rest is here, unless my site has the blob and one's uplink would make the others wait.
+   */
+  listArriving(chunk: number, from: Peer): void {
+    if (from.wan || this.siteIsWhole()) this.lanRarity.list(chunk);
+    this.wanRarity.list(chunk);
+  }
+
   unlist(chunk: number): void {
     this.lanRarity.unlist(chunk);
     this.wanRarity.unlist(chunk);
+  }
+
+  /** Somebody of my site, or I, has all. */
+  siteIsWhole(): boolean {
+    if (!this.status.wants) return true;
+    for (const { wan, banned, status } of this.peers.values()) if (!wan && !banned && !status.wants) return true;
+    return false;
   }
 
   /** The site has a peer other than me that has or claims the chunk. */
