@@ -12,7 +12,7 @@ import type { Store } from "./store/store.ts";
 import type { Blame, PeerStatus } from "./swarm/swarm-event.ts";
 import { MAX_SWARM_PEERS } from "./swarm/swarm-limits.ts";
 import { SwarmLinks } from "./swarm-links.ts";
-import { type LinkMessage, MAX_PEERS_TOLD } from "./wire.ts";
+import type { LinkMessage } from "./wire.ts";
 
 export type SwarmDeps = {
   clock: Clock;
@@ -33,6 +33,8 @@ export type FetchOptions = {
   signal: AbortSignal;
   /** Whether somebody waits for it, which may change on the way. Default: somebody does. */
   precedence?: Precedence | undefined;
+  /** Nodes that are said to have or be getting it; asked for again and again. */
+  holders?: (() => Iterable<NodeId>) | undefined;
   /** Called about every 100 ms, and once at the end. */
   onProgress?: (progress: Progress) => void;
 };
@@ -49,6 +51,12 @@ export type SwarmView = {
 };
 
 const TICK_MS = 100;
+/** How often it is looked at who should be connected with whom, at least. */
+const PLAN_MS = 1_000;
+/** Those who are known have a head start before others are searched for: mostly they are enough, and an index of the fleet costs everybody. */
+const HEAD_START_MS = 2_000;
+/** How long a swarm is known before it is decided whether this node is one of those whom the index names. */
+const ANNOUNCE_AFTER_MS = 30_000;
 /** First pause between two searches for holders; it doubles up to the last. */
 const SEEK_MS = 1_000;
 const MAX_SEEK_MS = 30_000;
@@ -92,6 +100,7 @@ class RunningSwarm implements SwarmService {
     this.#links = new SwarmLinks(deps, {
       up: (link) => this.#onUp(link),
       message: (link, message, frame) => this.#onMessage(link, message, frame),
+      failed: (peer) => this.#onFailed(peer),
       end: (link) => this.#onEnd(link),
     });
     this.#ticking = this.#tickWhileBusy();
@@ -108,7 +117,7 @@ class RunningSwarm implements SwarmService {
       get ownSite() {
         return locality.ownSite;
       },
-      siteOf: (peer) => locality.siteOf(peer) ?? `?${peer}`,
+      siteOf: (peer) => locality.siteOf(peer),
       disk: this.#gate.disk,
       memory: new ChunkMemory(),
       accepted: (bytes, precedence) => this.#gate.accepted(bytes, precedence),
@@ -125,7 +134,7 @@ class RunningSwarm implements SwarmService {
   }
 
   async fetch(ref: BlobRef, options: FetchOptions): Promise<Progress> {
-    const { signal, onProgress } = options;
+    const { signal, onProgress, holders = () => [] } = options;
     const waiter: Precedence = {
       get foreground() {
         return options.precedence?.foreground ?? true;
@@ -140,7 +149,7 @@ class RunningSwarm implements SwarmService {
     part.waiters.add(waiter);
     part.reconsider();
     try {
-      if (!part.whole) void this.#seek(part, search.signal);
+      if (!part.whole) void this.#seek(part, holders, search.signal);
       if (onProgress !== undefined) void this.#report(part, search.signal, onProgress);
       await Promise.race([part.done, aborted]);
       onProgress?.(part.progress);
@@ -188,36 +197,79 @@ class RunningSwarm implements SwarmService {
     for (const link of this.#links.all()) {
       for (const { blob, status } of link.joined.values()) if (sameBlob(blob, part.ref)) this.#meet(link, part, status);
     }
-    this.#deps.holders.announce(part.ref.root);
     this.#wake();
   }
 
-  /** Looks for holders until the blob is here, and connects to them. */
-  async #seek(part: Participation, signal: AbortSignal): Promise<void> {
-    const { clock, holders, log } = this.#deps;
-    for (let pauseMs = SEEK_MS; !signal.aborted; pauseMs = Math.min(pauseMs * 2, MAX_SEEK_MS)) {
-      try {
-        for (const peer of part.contacts) this.#contact(part, peer);
-        for await (const peer of holders.find(part.ref.root, signal)) this.#contact(part, peer);
-      } catch (error) {
-        if (!signal.aborted)
-          log.debug("a search for holders failed", { root: part.ref.root, reason: errorMessage(error) });
+  /** Looks for holders until the blob is here, and connects to them. `told`: who is said to be one. */
+  async #seek(part: Participation, told: () => Iterable<NodeId>, signal: AbortSignal): Promise<void> {
+    const { clock } = this.#deps;
+    let pauseMs = SEEK_MS;
+    while (!signal.aborted) {
+      const { bytes } = part.progress;
+      const known = [...told()];
+      this.#onTold(part, known);
+      if (known.length === 0) this.#askNeighbours(part);
+      await clock.sleep(HEAD_START_MS, signal).catch(() => undefined);
+      if (part.progress.bytes > bytes || signal.aborted) pauseMs = SEEK_MS;
+      else {
+        // While it waits for those who have some of it, its own links may be what is slow.
+        if (pauseMs > SEEK_MS || part.describe().holders === 0) await this.#search(part, signal);
+        await clock.sleep(pauseMs, signal).catch(() => undefined);
+        pauseMs = Math.min(2 * pauseMs, MAX_SEEK_MS);
       }
-      await clock.sleep(pauseMs, signal).catch(() => undefined);
     }
   }
 
-  #contact(part: Participation, peer: NodeId): void {
-    if (peer === this.#deps.net.self || part.links.has(peer) || part.contacts.size >= MAX_CONTACTS) return;
-    if (part.links.size >= MAX_SWARM_PEERS) return;
-    part.contacts.add(peer);
+  #askNeighbours(part: Participation): void {
+    for (const peer of this.#deps.holders.neighbours(part.ref.root)) this.#invite(part, peer);
+  }
+
+  async #search(part: Participation, signal: AbortSignal): Promise<void> {
+    const { holders, log } = this.#deps;
+    const { root } = part.ref;
+    this.#askNeighbours(part);
+    try {
+      for await (const peer of holders.lookUp(root, signal)) this.#onTold(part, [peer]);
+    } catch (error) {
+      if (!signal.aborted) log.debug("a search for holders failed", { root, reason: errorMessage(error) });
+    }
+  }
+
+  /** Joins with those with whom this node should be connected, and leaves those with whom it need not be. */
+  #connect(part: Participation): void {
+    const { join, leave } = part.plan();
+    for (const peer of join) this.#invite(part, peer);
+    for (const peer of leave) {
+      part.links.get(peer)?.leave(part.ref.root);
+      part.part(peer);
+    }
+  }
+
+  #lookAfter(part: Participation, nowMs: number): void {
+    if (part.busy) this.#connect(part);
+    if (part.announced || nowMs - part.openedMs < ANNOUNCE_AFTER_MS) return;
+    part.announced = true;
+    if (part.contacts.isAmongFirst(MAX_ANNOUNCERS)) this.#deps.holders.announce(part.ref.root);
+  }
+
+  #invite(part: Participation, peer: NodeId): void {
+    if (peer === this.#deps.net.self || part.links.has(peer) || part.links.size >= MAX_SWARM_PEERS) return;
     const link = this.#links.get(peer);
-    if (link === undefined) this.#links.dial(peer);
-    else link.join(part.ref, part.status);
+    if (link !== undefined) link.join(part.ref, part.status);
+    else if (part.invited.size < MAX_SWARM_PEERS) {
+      part.invited.add(peer);
+      this.#links.dial(peer);
+    }
   }
 
   #onUp(link: Link): void {
-    for (const part of this.#parts.all()) if (part.contacts.has(link.peer)) link.join(part.ref, part.status);
+    for (const part of this.#parts.all()) if (part.invited.delete(link.peer)) link.join(part.ref, part.status);
+  }
+
+  #onFailed(peer: NodeId): void {
+    for (const part of this.#parts.all()) {
+      if (part.invited.delete(peer)) part.contacts.failed(peer, this.#deps.clock.nowMs());
+    }
   }
 
   #onEnd(link: Link): void {
@@ -228,7 +280,7 @@ class RunningSwarm implements SwarmService {
   #meet(link: Link, part: Participation, status: PeerStatus): void {
     if (part.links.size >= MAX_SWARM_PEERS || !link.join(part.ref, part.status)) return;
     const ref = link.refOf(part.ref.root);
-    const peers = [...part.links.keys()].filter((peer) => peer !== link.peer).slice(-MAX_PEERS_TOLD);
+    const peers = part.peersFor(link.peer);
     if (ref !== undefined && peers.length > 0) link.say({ type: "peers", ref, peers });
     part.contacts.add(link.peer);
     part.meet(link, status);
@@ -257,11 +309,16 @@ class RunningSwarm implements SwarmService {
     const joined = link.joined.get(message.ref);
     const part = joined && this.#parts.get(joined.blob.root);
     if (part !== undefined && part.links.get(link.peer) === link) {
-      if (message.type === "peers") for (const peer of message.peers) this.#contact(part, peer);
+      if (message.type === "peers") this.#onTold(part, message.peers);
       else part.receive(link, message, frame.payload);
     }
     // What a banned peer goes on sending is not acknowledged, so that the link ends when its window is used up.
     if (message.type === "cells" && part?.isBanned(link.peer) !== true) this.#gate.received(link, frame.payloadBytes);
+  }
+
+  #onTold(part: Participation, peers: readonly NodeId[]): void {
+    for (const peer of peers) part.contacts.add(peer);
+    this.#connect(part);
   }
 
   #onJoin(link: Link, blob: BlobRef, status: PeerStatus): void {
@@ -320,14 +377,16 @@ class RunningSwarm implements SwarmService {
       await clock.sleep(TICK_MS, signal).catch(() => undefined);
       if (signal.aborted) return;
       this.#parts.tick();
+      const nowMs = clock.nowMs();
+      for (const part of this.#parts.all()) if (nowMs - part.plannedMs >= PLAN_MS) this.#lookAfter(part, nowMs);
       for (const part of this.#parts.all()) if (part.foreground) this.#gate.declined(part.declined());
       this.#pumpSoon();
     }
   }
 }
 
-/** Peers known per swarm, connected or not; those beyond are found again when some are gone. */
-const MAX_CONTACTS = 4 * MAX_SWARM_PEERS;
+/** Of those in a swarm, so many are named by the index: they know the others. More would be a burden on the nodes that keep the names. */
+const MAX_ANNOUNCERS = 16;
 
 function sameBlob(a: BlobRef, b: BlobRef): boolean {
   return a.root === b.root && a.sizeBytes === b.sizeBytes;
