@@ -1,4 +1,4 @@
-import { type BlobRef, Swarm, type SwarmEffect, type SwarmEvent } from "#artifacts";
+import { type BlobRef, type PeerStatus, Swarm, type SwarmEffect, type SwarmEvent } from "#artifacts";
 import { SeededRandom } from "#core";
 import type { Link, Stream } from "./network.ts";
 
@@ -20,6 +20,10 @@ export class SwarmNode {
   readonly down: Link;
   readonly streams = new Map<SwarmNode, Stream>();
   readonly blamed = new Set<string>();
+  /** Bytes of cells that came in this turn and are to be acknowledged. */
+  readonly owedAcks = new Map<SwarmNode, number>();
+  /** What is said at the end of this turn. */
+  said: (SwarmEffect & { type: "say" })[] = [];
   alive = true;
   liar = false;
   doneMs: number | undefined;
@@ -64,6 +68,10 @@ export class SwarmNode {
   /** The cell of this chunk that is due from that peer. */
   expects(peer: SwarmNode, chunk: number): number | undefined {
     return this.#swarm.expects(peer.id, chunk);
+  }
+
+  get status(): PeerStatus {
+    return this.#swarm.status;
   }
 
   get recorded(): boolean {
