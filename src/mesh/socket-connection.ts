@@ -4,6 +4,7 @@ import { AbstractMultiaddrConnection, type SendResult } from "@libp2p/utils";
 import type { Multiaddr } from "@multiformats/multiaddr";
 import { Uint8ArrayList } from "uint8arraylist";
 import { readInto } from "./socket-intake.ts";
+import { SocketOutbox } from "./socket-outbox.ts";
 
 /**
  * Memory that bytes are read into, and bytes that may gather within one turn of the event loop before they go up. TLS hands out records of
@@ -12,8 +13,6 @@ import { readInto } from "./socket-intake.ts";
 const BULK_BYTES = 256 * 1024;
 /** The same for a connection on which little comes: there may be thousands. */
 const QUIET_BYTES = 16 * 1024;
-/** What Node buffers below `write` before it asks to wait. One yamux frame of our largest messages fits. */
-export const SOCKET_HIGH_WATER_BYTES = 256 * 1024;
 
 export type SocketConnectionInit = {
   socket: Socket;
@@ -22,9 +21,10 @@ export type SocketConnectionInit = {
   log: Logger;
 };
 
-/** A TCP or TLS socket as libp2p sees it. Bytes go out uncopied in one `writev`, and come in as they were received. */
+/** A TCP or TLS socket as libp2p sees it. */
 export class SocketConnection extends AbstractMultiaddrConnection {
   readonly #socket: Socket;
+  readonly #outbox: SocketOutbox;
   /** What was read before Node was told where to put it, or is where it cannot be told. */
   #early = new Uint8ArrayList();
   #memory = Buffer.allocUnsafeSlow(QUIET_BYTES);
@@ -36,6 +36,7 @@ export class SocketConnection extends AbstractMultiaddrConnection {
     super(init);
     const socket = init.socket;
     this.#socket = socket;
+    this.#outbox = new SocketOutbox(socket, () => this.safeDispatchEvent("drain"));
     socket.setNoDelay(true);
     readInto(socket, (bytesRead) => this.#place(bytesRead));
     socket.on("data", (bytes: Uint8Array) => {
@@ -44,7 +45,6 @@ export class SocketConnection extends AbstractMultiaddrConnection {
       else this.#flushSoon();
     });
     socket.resume(); // the listener had it paused
-    socket.on("drain", () => this.safeDispatchEvent("drain"));
     socket.on("error", (error) => this.abort(error));
     socket.once("end", () => {
       this.#flush();
@@ -92,11 +92,7 @@ export class SocketConnection extends AbstractMultiaddrConnection {
 
   override sendData(data: Uint8ArrayList): SendResult {
     const sentBytes = data.byteLength;
-    let canSendMore = true;
-    this.#socket.cork();
-    for (const piece of data) canSendMore = this.#socket.write(piece);
-    this.#socket.uncork();
-    return { sentBytes, canSendMore };
+    return { sentBytes, canSendMore: this.#outbox.push(data) };
   }
 
   override sendClose(options?: AbortOptions): Promise<void> {
@@ -109,7 +105,7 @@ export class SocketConnection extends AbstractMultiaddrConnection {
         resolve();
       });
       signal?.addEventListener("abort", onAbort, { once: true });
-      this.#socket.destroySoon();
+      this.#outbox.end();
     });
   }
 
