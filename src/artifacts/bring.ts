@@ -35,12 +35,15 @@ export async function bringContent(
   swarm: SwarmService,
   store: Store,
   spec: ArtifactContent,
-  { signal, precedence, holders, onProgress }: BringOptions,
+  { signal, precedence, holders: told = () => [], onProgress }: BringOptions,
 ): Promise<Progress> {
   const plan = planContent(spec);
+  const listed = new Set<NodeId>(); // they have the listing, and so the rest
+  const holders = (): NodeId[] => [...new Set([...told(), ...listed])];
   if (plan.type === "listed") {
     if (plan.listing.sizeBytes > MAX_LISTING_BYTES) throw tooLarge(plan.listing.sizeBytes);
-    await swarm.fetch(plan.listing, { signal, precedence, holders });
+    const { sources } = await swarm.fetch(plan.listing, { signal, precedence, holders });
+    for (const peer of sources.keys()) listed.add(peer);
   }
   const blobs = await blobsOf(store, plan);
   return store.space.withRoom(blobs, "the artifact", () =>

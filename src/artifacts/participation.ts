@@ -152,11 +152,11 @@ export class Participation {
 
   /** Whom to join with and whom to leave; asked for when somebody new is known, and about once a second. */
   plan(): { join: NodeId[]; leave: NodeId[] } {
-    const { clock, ownSite, siteOf } = this.#deps;
-    this.plannedMs = clock.nowMs();
+    const deps = this.#deps;
+    this.plannedMs = deps.clock.nowMs();
     const view = {
-      ownSite,
-      siteOf,
+      ownSite: deps.ownSite,
+      siteOf: (peer: NodeId) => deps.siteOf(peer),
       isLinked: (peer: NodeId) => this.links.has(peer),
       isIdle: (peer: NodeId) => this.#swarm.isIdle(peer),
       reaching: (site: string) => this.#swarm.reaching(site),
@@ -166,8 +166,8 @@ export class Participation {
 
   /** Whom to tell a peer of: those of its own site, the newest first, and those elsewhere with whom it should connect. */
   peersFor(peer: NodeId): NodeId[] {
-    const { siteOf } = this.#deps;
-    const site = siteOf(peer) ?? "";
+    const siteOf = (node: NodeId): string => this.#deps.siteOf(node) ?? "";
+    const site = siteOf(peer);
     const [near, far]: [NodeId[], NodeId[]] = [[], []];
     for (const other of this.links.keys()) if (other !== peer) (siteOf(other) === site ? near : far).push(other);
     const roomForNear = MAX_PEERS_TOLD - Math.min(far.length, MAX_PEERS_TOLD / 2);
