@@ -12,6 +12,7 @@ import type { Store } from "./store/store.ts";
 import type { Blame, PeerStatus } from "./swarm/swarm-event.ts";
 import { MAX_SWARM_PEERS } from "./swarm/swarm-limits.ts";
 import { SwarmLinks } from "./swarm-links.ts";
+import { SwarmMeeting } from "./swarm-meeting.ts";
 import type { LinkMessage } from "./wire.ts";
 
 export type SwarmDeps = {
@@ -51,16 +52,6 @@ export type SwarmView = {
 };
 
 const TICK_MS = 100;
-/** How often it is looked at who should be connected with whom, at least. */
-const PLAN_MS = 1_000;
-/** Those who are known have a head start before others are searched for: mostly they are enough, and an index of the fleet costs everybody. */
-const HEAD_START_MS = 2_000;
-/** How long a swarm is known before it is decided whether this node is one of those whom the index names. */
-const ANNOUNCE_AFTER_MS = 30_000;
-/** First pause between two searches for holders; it doubles up to the last. */
-const SEEK_MS = 1_000;
-const MAX_SEEK_MS = 30_000;
-
 /** The swarms of one node, running. */
 export interface SwarmService extends AsyncDisposable {
   /**
@@ -85,6 +76,7 @@ class RunningSwarm implements SwarmService {
   readonly #deps: SwarmDeps;
   readonly #links: SwarmLinks;
   readonly #parts: Participations;
+  readonly #meeting: SwarmMeeting;
   readonly #gate: FlowGate;
   readonly #stopped = new AbortController();
   readonly #ticking: Promise<void>;
@@ -98,11 +90,13 @@ class RunningSwarm implements SwarmService {
     const opened = (part: Participation): void => this.#onOpened(part);
     this.#parts = new Participations(deps.store, deps.clock, this.#depsOfParts(options), opened);
     this.#links = new SwarmLinks(deps, {
-      up: (link) => this.#onUp(link),
+      up: (link) => this.#meeting.onUp(link),
       message: (link, message, frame) => this.#onMessage(link, message, frame),
-      failed: (peer) => this.#onFailed(peer),
+      failed: (peer) => this.#meeting.onFailed(peer),
       end: (link) => this.#onEnd(link),
     });
+    const { clock, log, holders, net } = deps;
+    this.#meeting = new SwarmMeeting({ clock, log, holders, self: net.self }, this.#links, this.#parts);
     this.#ticking = this.#tickWhileBusy();
   }
 
@@ -149,7 +143,7 @@ class RunningSwarm implements SwarmService {
     part.waiters.add(waiter);
     part.reconsider();
     try {
-      if (!part.whole) void this.#seek(part, holders, search.signal);
+      if (!part.whole) void this.#meeting.seek(part, holders, search.signal);
       if (onProgress !== undefined) void this.#report(part, search.signal, onProgress);
       await Promise.race([part.done, aborted]);
       onProgress?.(part.progress);
@@ -200,78 +194,6 @@ class RunningSwarm implements SwarmService {
     this.#wake();
   }
 
-  /** Looks for holders until the blob is here, and connects to them. `told`: who is said to be one. */
-  async #seek(part: Participation, told: () => Iterable<NodeId>, signal: AbortSignal): Promise<void> {
-    const { clock } = this.#deps;
-    let pauseMs = SEEK_MS;
-    while (!signal.aborted) {
-      const { bytes } = part.progress;
-      const known = [...told()];
-      this.#onTold(part, known);
-      if (known.length === 0) this.#askNeighbours(part);
-      await clock.sleep(HEAD_START_MS, signal).catch(() => undefined);
-      if (part.progress.bytes > bytes || signal.aborted) pauseMs = SEEK_MS;
-      else {
-        // While it waits for those who have some of it, its own links may be what is slow.
-        if (pauseMs > SEEK_MS || part.describe().holders === 0) await this.#search(part, signal);
-        await clock.sleep(pauseMs, signal).catch(() => undefined);
-        pauseMs = Math.min(2 * pauseMs, MAX_SEEK_MS);
-      }
-    }
-  }
-
-  #askNeighbours(part: Participation): void {
-    for (const peer of this.#deps.holders.neighbours(part.ref.root)) this.#invite(part, peer);
-  }
-
-  async #search(part: Participation, signal: AbortSignal): Promise<void> {
-    const { holders, log } = this.#deps;
-    const { root } = part.ref;
-    this.#askNeighbours(part);
-    try {
-      for await (const peer of holders.lookUp(root, signal)) this.#onTold(part, [peer]);
-    } catch (error) {
-      if (!signal.aborted) log.debug("a search for holders failed", { root, reason: errorMessage(error) });
-    }
-  }
-
-  /** Joins with those with whom this node should be connected, and leaves those with whom it need not be. */
-  #connect(part: Participation): void {
-    const { join, leave } = part.plan();
-    for (const peer of join) this.#invite(part, peer);
-    for (const peer of leave) {
-      part.links.get(peer)?.leave(part.ref.root);
-      part.part(peer);
-    }
-  }
-
-  #lookAfter(part: Participation, nowMs: number): void {
-    if (part.busy) this.#connect(part);
-    if (part.announced || nowMs - part.openedMs < ANNOUNCE_AFTER_MS) return;
-    part.announced = true;
-    if (part.contacts.isAmongFirst(MAX_ANNOUNCERS)) this.#deps.holders.announce(part.ref.root);
-  }
-
-  #invite(part: Participation, peer: NodeId): void {
-    if (peer === this.#deps.net.self || part.links.has(peer) || part.links.size >= MAX_SWARM_PEERS) return;
-    const link = this.#links.get(peer);
-    if (link !== undefined) link.join(part.ref, part.status);
-    else if (part.invited.size < MAX_SWARM_PEERS) {
-      part.invited.add(peer);
-      this.#links.dial(peer);
-    }
-  }
-
-  #onUp(link: Link): void {
-    for (const part of this.#parts.all()) if (part.invited.delete(link.peer)) link.join(part.ref, part.status);
-  }
-
-  #onFailed(peer: NodeId): void {
-    for (const part of this.#parts.all()) {
-      if (part.invited.delete(peer)) part.contacts.failed(peer, this.#deps.clock.nowMs());
-    }
-  }
-
   #onEnd(link: Link): void {
     this.#gate.forget(link);
     for (const part of this.#parts.all()) if (part.links.get(link.peer) === link) part.part(link.peer);
@@ -309,16 +231,11 @@ class RunningSwarm implements SwarmService {
     const joined = link.joined.get(message.ref);
     const part = joined && this.#parts.get(joined.blob.root);
     if (part !== undefined && part.links.get(link.peer) === link) {
-      if (message.type === "peers") this.#onTold(part, message.peers);
+      if (message.type === "peers") this.#meeting.told(part, message.peers);
       else part.receive(link, message, frame.payload);
     }
     // What a banned peer goes on sending is not acknowledged, so that the link ends when its window is used up.
     if (message.type === "cells" && part?.isBanned(link.peer) !== true) this.#gate.received(link, frame.payloadBytes);
-  }
-
-  #onTold(part: Participation, peers: readonly NodeId[]): void {
-    for (const peer of peers) part.contacts.add(peer);
-    this.#connect(part);
   }
 
   #onJoin(link: Link, blob: BlobRef, status: PeerStatus): void {
@@ -377,16 +294,12 @@ class RunningSwarm implements SwarmService {
       await clock.sleep(TICK_MS, signal).catch(() => undefined);
       if (signal.aborted) return;
       this.#parts.tick();
-      const nowMs = clock.nowMs();
-      for (const part of this.#parts.all()) if (nowMs - part.plannedMs >= PLAN_MS) this.#lookAfter(part, nowMs);
+      this.#meeting.tick();
       for (const part of this.#parts.all()) if (part.foreground) this.#gate.declined(part.declined());
       this.#pumpSoon();
     }
   }
 }
-
-/** Of those in a swarm, so many are named by the index: they know the others. More would be a burden on the nodes that keep the names. */
-const MAX_ANNOUNCERS = 16;
 
 function sameBlob(a: BlobRef, b: BlobRef): boolean {
   return a.root === b.root && a.sizeBytes === b.sizeBytes;
