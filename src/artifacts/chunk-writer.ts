@@ -1,16 +1,25 @@
 import { errorMessage, faultCode, type Log } from "#core";
 import type { BlobFile } from "./store/blob-file.ts";
 
+/** Chunks in one write: 4 MiB of small ones. */
+const MAX_RUN = 16;
+
 /** Bytes that wait for the disk, over all blobs of a node. */
 export type DiskQueue = { queuedBytes: number };
 
-/** Writes the chunks of one blob, and makes it whole when the last is written. */
+type Waiting = { bytes: Uint8Array; written: (well: boolean) => void };
+
+/**
+ * Writes the chunks of one blob, and makes it whole when the last is written. One write at a time, because a file has one lock for all
+ * writers; what comes meanwhile is written together where it belongs together.
+ */
 export class ChunkWriter {
   readonly #blob: BlobFile;
   readonly #disk: DiskQueue;
   readonly #log: Log;
   readonly #done = Promise.withResolvers<void>();
-  #writing = 0;
+  readonly #waiting = new Map<number, Waiting>();
+  #writing = false;
   #settled = false;
 
   constructor(blob: BlobFile, disk: DiskQueue, log: Log) {
@@ -26,25 +35,51 @@ export class ChunkWriter {
     return this.#done.promise;
   }
 
-  /** Writes a verified chunk; returns whether that went well. */
-  async write(chunk: number, bytes: Uint8Array): Promise<boolean> {
+  /** Writes a verified chunk; resolves with whether that went well. */
+  write(chunk: number, bytes: Uint8Array): Promise<boolean> {
     this.#disk.queuedBytes += bytes.length;
-    this.#writing += 1;
+    return new Promise((written) => {
+      this.#waiting.set(chunk, { bytes, written });
+      if (!this.#writing) void this.#writeAll();
+    });
+  }
+
+  async #writeAll(): Promise<void> {
+    this.#writing = true;
+    for (const chunk of this.#waiting.keys()) await this.#writeRun(chunk, this.#takeRun(chunk));
+    this.#writing = false;
+    this.completeWhenWritten();
+  }
+
+  /** A chunk and those behind it that wait, too. */
+  #takeRun(first: number): Waiting[] {
+    const run: Waiting[] = [];
+    for (let chunk = first; run.length < MAX_RUN; chunk++) {
+      const next = this.#waiting.get(chunk);
+      if (next === undefined) break;
+      this.#waiting.delete(chunk);
+      run.push(next);
+    }
+    return run;
+  }
+
+  async #writeRun(first: number, run: readonly Waiting[]): Promise<void> {
+    const chunks = run.map(({ bytes }) => bytes);
+    let well = true;
     try {
-      await this.#blob.write(chunk, [bytes]);
-      return true;
+      await this.#blob.write(first, chunks);
     } catch (error) {
+      well = false;
       this.fail(error);
-      return false;
-    } finally {
+    }
+    for (const { bytes, written } of run) {
       this.#disk.queuedBytes -= bytes.length;
-      this.#writing -= 1;
-      this.completeWhenWritten();
+      written(well);
     }
   }
 
   completeWhenWritten(): void {
-    if (this.#writing > 0 || !this.#blob.have.full || this.#settled) return;
+    if (this.#writing || !this.#blob.have.full || this.#settled) return;
     this.#settled = true;
     this.#blob.complete().then(this.#done.resolve, this.#done.reject);
   }

@@ -1,5 +1,5 @@
 /** Content: the store of a node, and the swarms that move blobs between stores. */
-export { type ArtifactContent, planContent } from "./artifact-content.ts";
+export { type ArtifactContent, firstRoots, planContent } from "./artifact-content.ts";
 export { type BringOptions, bringContent, hasContent, rootsOf } from "./bring.ts";
 export { type BlobRef, chunkBytesFor } from "./chunk-map.ts";
 export { type MaterialiseOptions, materialise } from "./materialise.ts";

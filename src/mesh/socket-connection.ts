@@ -3,14 +3,16 @@ import type { AbortOptions, Logger, MessageStreamDirection } from "@libp2p/inter
 import { AbstractMultiaddrConnection, type SendResult } from "@libp2p/utils";
 import type { Multiaddr } from "@multiformats/multiaddr";
 import { Uint8ArrayList } from "uint8arraylist";
+import { readInto } from "./socket-intake.ts";
+import { SocketOutbox } from "./socket-outbox.ts";
 
 /**
- * Bytes that may gather within one turn of the event loop before they go up. TLS hands out records of 16 KiB; passing them
- * on one by one costs a third of the throughput (measured with bench/transport).
+ * Memory that bytes are read into, and bytes that may gather within one turn of the event loop before they go up. TLS hands out records of
+ * 16 KiB; passing them on one by one costs a third of the throughput (measured with bench/transport).
  */
-const COALESCE_BYTES = 256 * 1024;
-/** What Node buffers below `write` before it asks to wait. One yamux frame of our largest messages fits. */
-export const SOCKET_HIGH_WATER_BYTES = 256 * 1024;
+const BULK_BYTES = 256 * 1024;
+/** The same for a connection on which little comes: there may be thousands. */
+const QUIET_BYTES = 16 * 1024;
 
 export type SocketConnectionInit = {
   socket: Socket;
@@ -19,20 +21,30 @@ export type SocketConnectionInit = {
   log: Logger;
 };
 
-/** A TCP or TLS socket as libp2p sees it. Bytes go out uncopied in one `writev`, and come in as they were received. */
+/** A TCP or TLS socket as libp2p sees it. */
 export class SocketConnection extends AbstractMultiaddrConnection {
   readonly #socket: Socket;
-  #received = new Uint8ArrayList();
+  readonly #outbox: SocketOutbox;
+  /** What was read before Node was told where to put it, or is where it cannot be told. */
+  #early = new Uint8ArrayList();
+  #memory = Buffer.allocUnsafeSlow(QUIET_BYTES);
+  #filled = 0;
+  #passed = 0;
   #flushing: NodeJS.Immediate | undefined;
 
   constructor(init: SocketConnectionInit) {
     super(init);
     const socket = init.socket;
     this.#socket = socket;
+    this.#outbox = new SocketOutbox(socket, () => this.safeDispatchEvent("drain"));
     socket.setNoDelay(true);
-    socket.on("data", (bytes: Uint8Array) => this.#receive(bytes));
+    readInto(socket, (bytesRead) => this.#place(bytesRead));
+    socket.on("data", (bytes: Uint8Array) => {
+      this.#early.append(bytes);
+      if (this.#early.byteLength >= BULK_BYTES) this.#flush();
+      else this.#flushSoon();
+    });
     socket.resume(); // the listener had it paused
-    socket.on("drain", () => this.safeDispatchEvent("drain"));
     socket.on("error", (error) => this.abort(error));
     socket.once("end", () => {
       this.#flush();
@@ -44,28 +56,43 @@ export class SocketConnection extends AbstractMultiaddrConnection {
     });
   }
 
-  #receive(bytes: Uint8Array): void {
-    this.#received.append(bytes);
-    if (this.#received.byteLength >= COALESCE_BYTES) this.#flush();
-    else this.#flushing ??= setImmediate(() => this.#flush());
+  /** Takes note of what came, and says where the next bytes go. */
+  #place(bytesRead: number): Uint8Array {
+    this.#filled += bytesRead;
+    if (this.#filled === this.#memory.length) this.#renew();
+    else if (bytesRead > 0) this.#flushSoon();
+    return this.#memory.subarray(this.#filled);
+  }
+
+  /** Memory is not used again: whoever is passed it may keep it. */
+  #renew(): void {
+    const bulk = this.#filled - this.#passed >= QUIET_BYTES;
+    this.#flush();
+    this.#memory = Buffer.allocUnsafeSlow(bulk ? BULK_BYTES : QUIET_BYTES);
+    this.#filled = 0;
+    this.#passed = 0;
+  }
+
+  #flushSoon(): void {
+    this.#flushing ??= setImmediate(() => this.#flush());
   }
 
   #flush(): void {
     clearImmediate(this.#flushing);
     this.#flushing = undefined;
-    const received = this.#received;
-    if (received.byteLength === 0) return;
-    this.#received = new Uint8ArrayList();
-    this.onData(received);
+    const early = this.#early;
+    if (early.byteLength > 0) {
+      this.#early = new Uint8ArrayList();
+      this.onData(early);
+    }
+    const read = this.#memory.subarray(this.#passed, this.#filled);
+    this.#passed = this.#filled;
+    if (read.length > 0) this.onData(read);
   }
 
   override sendData(data: Uint8ArrayList): SendResult {
     const sentBytes = data.byteLength;
-    let canSendMore = true;
-    this.#socket.cork();
-    for (const piece of data) canSendMore = this.#socket.write(piece);
-    this.#socket.uncork();
-    return { sentBytes, canSendMore };
+    return { sentBytes, canSendMore: this.#outbox.push(data) };
   }
 
   override sendClose(options?: AbortOptions): Promise<void> {
@@ -78,7 +105,7 @@ export class SocketConnection extends AbstractMultiaddrConnection {
         resolve();
       });
       signal?.addEventListener("abort", onAbort, { once: true });
-      this.#socket.destroySoon();
+      this.#outbox.end();
     });
   }
 

@@ -5,7 +5,7 @@ import type { PeerId } from "@libp2p/interface";
 import { peerIdFromPublicKey } from "@libp2p/peer-id";
 import { type Clock, type Ed25519Key, Fault, type Random } from "#core";
 import { cipherOrder } from "./cipher-order.ts";
-import { SOCKET_HIGH_WATER_BYTES } from "./socket-connection.ts";
+import { SOCKET_HIGH_WATER_BYTES } from "./socket-outbox.ts";
 import { createTlsIdentity, nodeKeyOfCertificate } from "./tls-certificate.ts";
 
 const ALPN = "libp2p";

@@ -11,7 +11,8 @@ import {
 import { type Multiaddr, multiaddr } from "@multiformats/multiaddr";
 import { type Clock, Fault, withDeadline } from "#core";
 import { announcedHosts, formatAddress, parseAddress } from "./address.ts";
-import { SOCKET_HIGH_WATER_BYTES, SocketConnection } from "./socket-connection.ts";
+import { SocketConnection } from "./socket-connection.ts";
+import { SOCKET_HIGH_WATER_BYTES } from "./socket-outbox.ts";
 import type { StrangerBudget } from "./stranger-budget.ts";
 import { secured, type TlsContext } from "./tls-handshake.ts";
 

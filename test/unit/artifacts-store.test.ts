@@ -65,7 +65,7 @@ describe("artifacts: store", () => {
     const store = await Store.open(join(dir, name), deps);
     const blob = await store.create(ref);
     blob.setMap(map);
-    for (let chunk = 0; chunk < chunks; chunk++) await blob.write(chunk, piecesOf(chunk));
+    for (let chunk = 0; chunk < chunks; chunk++) await blob.write(chunk, [bytesOf(chunk)]);
     return { store, blob };
   }
 
@@ -101,11 +101,8 @@ describe("artifacts: store", () => {
     return undefined;
   }
 
-  /** In uneven pieces, as they come off a stream. */
-  function piecesOf(chunk: number): Uint8Array[] {
-    const { chunkBytes } = ref;
-    const bytes = content.subarray(chunk * chunkBytes, (chunk + 1) * chunkBytes);
-    return [bytes.subarray(0, 1_000), bytes.subarray(1_000, 70_001), bytes.subarray(70_001)];
+  function bytesOf(chunk: number): Uint8Array {
+    return content.subarray(chunk * ref.chunkBytes, (chunk + 1) * ref.chunkBytes);
   }
 
   /** Chunks found good among those that a crash left. */
@@ -131,7 +128,7 @@ describe("artifacts: store", () => {
     await using again = await Store.open(join(dir, "half"), deps);
     const blob = await again.create(ref);
     assert.deepEqual([...blob.have.values()], [0, 1], "what is durable is known, without reading it");
-    for (const chunk of [2, 3]) await blob.write(chunk, piecesOf(chunk));
+    await blob.write(2, [bytesOf(2), bytesOf(3)]);
     await blob.complete();
     assert.equal(again.stateOf(ref.root), "whole");
     assert.equal(Buffer.compare(await readFile(blob.path), content), 0);
@@ -140,7 +137,7 @@ describe("artifacts: store", () => {
   it("knows after a crash what was durable, and reads again only what was written after that", async () => {
     const { store, blob } = await partial("half", 2);
     await blob.sync();
-    await blob.write(2, piecesOf(2));
+    await blob.write(2, [bytesOf(2)]);
     await cp(join(dir, "half"), join(dir, "crashed"), { recursive: true });
     await store[Symbol.asyncDispose]();
     await using crashed = await Store.open(join(dir, "crashed"), deps);
@@ -153,7 +150,7 @@ describe("artifacts: store", () => {
   it("takes of what a crash left only what is good", async () => {
     const { store, blob } = await partial("half", 1);
     await blob.sync();
-    for (const chunk of [1, 2]) await blob.write(chunk, piecesOf(chunk));
+    for (const chunk of [1, 2]) await blob.write(chunk, [bytesOf(chunk)]);
     await cp(join(dir, "half"), join(dir, "crashed"), { recursive: true });
     await store[Symbol.asyncDispose]();
     await overwrite(join(dir, "crashed", "blobs", ref.root.slice(0, 2), ref.root), ref.chunkBytes + 77);
@@ -194,7 +191,7 @@ describe("artifacts: store", () => {
     assert.deepEqual([...blob.have.values()], [1, 2, 3]);
     assert.deepEqual(damaged, [ref.root]);
     assert.equal(store.stateOf(ref.root), "partial");
-    await blob.write(0, piecesOf(0));
+    await blob.write(0, [bytesOf(0)]);
     await blob.complete();
     assert.equal(store.stateOf(ref.root), "whole");
     await blob.checkAll(signal);
@@ -208,7 +205,7 @@ describe("artifacts: store", () => {
     const blob = await store.get(ref.root);
     assert.deepEqual([...(blob?.have.values() ?? [])], [0, 1]);
     assert.deepEqual(damaged, [ref.root]);
-    for (const chunk of [2, 3]) await blob?.write(chunk, piecesOf(chunk));
+    for (const chunk of [2, 3]) await blob?.write(chunk, [bytesOf(chunk)]);
     await blob?.complete();
     assert.equal(Buffer.compare(await readFile(path), content), 0);
   });
@@ -376,17 +373,17 @@ describe("artifacts: store", () => {
       await using store = await Store.open(join(disk, "store"), deps);
       const blob = await store.create(ref);
       blob.setMap(map);
-      await blob.write(0, piecesOf(0));
+      await blob.write(0, [bytesOf(0)]);
       const filler = join(disk, "filler");
       const fill = await open(filler, "w");
       await assert.rejects(async () => {
         for (;;) await fill.write(Buffer.alloc(64 * KIB));
       });
       await fill.close();
-      assert.equal(await codeOf(blob.write(1, piecesOf(1))), "artifacts.disk-full");
+      assert.equal(await codeOf(blob.write(1, [bytesOf(1)])), "artifacts.disk-full");
       assert.equal(blob.have.has(1), false);
       await rm(filler);
-      await blob.write(1, piecesOf(1));
+      await blob.write(1, [bytesOf(1)]);
       assert.deepEqual([...blob.have.values()], [0, 1]);
     } finally {
       execFileSync("umount", [disk]);

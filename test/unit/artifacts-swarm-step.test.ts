@@ -130,6 +130,19 @@ describe("swarm: what a leecher makes of its peers", () => {
     assert.equal(me.said("fast", "ready"), 1);
   });
 
+  it("accepts little from one that has shown nothing yet, and more once a chunk from it was right", () => {
+    const me = new Leecher();
+    me.meet("new");
+    for (let chunk = 0; chunk < 8; chunk++) me.hear("new", { type: "offer", chunk });
+    assert.deepEqual([me.said("new", "accept"), me.said("new", "decline")], [4, 4]);
+    me.wait(200);
+    assert.equal(me.said("new", "ready"), 0);
+    me.step({ type: "cells", peer: "new", chunk: 0, first: 0, count: 4, bytes: 256 * 1024 });
+    assert.equal(me.said("new", "ready"), 1);
+    for (let chunk = 4; chunk < 8; chunk++) me.hear("new", { type: "offer", chunk });
+    assert.equal(me.said("new", "accept"), 8);
+  });
+
   it("accepts from its site while its limit allows nothing more over the WAN", () => {
     const me = new Node({ wanInBytes: 0 });
     me.meet("near");

@@ -212,16 +212,14 @@ export class BlobFile {
     });
   }
 
-  /** Writes a chunk whose bytes the caller has verified. */
-  async write(chunk: number, pieces: readonly Uint8Array[]): Promise<void> {
+  /** Writes chunks that follow each other, from `first` on; the caller has verified their bytes. */
+  async write(first: number, chunks: readonly Uint8Array[]): Promise<void> {
     try {
-      await this.#use((handle) => writeAll(handle, pieces, chunk * this.geometry.chunkBytes));
+      await this.#use((handle) => writeAll(handle, chunks, first * this.geometry.chunkBytes));
     } catch (error) {
       throw await diskFault(error, this.path, this.missingBytes(), `blob ${this.ref.root.slice(0, 12)}`);
     }
-    this.have.add(chunk);
-    this.#checked.add(chunk);
-    this.#durable.wrote(chunk);
+    for (let chunk = first; chunk < first + chunks.length; chunk++) this.#found(chunk);
     this.#durable.syncWhenDue(() => this.sync());
   }
 

@@ -36,6 +36,8 @@ export type Peer = {
   snubbedUntilMs: number;
   /** How often in a row it stalled: no chunk of its was finished in between. */
   stalls: number;
+  /** A chunk from it was whole and right. */
+  proven: boolean;
   /** All that I have and was not told since goes to it late; false when I left that to another of my site for a while. */
   informed: boolean;
   /** It asked me over the WAN by name; until then I export to it. */

@@ -1,0 +1,77 @@
+import type { Socket } from "node:net";
+
+/** What waits below `push` before the sender is asked to wait, too. One yamux frame of our largest messages fits. */
+export const SOCKET_HIGH_WATER_BYTES = 256 * 1024;
+/** Largest plaintext of a TLS record (RFC 8446 §5.1). */
+const RECORD_BYTES = 16 * 1024;
+
+/**
+ * Bytes on their way out of a socket. Node copies all pieces of a `writev` into one for TLS, so it is given one piece at a time: small ones
+ * joined, up to one full record, and large ones as they are.
+ */
+export class SocketOutbox {
+  readonly #socket: Socket;
+  readonly #drained: () => void;
+  #pieces: Uint8Array[] = [];
+  #waitingBytes = 0;
+  #writing = false;
+  #full = false;
+  #ending = false;
+
+  /** `drained` is called when there is room again after `push` returned false. */
+  constructor(socket: Socket, drained: () => void) {
+    this.#socket = socket;
+    this.#drained = drained;
+  }
+
+  /** Takes pieces uncopied; false: wait until it has drained. */
+  push(pieces: Iterable<Uint8Array>): boolean {
+    for (const piece of pieces) {
+      this.#pieces.push(piece);
+      this.#waitingBytes += piece.length;
+    }
+    if (!this.#writing) this.#write();
+    this.#full = this.#waitingBytes >= SOCKET_HIGH_WATER_BYTES;
+    return !this.#full;
+  }
+
+  /** Ends the socket once everything is written. */
+  end(): void {
+    this.#ending = true;
+    if (!this.#writing) this.#socket.destroySoon();
+  }
+
+  #write(): void {
+    const bytes = this.#take();
+    if (bytes === undefined) {
+      if (this.#ending) this.#socket.destroySoon();
+      return;
+    }
+    this.#writing = true;
+    this.#socket.write(bytes, (error) => {
+      this.#writing = false;
+      if (error) return; // the socket says so, too
+      this.#waitingBytes -= bytes.length;
+      this.#write();
+      if (!this.#full || this.#waitingBytes >= SOCKET_HIGH_WATER_BYTES) return;
+      this.#full = false;
+      this.#drained();
+    });
+  }
+
+  #take(): Uint8Array | undefined {
+    const joined: Uint8Array[] = [];
+    let left = RECORD_BYTES;
+    for (let next = this.#pieces[0]; next !== undefined && left > 0; next = this.#pieces[0]) {
+      if (joined.length > 0 && next.length > left) {
+        joined.push(next.subarray(0, left));
+        this.#pieces[0] = next.subarray(left);
+        break;
+      }
+      this.#pieces.shift();
+      joined.push(next);
+      left -= next.length;
+    }
+    return joined.length > 1 ? Buffer.concat(joined) : joined[0];
+  }
+}
