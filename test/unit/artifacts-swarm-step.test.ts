@@ -131,7 +131,7 @@ describe("swarm: what a leecher makes of its peers", () => {
   });
 
   it("accepts little from one that has shown nothing yet, and more once a chunk from it was right", () => {
-    const me = new Leecher();
+    const me = new Node();
     me.meet("new");
     for (let chunk = 0; chunk < 8; chunk++) me.hear("new", { type: "offer", chunk });
     assert.deepEqual([me.said("new", "accept"), me.said("new", "decline")], [4, 4]);
