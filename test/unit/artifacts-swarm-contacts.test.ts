@@ -33,7 +33,7 @@ class World {
     return {
       ownSite,
       siteOf: (peer) => this.sites.get(peer),
-      isLinked: (peer) => this.linksOf(id).includes(peer),
+      isLinked: (peer) => this.#links.get(id)?.has(peer) === true,
       isIdle: () => true,
       reaching: (site) =>
         this.linksOf(id).filter(
