@@ -76,8 +76,8 @@ type Pair = {
 };
 
 const PLACES: readonly [Place, Place] = [
-  { address: "127.0.0.1", port: 46_891, site: "site-1" },
-  { address: "127.0.0.1", port: 46_892, site: "site-1" },
+  { address: "127.0.0.1", port: 21_891, site: "site-1" },
+  { address: "127.0.0.1", port: 21_892, site: "site-1" },
 ];
 
 async function startPair({ clock, directory }: BenchContext, stack: AsyncDisposableStack): Promise<Pair> {

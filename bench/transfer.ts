@@ -125,8 +125,8 @@ function barsOf(medians: readonly Medians[], samples: readonly TransferSample[])
 }
 
 const PLACES: readonly [Place, Place] = [
-  { address: "127.0.0.1", port: 46_881, site: "site-1" },
-  { address: "127.0.0.1", port: 46_882, site: "site-1" },
+  { address: "127.0.0.1", port: 21_881, site: "site-1" },
+  { address: "127.0.0.1", port: 21_882, site: "site-1" },
 ];
 
 type Measured = { setup: Readonly<Record<string, number>>; figures: Figures };

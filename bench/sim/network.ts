@@ -24,6 +24,8 @@ export class Link {
   /** All that ever went through, and what did not fit. */
   bytes = 0;
   lostBytes = 0;
+  /** Of what was sent over it once: all that is not the blob's bytes. */
+  otherBytes = 0;
 
   constructor(bps: number, queueBytes: number) {
     this.bytesPerMs = bps / 8_000;
@@ -47,7 +49,8 @@ export class Link {
   }
 }
 
-type Hop = { link: Link; delayMs: number };
+/** A link, and how long it takes from its end to the next. */
+export type Hop = { link: Link; delayMs: number };
 /** A message on its way: `unsent` waits in the socket, `missing` has not arrived. */
 type Parcel = { unsent: number; missing: number; deliver: () => void };
 
@@ -69,6 +72,7 @@ export class Stream {
   #lossMs = Number.NEGATIVE_INFINITY;
   #lossBytes = 0;
   #sentMs = 0;
+  #writeMs = Number.NEGATIVE_INFINITY;
   #arrivedMs = 0;
 
   constructor(queue: EventQueue, hops: readonly Hop[], back: readonly Hop[]) {
@@ -79,9 +83,12 @@ export class Stream {
     this.#windowBytes = FIRST_WINDOW_BYTES;
   }
 
-  /** `deliver` runs when all of it, and all that was sent before, is there. */
-  send(bytes: number, deliver: () => void): void {
-    const parcel = { unsent: bytes + HEADER_BYTES, missing: bytes + HEADER_BYTES, deliver };
+  /** `blobBytes` of it are the blob's. `deliver` runs when all of it, and all that was sent before, is there. */
+  send(bytes: number, blobBytes: number, deliver: () => void): void {
+    const total = bytes + (this.#writeMs === this.#queue.nowMs ? 0 : HEADER_BYTES);
+    this.#writeMs = this.#queue.nowMs;
+    for (const { link } of this.#hops) link.otherBytes += total - blobBytes;
+    const parcel = { unsent: total, missing: total, deliver };
     this.#parcels.push(parcel);
     this.#socket.push(parcel);
     this.#flush();

@@ -1,4 +1,4 @@
-import { type BlobRef, Swarm, type SwarmEffect, type SwarmEvent } from "#artifacts";
+import { type BlobRef, type PeerStatus, Swarm, type SwarmEffect, type SwarmEvent } from "#artifacts";
 import { SeededRandom } from "#core";
 import type { Link, Stream } from "./network.ts";
 
@@ -8,6 +8,9 @@ const UNLIMITED = {
   lanInBytes: Number.POSITIVE_INFINITY,
   wanInBytes: Number.POSITIVE_INFINITY,
 };
+
+/** So many events are remembered for `replayUs`. */
+const MAX_LOG = 300_000;
 
 type NodeOptions = { index: number; site: number; ref: BlobRef; seed: number; up: Link; down: Link };
 
@@ -20,15 +23,20 @@ export class SwarmNode {
   readonly down: Link;
   readonly streams = new Map<SwarmNode, Stream>();
   readonly blamed = new Set<string>();
+  /** Bytes of cells that came in this turn and are to be acknowledged. */
+  readonly owedAcks = new Map<SwarmNode, number>();
+  /** What is said at the end of this turn. */
+  said: (SwarmEffect & { type: "say" })[] = [];
   alive = true;
   liar = false;
   doneMs: number | undefined;
-  finished = 0;
   /** When it asked to be pumped. */
   wakeMs = Number.POSITIVE_INFINITY;
   readonly #options: NodeOptions;
   readonly #swarm: Swarm;
   #log: { event: SwarmEvent; nowMs: number }[] | undefined;
+  /** Chunks finished while it remembered. */
+  finishedInLog = 0;
 
   constructor(options: NodeOptions) {
     const { index, site, up, down } = options;
@@ -53,7 +61,7 @@ export class SwarmNode {
   }
 
   step(event: SwarmEvent, nowMs: number): SwarmEffect[] {
-    this.#log?.push({ event, nowMs });
+    if (this.recorded) this.#log?.push({ event, nowMs });
     return this.#swarm.step(event, nowMs);
   }
 
@@ -66,15 +74,25 @@ export class SwarmNode {
     return this.#swarm.expects(peer.id, chunk);
   }
 
+  get status(): PeerStatus {
+    return this.#swarm.status;
+  }
+
+  /** A chunk is here. */
+  finish(): void {
+    if (this.recorded) this.finishedInLog += 1;
+  }
+
   get recorded(): boolean {
-    return this.#log !== undefined;
+    return this.#log !== undefined && this.#log.length < MAX_LOG;
   }
 
   /** CPU time of this thread, in microseconds, for all that the scheduler decided, when it is told the same again. */
   replayUs(): number {
+    if (this.#log === undefined) return 0;
     const swarm = this.#newSwarm();
     const before = process.threadCpuUsage();
-    for (const { event, nowMs } of this.#log ?? []) swarm.step(event, nowMs);
+    for (const { event, nowMs } of this.#log) swarm.step(event, nowMs);
     const { user, system } = process.threadCpuUsage(before);
     return user + system;
   }

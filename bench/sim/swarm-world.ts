@@ -1,8 +1,9 @@
-import { chunkBytesFor, leaderWeight, type SwarmEffect, type SwarmEvent, type SwarmMessage } from "#artifacts";
+import { chunkBytesFor, type SwarmEffect, type SwarmEvent, type SwarmMessage } from "#artifacts";
 import { type Random, SeededRandom } from "#core";
 import { EventQueue } from "./event-queue.ts";
 import { Link, Stream } from "./network.ts";
 import { SwarmNode } from "./swarm-node.ts";
+import { QUEUE_BYTES, Topology } from "./topology.ts";
 
 /** One run: what is moved, over which links, and what goes wrong. Rates in bits per second. */
 export type WorldOptions = {
@@ -33,6 +34,8 @@ export type WorldOptions = {
 export type WorldResult = {
   /** Last honest, surviving leecher ÷ fluid bound. */
   ratio: number;
+  /** The same ÷ the bound of what is left for the blob of the links by what is said beside it, with headers. */
+  roomRatio: number;
   boundS: number;
   unfinished: number;
   /** Copies that came into the worst site over its WAN link. */
@@ -51,23 +54,17 @@ export type WorldResult = {
   decisionUs: number;
 };
 
-type Site = { up: Link; down: Link; inBytes: number };
 type Send = SwarmEffect & { type: "send" };
 
-const LAN_MS = 0.5;
 /** One turn of a node's event loop: what came in it is decided on together. */
 const TURN_MS = 1;
 /** How long a broken connection goes unnoticed. */
 const DETECT_MS = 2_000;
 const TICK_MS = 100;
-/** What a small switch or an access router holds before it drops (as in bench/lab). */
-const QUEUE_BYTES = 256 * 1024;
 /** Length prefixes and a header of small integers (src/artifacts/wire.ts). */
 const MESSAGE_BYTES = 14;
 const INTEGER_BYTES = 3;
 const HASH_BYTES = 32;
-/** In one swarm, of one node (MAX_SWARM_PEERS). */
-const MAX_PEERS = 128;
 /** So many leechers are told all of it again to measure their decisions. */
 const MEASURED = 4;
 
@@ -77,8 +74,7 @@ export class SwarmWorld {
   readonly #ref: { root: string; sizeBytes: number; chunkBytes: number };
   readonly #random: Random;
   readonly #nodes: SwarmNode[];
-  readonly #sites: readonly Site[];
-  readonly #delayMs: number[][];
+  readonly #topology: Topology;
   readonly #queue = new EventQueue();
   readonly #pumping = new Set<SwarmNode>();
   #duplicateBytes = 0;
@@ -90,9 +86,7 @@ export class SwarmWorld {
     this.#options = options;
     this.#random = new SeededRandom(seed);
     this.#ref = { root: `root-${seed}`, sizeBytes, chunkBytes: options.chunkBytes ?? chunkBytesFor(sizeBytes) };
-    const link = (): Link => new Link(wanBps, QUEUE_BYTES);
-    this.#sites = Array.from({ length: sites }, () => ({ up: link(), down: link(), inBytes: 0 }));
-    this.#delayMs = this.#sites.map(() => this.#sites.map(() => 15 + 45 * this.#random.unit()));
+    this.#topology = new Topology({ root: this.#ref.root, sites, wanBps, random: this.#random });
     this.#nodes = Array.from({ length: sites * nodesPerSite }, (_, index) => this.#newNode(index));
     const leechers = nodesPerSite * sites - 1;
     for (let i = 0; i < MEASURED; i++) this.#nodes[1 + Math.floor((i * leechers) / MEASURED)]?.record();
@@ -114,17 +108,24 @@ export class SwarmWorld {
     });
   }
 
-  /** The fluid bound: nobody can be faster than the slowest of what every copy has to pass. */
-  boundMs(): number {
-    const { sites, wanBps } = this.#options;
+  /**
+   * The fluid bound: nobody can be faster than the slowest of what every copy has to pass. With `other`, of what was said beside the blob's bytes,
+   * too, as it was in this run: the blob cannot have that room.
+   */
+  boundMs(other: "without" | "with" = "without"): number {
     const bytes = this.#ref.sizeBytes;
+    const passMs = (link: Link): number => (bytes + (other === "with" ? link.otherBytes : 0)) / link.bytesPerMs;
     const [seed, ...leechers] = this.#nodes;
     if (seed === undefined) return 0;
-    const all = this.#nodes.reduce((sum, node) => sum + node.up.bytesPerMs, 0);
-    const slowest = Math.min(...leechers.map((node) => node.down.bytesPerMs));
-    const bounds = [bytes / seed.up.bytesPerMs, bytes / slowest, (leechers.length * bytes) / all];
-    if (sites > 1) bounds.push((bytes * 8_000) / wanBps);
-    return Math.max(...bounds);
+    const ups = this.#nodes.map(({ up }) => up);
+    const sent = other === "with" ? sum(ups.map(({ otherBytes }) => otherBytes)) : 0;
+    const all = (leechers.length * bytes + sent) / sum(ups.map(({ bytesPerMs }) => bytesPerMs));
+    const alone = [
+      seed.up,
+      ...leechers.map(({ down }) => down),
+      ...this.#topology.sites.slice(1).map(({ down }) => down),
+    ];
+    return Math.max(all, ...alone.map(passMs));
   }
 
   #planFaults(): void {
@@ -137,15 +138,10 @@ export class SwarmWorld {
     }
     if (!leadersDie) return;
     for (let site = 1; site < this.#options.sites; site += 2) {
-      const leader = this.#envoy(site, 0);
+      const members = this.#nodes.filter((node) => node.site === site);
+      const [leader] = this.#topology.envoys(members, 0);
       if (leader) this.#queue.at(bound * (0.2 + 0.6 * this.#random.unit()), () => this.#kill(leader));
     }
-  }
-
-  /** The one of a site that exchanges chunks with another site. */
-  #envoy(site: number, other: number): SwarmNode | undefined {
-    const weight = (node: SwarmNode): number => leaderWeight(this.#ref.root, node.id, `site-${other}`);
-    return this.#nodes.filter((node) => node.site === site).toSorted((a, b) => weight(b) - weight(a))[0];
   }
 
   /** Runs until every honest survivor has all, or 8 × the bound has passed. */
@@ -176,50 +172,31 @@ export class SwarmWorld {
       };
       this.#queue.at(this.#random.unit() * TICK_MS, tick);
     }
-    for (const [a, b] of this.#pairs()) this.#connect(a, b);
+    this.#connectAll();
   }
 
-  /** Who is connected: all with all, or, where those are too many, all of a site and the envoys of each two sites. */
-  #pairs(): [SwarmNode, SwarmNode][] {
-    const all = this.#nodes.flatMap((a) => this.#nodes.slice(a.index + 1).map((b): [SwarmNode, SwarmNode] => [a, b]));
-    if (this.#nodes.length <= MAX_PEERS) return all;
-    const near = all.filter(([a, b]) => a.site === b.site);
-    for (let one = 0; one < this.#sites.length; one++) {
-      for (let other = one + 1; other < this.#sites.length; other++) {
-        const [a, b] = [this.#envoy(one, other), this.#envoy(other, one)];
-        if (a !== undefined && b !== undefined) near.push([a, b]);
-      }
+  #connectAll(): void {
+    for (const [a, b] of this.#topology.pairs(this.#nodes.filter(({ alive }) => alive))) {
+      if (!a.streams.has(b)) this.#connect(a, b);
     }
-    return near;
   }
 
   #connect(a: SwarmNode, b: SwarmNode): void {
-    this.#queue.at(0, () => {
-      a.streams.set(b, this.#stream(a, b));
-      b.streams.set(a, this.#stream(b, a));
-    });
-    this.#queue.at(1, () => {
+    a.streams.set(b, this.#stream(a, b));
+    b.streams.set(a, this.#stream(b, a));
+    this.#queue.at(this.#queue.nowMs + TURN_MS, () => {
       for (const [node, other] of [
         [a, b],
         [b, a],
       ] as const) {
-        const status = { wants: other.index > 0, yields: false, foreground: false, reach: [] };
+        const { status } = other;
         this.#step(node, { type: "peer-up", peer: other.id, site: `site-${other.site}`, status });
       }
     });
   }
 
   #stream(from: SwarmNode, to: SwarmNode): Stream {
-    return new Stream(this.#queue, this.#hops(from, to), this.#hops(to, from));
-  }
-
-  #hops(from: SwarmNode, to: SwarmNode): { link: Link; delayMs: number }[] {
-    const first = { link: from.up, delayMs: LAN_MS };
-    const last = { link: to.down, delayMs: 0 };
-    const [source, target] = [this.#sites[from.site], this.#sites[to.site]];
-    if (from.site === to.site || source === undefined || target === undefined) return [first, last];
-    const delayMs = this.#delayMs[Math.min(from.site, to.site)]?.[Math.max(from.site, to.site)] ?? 0;
-    return [first, { link: source.up, delayMs }, { link: target.down, delayMs: LAN_MS }, last];
+    return new Stream(this.#queue, this.#topology.hops(from, to), this.#topology.hops(to, from));
   }
 
   #survivors(): SwarmNode[] {
@@ -237,11 +214,20 @@ export class SwarmWorld {
         this.#step(other, { type: "peer-down", peer: node.id });
       });
     }
+    this.#queue.at(this.#queue.nowMs + DETECT_MS, () => this.#connectAll());
   }
 
   #step(node: SwarmNode, event: SwarmEvent): void {
     if (!node.alive) return;
-    for (const effect of node.step(event, this.#queue.nowMs)) this.#perform(node, effect);
+    for (const effect of node.step(event, this.#queue.nowMs)) {
+      if (effect.type === "say") node.said.push(effect);
+      else this.#perform(node, effect);
+    }
+    this.#turn(node);
+  }
+
+  /** What comes within one turn is decided on together, and what is said in it to one peer goes in one write. */
+  #turn(node: SwarmNode): void {
     if (this.#pumping.has(node)) return;
     this.#pumping.add(node);
     this.#queue.at(this.#queue.nowMs + TURN_MS, () => {
@@ -252,7 +238,16 @@ export class SwarmWorld {
 
   #pump(node: SwarmNode): void {
     if (!node.alive) return;
+    const { said } = node;
+    node.said = [];
+    for (const effect of said) this.#perform(node, effect);
+    for (const [to, bytes] of node.owedAcks) this.#acknowledge(node, to, bytes);
+    node.owedAcks.clear();
     for (const effect of node.pump(this.#queue.nowMs)) this.#perform(node, effect);
+  }
+
+  #acknowledge(node: SwarmNode, to: SwarmNode, bytes: number): void {
+    node.streams.get(to)?.send(MESSAGE_BYTES, 0, () => this.#step(to, { type: "acked", peer: node.id, bytes }));
   }
 
   #wake(node: SwarmNode, atMs: number): void {
@@ -270,7 +265,7 @@ export class SwarmWorld {
         const to = this.#nodeOf(effect.to);
         const message = this.#spoken(effect.message);
         const bytes = MESSAGE_BYTES + ("runs" in message ? INTEGER_BYTES * message.runs.length : 0);
-        node.streams.get(to)?.send(bytes, () => this.#step(to, { type: "said", peer: node.id, message }));
+        node.streams.get(to)?.send(bytes, 0, () => this.#step(to, { type: "said", peer: node.id, message }));
         return;
       }
       case "send":
@@ -281,8 +276,7 @@ export class SwarmWorld {
         node.blamed.add(effect.peer);
         return;
       case "finished":
-        node.finished += 1;
-        return;
+        return node.finish();
       case "complete":
         node.doneMs ??= this.#queue.nowMs;
         return this.#countWaiting();
@@ -296,10 +290,10 @@ export class SwarmWorld {
   }
 
   #send(from: SwarmNode, to: SwarmNode, send: Send): void {
-    const site = this.#sites[to.site];
+    const site = this.#topology.sites[to.site];
     if (from.site !== to.site && site !== undefined) site.inBytes += send.bytes;
     const hashes = send.first === 0 ? HASH_BYTES * Math.ceil(this.#ref.chunkBytes / (64 * 1024)) : 0;
-    from.streams.get(to)?.send(send.bytes + hashes + MESSAGE_BYTES, () => this.#arrive(from, to, send));
+    from.streams.get(to)?.send(send.bytes + hashes + MESSAGE_BYTES, send.bytes, () => this.#arrive(from, to, send));
   }
 
   #arrive(from: SwarmNode, to: SwarmNode, send: Send): void {
@@ -315,7 +309,8 @@ export class SwarmWorld {
       this.#step(to, { type: "cells", peer: from.id, chunk, first, count, bytes });
     }
     if (to.blamed.has(from.id)) return;
-    to.streams.get(from)?.send(MESSAGE_BYTES, () => this.#step(from, { type: "acked", peer: to.id, bytes }));
+    to.owedAcks.set(from, (to.owedAcks.get(from) ?? 0) + bytes);
+    this.#turn(to);
   }
 
   #nodeOf(id: string): SwarmNode {
@@ -330,12 +325,15 @@ export class SwarmWorld {
     const lastMs = Math.max(...survivors.map((node) => node.doneMs ?? this.#queue.nowMs));
     const liars = this.#nodes.filter((node) => node.liar);
     const named = liars.filter((liar) => this.#nodes.some((node) => node.blamed.has(liar.id)));
-    const others = this.#sites.slice(1);
+    const others = this.#topology.sites.slice(1);
     const size = this.#ref.sizeBytes;
-    const drops = [...this.#sites.flatMap(({ up, down }) => [up, down]), ...this.#nodes.map(({ down }) => down)];
-    const sum = (values: number[]): number => values.reduce((total, value) => total + value, 0);
+    const drops = [
+      ...this.#topology.sites.flatMap(({ up, down }) => [up, down]),
+      ...this.#nodes.map(({ down }) => down),
+    ];
     return {
       ratio: lastMs / boundMs,
+      roomRatio: lastMs / this.boundMs("with"),
       boundS: boundMs / 1_000,
       unfinished: survivors.filter((node) => node.doneMs === undefined).length,
       wanCopies: Math.max(0, ...others.map((site) => site.inBytes / size)),
@@ -353,8 +351,12 @@ export class SwarmWorld {
     let [us, chunks] = [0, 0];
     for (const node of this.#nodes) {
       us += node.replayUs();
-      chunks += node.recorded ? node.finished : 0;
+      chunks += node.finishedInLog;
     }
     return us / chunks;
   }
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
 }

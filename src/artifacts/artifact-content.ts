@@ -71,6 +71,12 @@ export function planContent(spec: ArtifactContent): ContentPlan {
   return { type: "listed", listing };
 }
 
+/** Roots of the blobs that are fetched first: who serves those has the others. */
+export function firstRoots(plan: ContentPlan): string[] {
+  if (plan.type === "file") return [plan.blob.root];
+  return plan.type === "listed" ? [plan.listing.root] : plan.listing.blobs.map(({ root }) => root);
+}
+
 function refuse(why: string): Fault {
   return new Fault("artifacts.content", `the artifact cannot be read: ${why}`, {
     exit: "invalid",

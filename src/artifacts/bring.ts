@@ -1,4 +1,5 @@
 import { Fault } from "#core";
+import type { NodeId } from "#identity";
 import { type ArtifactContent, type ContentPlan, planContent } from "./artifact-content.ts";
 import type { BlobRef } from "./chunk-map.ts";
 import { type Listing, MAX_LISTING_BYTES, refOf } from "./listing.ts";
@@ -18,6 +19,8 @@ export type BringOptions = {
   signal: AbortSignal;
   /** Whether somebody waits for it, which may change on the way. Default: somebody does. */
   precedence?: Precedence;
+  /** Nodes that are said to have or be getting it; asked for again and again. */
+  holders?: () => Iterable<NodeId>;
   /** Called about every 100 ms, and once at the end; over all blobs of the artifact. */
   onProgress?: (progress: Progress) => void;
 };
@@ -32,16 +35,19 @@ export async function bringContent(
   swarm: SwarmService,
   store: Store,
   spec: ArtifactContent,
-  { signal, precedence, onProgress }: BringOptions,
+  { signal, precedence, holders: told = () => [], onProgress }: BringOptions,
 ): Promise<Progress> {
   const plan = planContent(spec);
+  const listed = new Set<NodeId>(); // they have the listing, and so the rest
+  const holders = (): NodeId[] => [...new Set([...told(), ...listed])];
   if (plan.type === "listed") {
     if (plan.listing.sizeBytes > MAX_LISTING_BYTES) throw tooLarge(plan.listing.sizeBytes);
-    await swarm.fetch(plan.listing, { signal, precedence });
+    const { sources } = await swarm.fetch(plan.listing, { signal, precedence, holders });
+    for (const peer of sources.keys()) listed.add(peer);
   }
   const blobs = await blobsOf(store, plan);
   return store.space.withRoom(blobs, "the artifact", () =>
-    bringBlobs(swarm, blobs, spec.sizeBytes, { signal, precedence, onProgress }),
+    bringBlobs(swarm, blobs, spec.sizeBytes, { signal, precedence, holders, onProgress }),
   );
 }
 
@@ -49,7 +55,7 @@ async function bringBlobs(
   swarm: SwarmService,
   blobs: readonly BlobRef[],
   sizeBytes: number,
-  { signal, precedence, onProgress }: { [N in keyof Required<BringOptions>]: BringOptions[N] },
+  { signal, precedence, holders, onProgress }: { [N in keyof Required<BringOptions>]: BringOptions[N] },
 ): Promise<Progress> {
   const total: Progress = { bytes: 0, sizeBytes, fromSite: 0, fromWan: 0, sources: new Map() };
   const running = new Map<string, Progress>();
@@ -64,7 +70,7 @@ async function bringBlobs(
       running.set(blob.root, progress);
       report();
     };
-    running.set(blob.root, await swarm.fetch(blob, { signal: stop, precedence, onProgress: onBlob }));
+    running.set(blob.root, await swarm.fetch(blob, { signal: stop, precedence, holders, onProgress: onBlob }));
   });
   report();
   return sum(total, running.values());

@@ -1,5 +1,5 @@
 /** Content: the store of a node, and the swarms that move blobs between stores. */
-export { type ArtifactContent, planContent } from "./artifact-content.ts";
+export { type ArtifactContent, firstRoots, planContent } from "./artifact-content.ts";
 export { type BringOptions, bringContent, hasContent, rootsOf } from "./bring.ts";
 export { type BlobRef, chunkBytesFor } from "./chunk-map.ts";
 export { type MaterialiseOptions, materialise } from "./materialise.ts";
@@ -14,7 +14,7 @@ export type { Damage as BlobDamage } from "./store/blob-file.ts";
 export type { StoreLimits } from "./store/room.ts";
 export { type ImportOptions, Store, type StoreDeps, type StoreOptions } from "./store/store.ts";
 export { Swarm } from "./swarm/swarm.ts";
-export type { Blame, SwarmEffect, SwarmEvent, SwarmMessage } from "./swarm/swarm-event.ts";
+export type { Blame, PeerStatus, SwarmEffect, SwarmEvent, SwarmMessage } from "./swarm/swarm-event.ts";
 export { leaderWeight } from "./swarm/leaders.ts";
 export {
   type FetchOptions,

@@ -44,9 +44,8 @@ export class MemoryNet {
   #holdersOf(self: NodeId): Holders {
     const announced = this.#announced;
     return {
-      async *find(root) {
-        for (const node of announced.get(root) ?? []) if (node !== self) yield node;
-      },
+      neighbours: (root) => [...(announced.get(root) ?? [])].filter((node) => node !== self),
+      async *lookUp() {},
       announce: (root) => {
         announced.set(root, (announced.get(root) ?? new Set()).add(self));
       },

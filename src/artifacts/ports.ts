@@ -11,11 +11,13 @@ export interface SwarmNet {
   onPeerDown(listener: (peer: NodeId) => void): () => void;
 }
 
-/** Who has, or is getting, a blob. */
+/** Who may have, or be getting, a blob. */
 export interface Holders {
-  /** Nodes as they are found, the nearest first; ends when there are no more for now. May repeat. */
-  find(root: string, signal: AbortSignal): AsyncIterable<NodeId>;
-  /** This node has or is getting the blob. */
+  /** Nodes that are connected, so that asking them costs next to nothing; the nearest first. */
+  neighbours(root: string): Iterable<NodeId>;
+  /** Others, as an index of the whole fleet finds them; ends when there are no more for now. May repeat. */
+  lookUp(root: string, signal: AbortSignal): AsyncIterable<NodeId>;
+  /** This node has or is getting the blob: the index may name it. */
   announce(root: string): void;
 }
 

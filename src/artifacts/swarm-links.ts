@@ -10,6 +10,8 @@ const OPEN_MS = 10_000;
 export type SwarmLinksEvents = LinkEvents & {
   /** A stream to this peer is there; called once per link, before anything arrives on it. */
   up(link: Link): void;
+  /** No stream to this peer could be opened. */
+  failed(peer: NodeId): void;
 };
 
 /** The streams of one node to its peers, at most one each. */
@@ -47,7 +49,10 @@ export class SwarmLinks {
     const open = (signal: AbortSignal): Promise<ByteStream> => this.#net.open(peer, SWARM_PROTOCOL, signal);
     withDeadline(this.#clock, OPEN_MS, `opening a stream to ${peer}`, open, this.#stopped.signal)
       .then((stream) => this.#attach(stream, peer, this.#net.self))
-      .catch((error: unknown) => this.#log.debug("no swarm stream", { peer, reason: errorMessage(error) }))
+      .catch((error: unknown) => {
+        this.#log.debug("no swarm stream", { peer, reason: errorMessage(error) });
+        if (!this.#links.has(peer)) this.#events.failed(peer);
+      })
       .finally(() => this.#dialling.delete(peer));
   }
 

@@ -12,7 +12,8 @@ import type { Store } from "./store/store.ts";
 import type { Blame, PeerStatus } from "./swarm/swarm-event.ts";
 import { MAX_SWARM_PEERS } from "./swarm/swarm-limits.ts";
 import { SwarmLinks } from "./swarm-links.ts";
-import { type LinkMessage, MAX_PEERS_TOLD } from "./wire.ts";
+import { SwarmMeeting } from "./swarm-meeting.ts";
+import type { LinkMessage } from "./wire.ts";
 
 export type SwarmDeps = {
   clock: Clock;
@@ -33,6 +34,8 @@ export type FetchOptions = {
   signal: AbortSignal;
   /** Whether somebody waits for it, which may change on the way. Default: somebody does. */
   precedence?: Precedence | undefined;
+  /** Nodes that are said to have or be getting it; asked for again and again. */
+  holders?: (() => Iterable<NodeId>) | undefined;
   /** Called about every 100 ms, and once at the end. */
   onProgress?: (progress: Progress) => void;
 };
@@ -49,10 +52,6 @@ export type SwarmView = {
 };
 
 const TICK_MS = 100;
-/** First pause between two searches for holders; it doubles up to the last. */
-const SEEK_MS = 1_000;
-const MAX_SEEK_MS = 30_000;
-
 /** The swarms of one node, running. */
 export interface SwarmService extends AsyncDisposable {
   /**
@@ -77,6 +76,7 @@ class RunningSwarm implements SwarmService {
   readonly #deps: SwarmDeps;
   readonly #links: SwarmLinks;
   readonly #parts: Participations;
+  readonly #meeting: SwarmMeeting;
   readonly #gate: FlowGate;
   readonly #stopped = new AbortController();
   readonly #ticking: Promise<void>;
@@ -90,10 +90,13 @@ class RunningSwarm implements SwarmService {
     const opened = (part: Participation): void => this.#onOpened(part);
     this.#parts = new Participations(deps.store, deps.clock, this.#depsOfParts(options), opened);
     this.#links = new SwarmLinks(deps, {
-      up: (link) => this.#onUp(link),
+      up: (link) => this.#meeting.onUp(link),
       message: (link, message, frame) => this.#onMessage(link, message, frame),
+      failed: (peer) => this.#meeting.onFailed(peer),
       end: (link) => this.#onEnd(link),
     });
+    const { clock, log, holders, net } = deps;
+    this.#meeting = new SwarmMeeting({ clock, log, holders, self: net.self }, this.#links, this.#parts);
     this.#ticking = this.#tickWhileBusy();
   }
 
@@ -108,7 +111,7 @@ class RunningSwarm implements SwarmService {
       get ownSite() {
         return locality.ownSite;
       },
-      siteOf: (peer) => locality.siteOf(peer) ?? `?${peer}`,
+      siteOf: (peer) => locality.siteOf(peer),
       disk: this.#gate.disk,
       memory: new ChunkMemory(),
       accepted: (bytes, precedence) => this.#gate.accepted(bytes, precedence),
@@ -125,7 +128,7 @@ class RunningSwarm implements SwarmService {
   }
 
   async fetch(ref: BlobRef, options: FetchOptions): Promise<Progress> {
-    const { signal, onProgress } = options;
+    const { signal, onProgress, holders = () => [] } = options;
     const waiter: Precedence = {
       get foreground() {
         return options.precedence?.foreground ?? true;
@@ -140,7 +143,7 @@ class RunningSwarm implements SwarmService {
     part.waiters.add(waiter);
     part.reconsider();
     try {
-      if (!part.whole) void this.#seek(part, search.signal);
+      if (!part.whole) void this.#meeting.seek(part, holders, search.signal);
       if (onProgress !== undefined) void this.#report(part, search.signal, onProgress);
       await Promise.race([part.done, aborted]);
       onProgress?.(part.progress);
@@ -188,36 +191,7 @@ class RunningSwarm implements SwarmService {
     for (const link of this.#links.all()) {
       for (const { blob, status } of link.joined.values()) if (sameBlob(blob, part.ref)) this.#meet(link, part, status);
     }
-    this.#deps.holders.announce(part.ref.root);
     this.#wake();
-  }
-
-  /** Looks for holders until the blob is here, and connects to them. */
-  async #seek(part: Participation, signal: AbortSignal): Promise<void> {
-    const { clock, holders, log } = this.#deps;
-    for (let pauseMs = SEEK_MS; !signal.aborted; pauseMs = Math.min(pauseMs * 2, MAX_SEEK_MS)) {
-      try {
-        for (const peer of part.contacts) this.#contact(part, peer);
-        for await (const peer of holders.find(part.ref.root, signal)) this.#contact(part, peer);
-      } catch (error) {
-        if (!signal.aborted)
-          log.debug("a search for holders failed", { root: part.ref.root, reason: errorMessage(error) });
-      }
-      await clock.sleep(pauseMs, signal).catch(() => undefined);
-    }
-  }
-
-  #contact(part: Participation, peer: NodeId): void {
-    if (peer === this.#deps.net.self || part.links.has(peer) || part.contacts.size >= MAX_CONTACTS) return;
-    if (part.links.size >= MAX_SWARM_PEERS) return;
-    part.contacts.add(peer);
-    const link = this.#links.get(peer);
-    if (link === undefined) this.#links.dial(peer);
-    else link.join(part.ref, part.status);
-  }
-
-  #onUp(link: Link): void {
-    for (const part of this.#parts.all()) if (part.contacts.has(link.peer)) link.join(part.ref, part.status);
   }
 
   #onEnd(link: Link): void {
@@ -228,7 +202,7 @@ class RunningSwarm implements SwarmService {
   #meet(link: Link, part: Participation, status: PeerStatus): void {
     if (part.links.size >= MAX_SWARM_PEERS || !link.join(part.ref, part.status)) return;
     const ref = link.refOf(part.ref.root);
-    const peers = [...part.links.keys()].filter((peer) => peer !== link.peer).slice(-MAX_PEERS_TOLD);
+    const peers = part.peersFor(link.peer);
     if (ref !== undefined && peers.length > 0) link.say({ type: "peers", ref, peers });
     part.contacts.add(link.peer);
     part.meet(link, status);
@@ -257,7 +231,7 @@ class RunningSwarm implements SwarmService {
     const joined = link.joined.get(message.ref);
     const part = joined && this.#parts.get(joined.blob.root);
     if (part !== undefined && part.links.get(link.peer) === link) {
-      if (message.type === "peers") for (const peer of message.peers) this.#contact(part, peer);
+      if (message.type === "peers") this.#meeting.told(part, message.peers);
       else part.receive(link, message, frame.payload);
     }
     // What a banned peer goes on sending is not acknowledged, so that the link ends when its window is used up.
@@ -320,14 +294,12 @@ class RunningSwarm implements SwarmService {
       await clock.sleep(TICK_MS, signal).catch(() => undefined);
       if (signal.aborted) return;
       this.#parts.tick();
+      this.#meeting.tick();
       for (const part of this.#parts.all()) if (part.foreground) this.#gate.declined(part.declined());
       this.#pumpSoon();
     }
   }
 }
-
-/** Peers known per swarm, connected or not; those beyond are found again when some are gone. */
-const MAX_CONTACTS = 4 * MAX_SWARM_PEERS;
 
 function sameBlob(a: BlobRef, b: BlobRef): boolean {
   return a.root === b.root && a.sizeBytes === b.sizeBytes;

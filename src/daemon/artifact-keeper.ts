@@ -1,9 +1,11 @@
 import {
   type ArtifactContent,
   type BlobDamage,
+  firstRoots,
   type FlowLimits,
   materialise,
   type MaterialiseOptions,
+  planContent,
   publishPath,
   Store,
   type StoreLimits,
@@ -49,6 +51,8 @@ export class ArtifactKeeper implements AsyncDisposable {
   readonly store: Store;
   readonly #node: OpenNode;
   readonly #swarm: SwarmService | undefined;
+  /** To those whom no neighbour can tell. */
+  readonly #announce: (root: string) => void;
   readonly #jobs: BringJobs;
   readonly #held: HeldCopies;
   readonly #pruner: Pruner;
@@ -61,9 +65,14 @@ export class ArtifactKeeper implements AsyncDisposable {
   readonly #running = new Set<Promise<unknown>>();
   #unlisten: () => void = () => undefined;
 
-  private constructor(node: OpenNode, store: Store, swarm: SwarmService | undefined) {
+  private constructor(
+    node: OpenNode,
+    store: Store,
+    { swarm, announce }: { swarm: SwarmService | undefined; announce: (root: string) => void },
+  ) {
     this.#node = node;
     this.store = store;
+    this.#announce = announce;
     this.#swarm = swarm;
     this.#jobs = new BringJobs(node, store, swarm);
     this.#held = new HeldCopies({
@@ -120,7 +129,8 @@ export class ArtifactKeeper implements AsyncDisposable {
               },
             ),
           );
-    const keeper = new ArtifactKeeper(node, store, swarm);
+    const announce = (root: string): void => mesh?.holders.announce(root);
+    const keeper = new ArtifactKeeper(node, store, { swarm, announce });
     opened.keeper = keeper;
     await keeper.#start();
     const parts = stack.move();
@@ -148,7 +158,9 @@ export class ArtifactKeeper implements AsyncDisposable {
   ): Promise<ArtifactContent> {
     this.#publishing += 1;
     try {
-      return await publishPath(this.store, path, options);
+      const content = await publishPath(this.store, path, options);
+      for (const root of firstRoots(planContent(content))) this.#announce(root);
+      return content;
     } finally {
       this.#publishing -= 1;
       this.#run(this.#pruner.look());

@@ -22,7 +22,7 @@ type Deps = {
 
 /**
  * Who has which blob, by the fleet's DHT: for those whom no neighbour can tell. It starts when the first blob is announced or
- * looked for, because its code takes a quarter second to load, and filling its tables takes seconds of the processor.
+ * looked for, or a neighbour asks, because its code takes a quarter second to load, and filling its tables takes seconds of the processor.
  */
 export class BlobIndex implements AsyncDisposable {
   readonly #deps: Deps;
@@ -45,7 +45,7 @@ export class BlobIndex implements AsyncDisposable {
   /** Nodes that said so, as the look-up finds them. */
   async *find(root: string, signal: AbortSignal): AsyncIterable<NodeId> {
     if (this.#stop.signal.aborted || !this.#deps.needed()) return;
-    const dht = await this.#start();
+    const dht = await this.open();
     for await (const { nodeId } of dht.findProviders(Buffer.from(root, "hex"), signal)) yield nodeId;
   }
 
@@ -56,7 +56,8 @@ export class BlobIndex implements AsyncDisposable {
     await dht?.[Symbol.asyncDispose]();
   }
 
-  #start(): Promise<Dht> {
+  /** Starts the DHT if it has not started. */
+  open(): Promise<Dht> {
     this.#dht ??= this.#deps.start();
     return this.#dht;
   }
@@ -86,6 +87,6 @@ export class BlobIndex implements AsyncDisposable {
   }
 
   async #provide(root: string, signal: AbortSignal): Promise<number> {
-    return (await this.#start()).provide(Buffer.from(root, "hex"), signal);
+    return (await this.open()).provide(Buffer.from(root, "hex"), signal);
   }
 }

@@ -131,9 +131,10 @@ export class BringJobs {
       copies.set(latest);
       for (const listener of listeners) listener(progress);
     };
+    const holders = (): NodeId[] => copies.holdersOf(name, version);
     const onFull = (reason: string): void => copies.set({ ...latest, state: "waiting", reason });
     try {
-      const counts = countsOf(await this.#bringWhole(spec, { signal, precedence, onProgress }, onFull));
+      const counts = countsOf(await this.#bringWhole(spec, { signal, precedence, holders, onProgress }, onFull));
       const finishedMs = Math.floor(state.trustedMs());
       const complete: OwnCopy = { ...base, ...counts, bytes: spec.sizeBytes, state: "complete", finishedMs };
       copies.set(complete);

@@ -104,6 +104,13 @@ export class Copies {
     return told?.state === "transferring" ? (this.#progress.get(node)?.find(isIt) ?? told) : told;
   }
 
+  /** Nodes that say that they have this version, or some of it. */
+  holdersOf(name: string, version: number): NodeId[] {
+    const isHeld = (copy: Copy): boolean =>
+      copy.name === name && copy.version === version && (copy.state === "complete" || copy.state === "transferring");
+    return [...this.#reports].filter(([, copies]) => copies.some(isHeld)).map(([node]) => node);
+  }
+
   /** Notes how this node's copy stands. A change of state is on disk before it returns; progress is only told. */
   set(copy: OwnCopy): void {
     const before = this.#own.get(copy.name);

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { SOCKET_NAME } from "#api";
 import { createLog, Fault, SystemClock, SystemRandom } from "#core";
 import type { NodeId } from "#identity";
-import { type Dht, Gossip, type Host, type Rendezvous, startDht, startRendezvous, startReplica } from "#mesh";
+import { type Dht, DhtDoor, Gossip, type Host, type Rendezvous, startDht, startRendezvous, startReplica } from "#mesh";
 import { ArtifactKeeper } from "./artifact-keeper.ts";
 import { BlobIndex } from "./blob-index.ts";
 import { PROGRESS } from "./copies.ts";
@@ -68,6 +68,8 @@ export async function startDaemon(
 }
 
 /** How the DHT finds nodes, and tells of those that it found. */
+/** Gets ready for the DHT behind the index; returns how to start it. */
+type DhtOf = (index: Pick<BlobIndex, "open">, finding: FindingPeers) => () => Promise<Dht>;
 type FindingPeers = { addressesOf: (peer: NodeId) => string[]; hint: (addresses: readonly string[]) => void };
 
 /** What a node does over a host, once that listens. */
@@ -97,7 +99,10 @@ export class Daemon {
     const { state } = this.#node;
     const { clock, log, data } = state;
     const host = this.#stack.use(await listen(state, this.#config, this.#stop.signal));
-    const life = await this.live(host, (finding) => startDht({ host, clock, log, ...finding }));
+    const life = await this.live(host, (index, finding) => {
+      const door = new DhtDoor(host, () => index.open());
+      return () => startDht({ host, clock, log, door, ...finding });
+    });
     await this.#serveControl(host, life);
     this.#stack.use(startMemoryKeeper(clock));
     log.info("ready", {
@@ -112,12 +117,12 @@ export class Daemon {
    * Joins, keeps neighbours, and has here what should be here. Apart from `start`, so that many nodes can live in one process, over hosts
    * in memory.
    */
-  async live(host: Host, openDht: (finding: FindingPeers) => Promise<Dht>): Promise<Life> {
+  async live(host: Host, dhtOf: DhtOf): Promise<Life> {
     const { state, registrar } = this.#node;
     state.settings.set("addresses", JSON.stringify(host.addresses()));
     this.#spread(host);
     const rendezvous = this.#stack.use(await this.#meetOthers(host));
-    const keeper = await this.#keepArtifacts(host, rendezvous, openDht);
+    const keeper = await this.#keepArtifacts(host, rendezvous, dhtOf);
     const limits = this.#stack.use(new RateKeeper(state, this.#config.limits));
     limits.start((rates) => keeper.limit(rates));
     new FrontDesk(state, registrar).open(host, this.#stop.signal);
@@ -180,23 +185,21 @@ export class Daemon {
     return rendezvous;
   }
 
-  async #keepArtifacts(
-    host: Host,
-    rendezvous: Rendezvous,
-    openDht: (finding: FindingPeers) => Promise<Dht>,
-  ): Promise<ArtifactKeeper> {
+  async #keepArtifacts(host: Host, rendezvous: Rendezvous, dhtOf: DhtOf): Promise<ArtifactKeeper> {
     const { state } = this.#node;
     const { clock, log, data, members, whereabouts } = state;
     const addressesOf = (peer: string): string[] => whereabouts.of(peer);
-    const index = this.#stack.use(
+    const hint = (addresses: readonly string[]): void => rendezvous.hint(addresses);
+    const index: BlobIndex = this.#stack.use(
       new BlobIndex({
         clock,
         log,
-        start: () => openDht({ addressesOf, hint: (addresses) => rendezvous.hint(addresses) }),
+        start: () => start(),
         needed: () => !members.nodes().every((node) => node === data.key.nodeId || host.session(node)),
         announceAfterMs: ANNOUNCE_AFTER_MS,
       }),
     );
+    const start = dhtOf(index, { addressesOf, hint });
     const options = { mesh: plugMesh(state, { host, index }), storeLimits: this.#config.store };
     return this.#stack.use(await ArtifactKeeper.open(this.#node, options));
   }

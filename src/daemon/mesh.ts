@@ -11,8 +11,6 @@ export type Mesh = { net: SwarmNet; locality: Locality; holders: Holders };
 
 /** Dialling a member that is no neighbour yet. */
 const CONNECT_MS = 10_000;
-/** Neighbours have a head start before the DHT is asked: mostly they know enough, and its code takes a quarter second of the processor to load. */
-const HEAD_START_MS = 2_000;
 
 export type MeshDeps = {
   host: Host;
@@ -38,13 +36,11 @@ export function plugMesh(state: NodeState, { host, index }: MeshDeps): Mesh {
     },
     holders: {
       announce: (root) => index.announce(root),
-      async *find(root, signal) {
-        // The cheapest neighbours first; whoever is farther is found while they already send.
+      neighbours: () => {
         const near = host.sessions().map((session) => ({ session, cost: costOf(state, session).total }));
-        for (const { session } of near.toSorted((a, b) => (a.cost < b.cost ? -1 : 1))) yield session.nodeId;
-        await state.clock.sleep(HEAD_START_MS, signal);
-        for await (const peer of index.find(root, signal)) if (peer !== self) yield peer;
+        return near.toSorted((a, b) => (a.cost < b.cost ? -1 : 1)).map(({ session }) => session.nodeId);
       },
+      lookUp: (root, signal) => index.find(root, signal),
     },
   };
 }

@@ -1,10 +1,18 @@
 import type { KadDHT, KadDHTComponents } from "@libp2p/kad-dht";
-import { type PeerId, type PeerInfo, start, stop, type Topology } from "@libp2p/interface";
+import {
+  type Connection,
+  type PeerId,
+  type PeerInfo,
+  start,
+  stop,
+  type Stream,
+  type Topology,
+} from "@libp2p/interface";
 import { peerIdFromString } from "@libp2p/peer-id";
 import { multiaddr } from "@multiformats/multiaddr";
 import { CID } from "multiformats/cid";
 import { create as createDigest } from "multiformats/hashes/digest";
-import { type Clock, errorMessage, Fault, type Log, withDeadline } from "#core";
+import { asError, type Clock, errorMessage, Fault, type Log, withDeadline } from "#core";
 import type { NodeId } from "#identity";
 import type { Libp2pBackedHost } from "./libp2p-host.ts";
 
@@ -21,8 +29,30 @@ const SHA2_256 = 0x12;
 /** Who says that it has a blob, and where it may be. */
 export type Provider = { nodeId: NodeId; addresses: string[] };
 
+type Handler = (stream: Stream, connection: Connection) => void;
+
+/** Where other nodes' questions to this node's DHT arrive, also before it has started: the first one starts it. */
+export class DhtDoor {
+  #handler: Handler | undefined;
+
+  /** `start` resolves when the DHT has started, behind this door. */
+  constructor(host: Pick<Libp2pBackedHost, "serveRaw">, start: () => Promise<unknown>) {
+    host.serveRaw(DHT_PROTOCOL, (stream, connection) => {
+      if (this.#handler !== undefined) return this.#handler(stream, connection);
+      const failed = (error: unknown): void => stream.abort(asError(error));
+      start().then(() => this.#handler?.(stream, connection), failed);
+    });
+  }
+
+  serve(handler: Handler): void {
+    this.#handler = handler;
+  }
+}
+
 export type DhtDeps = {
   host: Libp2pBackedHost;
+  /** Where questions arrive. Default: at one that opens with the DHT. */
+  door?: Pick<DhtDoor, "serve">;
   clock: Clock;
   log: Log;
   /** Where a peer may be that is no neighbour. */
@@ -151,7 +181,8 @@ class SessionRegistrar {
 
   readonly overrides: Pick<Registrar, "handle" | "register" | "unregister"> = {
     handle: async (protocol, handler) => {
-      this.#deps.host.serveRaw(protocol, (stream, connection) => {
+      const { host, door = { serve: (serve: Handler) => host.serveRaw(protocol, serve) } } = this.#deps;
+      door.serve((stream, connection) => {
         Promise.resolve(handler(stream, connection)).catch((error: Error) => stream.abort(error));
       });
     },

@@ -41,7 +41,8 @@ class Node implements AsyncDisposable {
     const store = stack.use(await Store.open(join(dir, name), base));
     const holders: Holders = {
       announce: (root) => index.announce(root),
-      find: async function* (root, signal) {
+      neighbours: () => [],
+      lookUp: async function* (root, signal) {
         if (found) yield* index.find(root, signal);
       },
     };

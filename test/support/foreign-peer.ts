@@ -46,18 +46,27 @@ export class ForeignPeer implements AsyncDisposable {
   /** Dials and says hello as docs/spec/hello.md has it. */
   async hello(address: string, offer: unknown = {}): Promise<Greeted> {
     const connection = await this.dial(address);
-    const stream = await connection.newStream(["/portolan/hello/1"]);
-    const frames = framesOf(stream);
-    send(stream, { t: "hello", v: 1, boot: new Uint8Array(16), addrs: [], offer });
-    const answer = (await frames.next()).value?.header;
-    if (isMap(answer) && answer["t"] === "hello") send(stream, { t: "ready" });
-    answerProbes(stream, frames).catch(() => undefined); // until the session ends, however it does
-    return { connection, answer, stream };
+    try {
+      return await greet(connection, offer);
+    } catch (error) {
+      connection.abort(error instanceof Error ? error : new Error(String(error))); // or the next dial would return this one
+      throw error;
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.libp2p.stop();
   }
+}
+
+async function greet(connection: Connection, offer: unknown): Promise<Greeted> {
+  const stream = await connection.newStream(["/portolan/hello/1"]);
+  const frames = framesOf(stream);
+  send(stream, { t: "hello", v: 1, boot: new Uint8Array(16), addrs: [], offer });
+  const answer = (await frames.next()).value?.header;
+  if (isMap(answer) && answer["t"] === "hello") send(stream, { t: "ready" });
+  answerProbes(stream, frames).catch(() => undefined); // until the session ends, however it does
+  return { connection, answer, stream };
 }
 
 /** Who leaves probes unanswered counts as dead after some seconds. */

@@ -19,7 +19,8 @@ const WANTS_NOTHING = 0;
 /** A node that does not want the blob yet says "leave"; it is asked again after so long. */
 const REJOIN_MS = 200;
 const HELLO_MS = 20_000;
-const HELLO_TRIES = 3;
+const HELLO_TRIES = 5;
+const HELLO_PAUSE_MS = 300;
 const CELL_BYTES = 64 * 1024;
 
 /** A member that was admitted like any other, and lies in the swarm: built from docs/spec, on a plain js-libp2p node. */
@@ -60,6 +61,7 @@ export class HostilePeer implements AsyncDisposable {
           return (await this.#peer.hello(address, membershipOffer(this.#admission))).connection;
         } catch (error) {
           if (tries === HELLO_TRIES) throw error; // a node gives a stranger 3 s, which a busy machine may miss
+          await clock.sleep(tries * HELLO_PAUSE_MS);
         }
       }
     };

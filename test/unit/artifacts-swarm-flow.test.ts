@@ -79,7 +79,7 @@ describe("the lane into the site", () => {
   /** A lane that has delivered a cell each 26 ms for 2 s, the fastest acknowledgements `rttMs` old; returns its pace ÷ the link's rate. */
   function paceAt(rttMs: number): number {
     const lane = new Lane(0.07);
-    lane.noteRtt(2, 0);
+    lane.noteRtt(10, 0);
     const marks: Mark[] = [];
     let nowMs = 0;
     for (; nowMs < 2_000; nowMs += CELL / LINK) {

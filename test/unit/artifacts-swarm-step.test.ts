@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { SeededRandom } from "#core";
+import { leaderWeight } from "../../src/artifacts/swarm/leaders.ts";
 import { Swarm } from "../../src/artifacts/swarm/swarm.ts";
 import type { SwarmEffect, SwarmEvent, SwarmMessage } from "../../src/artifacts/swarm/swarm-event.ts";
 
@@ -11,21 +12,24 @@ const UNLIMITED = {
   wanInBytes: Number.POSITIVE_INFINITY,
 };
 
-/** One leecher on virtual time, told by the test what its peers say. */
-class Leecher {
+const ROOT = "00".repeat(32);
+const CELL = 64 * 1024;
+
+/** One node on virtual time, told by the test what its peers say. */
+class Node {
   nowMs = 0;
   readonly effects: SwarmEffect[] = [];
-  readonly #swarm = new Swarm({
-    ref: { root: "00".repeat(32), sizeBytes: 4 * MIB, chunkBytes: 256 * 1024 },
-    self: "me",
-    site: "here",
-    random: new SeededRandom(1),
-    wants: true,
-    nowMs: 0,
-  });
+  readonly #swarm: Swarm;
 
-  constructor(room: Partial<typeof UNLIMITED> = {}) {
+  constructor(room: Partial<typeof UNLIMITED> = {}, wants = true) {
+    const ref = { root: ROOT, sizeBytes: 4 * MIB, chunkBytes: 4 * CELL };
+    this.#swarm = new Swarm({ ref, self: "me", site: "here", random: new SeededRandom(1), wants, nowMs: 0 });
+    for (let chunk = 0; chunk < (wants ? 0 : 16); chunk++) this.step({ type: "stored", chunk });
     this.step({ type: "begin" });
+    this.pump(room);
+  }
+
+  pump(room: Partial<typeof UNLIMITED> = {}): void {
     this.step({ type: "pump", ...UNLIMITED, ...room });
   }
 
@@ -34,8 +38,8 @@ class Leecher {
   }
 
   /** A peer that says nothing about what it has, so that it is not asked by name either. */
-  meet(peer: string, site = "here"): void {
-    const status = { wants: false, yields: false, foreground: false, reach: [] };
+  meet(peer: string, site = "here", { wants = false, reach = [] as string[] } = {}): void {
+    const status = { wants, yields: false, foreground: false, reach };
     this.step({ type: "peer-up", peer, site, status });
   }
 
@@ -56,6 +60,13 @@ class Leecher {
       .length;
   }
 
+  /** What was offered to a peer so far. */
+  offered(to: string): number[] {
+    return this.effects.flatMap((effect) =>
+      effect.type === "say" && effect.to === to && effect.message.type === "offer" ? [effect.message.chunk] : [],
+    );
+  }
+
   get blamed(): string[] {
     return this.effects.flatMap((effect) => (effect.type === "blame" ? [`${effect.peer} ${effect.blame}`] : []));
   }
@@ -63,7 +74,7 @@ class Leecher {
 
 describe("swarm: what a leecher makes of its peers", () => {
   it("leaves one that stalls, and names one that stalls again and again", () => {
-    const me = new Leecher();
+    const me = new Node();
     me.meet("slow");
     me.hear("slow", { type: "offer", chunk: 0 });
     assert.equal(me.said("slow", "accept"), 1);
@@ -81,7 +92,7 @@ describe("swarm: what a leecher makes of its peers", () => {
   });
 
   it("does not hold a stall against one that finished a chunk since", () => {
-    const me = new Leecher();
+    const me = new Node();
     me.meet("slow");
     for (let chunk = 0; chunk < 3; chunk++) {
       me.hear("slow", { type: "offer", chunk });
@@ -95,7 +106,7 @@ describe("swarm: what a leecher makes of its peers", () => {
   });
 
   it("takes nothing over the WAN that a member of its site has or gets, until that one gives it up", () => {
-    const me = new Leecher();
+    const me = new Node();
     me.meet("near");
     me.meet("far", "there");
     me.hear("near", { type: "have", runs: [0, 1] });
@@ -108,19 +119,32 @@ describe("swarm: what a leecher makes of its peers", () => {
   });
 
   it("accepts no more than its own limit, and says when there is room again", () => {
-    const me = new Leecher({ lanInBytes: 300 * 1024 });
+    const me = new Node({ lanInBytes: 300 * 1024 });
     me.meet("fast");
     for (let chunk = 0; chunk < 4; chunk++) me.hear("fast", { type: "offer", chunk });
     assert.deepEqual([me.said("fast", "accept"), me.said("fast", "decline")], [2, 2]); // the second overdraws it
     me.wait(200);
     assert.equal(me.said("fast", "ready"), 0);
-    me.step({ type: "pump", ...UNLIMITED });
+    me.pump();
     me.wait(100);
     assert.equal(me.said("fast", "ready"), 1);
   });
 
+  it("accepts little from one that has shown nothing yet, and more once a chunk from it was right", () => {
+    const me = new Node();
+    me.meet("new");
+    for (let chunk = 0; chunk < 8; chunk++) me.hear("new", { type: "offer", chunk });
+    assert.deepEqual([me.said("new", "accept"), me.said("new", "decline")], [4, 4]);
+    me.wait(200);
+    assert.equal(me.said("new", "ready"), 0);
+    me.step({ type: "cells", peer: "new", chunk: 0, first: 0, count: 4, bytes: 256 * 1024 });
+    assert.equal(me.said("new", "ready"), 1);
+    for (let chunk = 4; chunk < 8; chunk++) me.hear("new", { type: "offer", chunk });
+    assert.equal(me.said("new", "accept"), 8);
+  });
+
   it("accepts from its site while its limit allows nothing more over the WAN", () => {
-    const me = new Leecher({ wanInBytes: 0 });
+    const me = new Node({ wanInBytes: 0 });
     me.meet("near");
     me.meet("far", "there");
     me.hear("far", { type: "offer", chunk: 0 });
@@ -128,8 +152,45 @@ describe("swarm: what a leecher makes of its peers", () => {
     assert.deepEqual([me.said("far", "accept"), me.said("far", "decline"), me.said("near", "accept")], [0, 1, 1]);
     me.wait(200);
     assert.equal(me.said("far", "ready"), 0);
-    me.step({ type: "pump", ...UNLIMITED });
+    me.pump();
     me.wait(100);
     assert.equal(me.said("far", "ready"), 1);
+  });
+});
+
+describe("swarm: what a node offers", () => {
+  it("passes a chunk of a member on when all of it is here, and while it comes where somebody has all", () => {
+    for (const whole of [false, true]) {
+      const me = new Node();
+      if (whole) me.meet("seed");
+      me.meet("other", "here", { wants: true });
+      me.meet("third", "here", { wants: true });
+      me.hear("other", { type: "offer", chunk: 1 });
+      me.step({ type: "cells", peer: "other", chunk: 1, first: 0, count: 1, bytes: CELL });
+      me.pump();
+      assert.deepEqual(me.offered("third"), whole ? [1] : []);
+      me.step({ type: "cells", peer: "other", chunk: 1, first: 1, count: 3, bytes: 3 * CELL });
+      me.pump();
+      assert.deepEqual(me.offered("third"), [1]);
+    }
+  });
+
+  it("sends what another envoy is to send first only where nobody has all, or once it has all itself", () => {
+    const rival = ["b", "c", "d", "e", "f", "g"].find(
+      (id) => leaderWeight(ROOT, id, "site-2") > leaderWeight(ROOT, "me", "site-2"),
+    );
+    assert.ok(rival !== undefined);
+    for (const whole of [false, true]) {
+      const me = new Node();
+      me.meet(rival, "here", { wants: !whole, reach: ["site-2"] });
+      me.meet("far", "site-1", { wants: true });
+      me.step({ type: "stored", chunk: 1 }); // first site-2's
+      me.pump();
+      assert.deepEqual(me.offered("far"), whole ? [] : [1]);
+      for (let chunk = 0; chunk < 16; chunk += 2) me.hear("far", { type: "have", runs: [chunk, 1] });
+      for (let chunk = 0; chunk < 16; chunk++) me.step({ type: "stored", chunk });
+      me.pump();
+      assert.ok(me.offered("far").some((chunk) => chunk % 2 === 1));
+    }
   });
 });

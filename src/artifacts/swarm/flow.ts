@@ -10,6 +10,9 @@ const STRETCHES = 20;
 
 /** Faster than the rate it has shown, or it could never show a better one (BBR probes with the same). */
 const PACE_GAIN = 1.25;
+/** A link has shown what it can when its rate did not grow by this factor for so many round trips (BBR). */
+const GROWTH = 1.25;
+const FLAT_ROUNDS = 3;
 /** So late may a sending be without losing its place. */
 const PACE_CREDIT_MS = 20;
 
@@ -33,6 +36,8 @@ export class Flow {
   #stretchMs = Number.NEGATIVE_INFINITY;
   #rate = 0;
   #paceMs = 0;
+  /** While it starts: what was delivered when this round trip began, round trips without growth, and the rate since when. */
+  #start = { roundBytes: 0, flatRounds: 0, rate: 0 };
   readonly #aheadS: number;
 
   /** `aheadS`: what may be on the way beyond a round trip's worth, in seconds of the rate. */
@@ -56,6 +61,18 @@ export class Flow {
     this.delivered(this.#deliveredBytes, nowMs - mark.atMs, nowMs);
     const tookMs = Math.max(MIN_SAMPLE_MS, nowMs - mark.deliveredAtMs);
     this.#noteRate((this.#deliveredBytes - mark.deliveredBytes) / tookMs, nowMs);
+    if (this.#starts && mark.deliveredBytes >= this.#start.roundBytes) this.#nextRound();
+  }
+
+  get #starts(): boolean {
+    return this.#start.flatRounds < FLAT_ROUNDS;
+  }
+
+  #nextRound(): void {
+    const { flatRounds, rate } = this.#start;
+    const grew = this.#rate >= GROWTH * rate;
+    const roundBytes = this.#deliveredBytes;
+    this.#start = { roundBytes, flatRounds: grew ? 0 : flatRounds + 1, rate: grew ? this.#rate : rate };
   }
 
   /** These bytes leave now; the next wait until `paceMs`. Only a flow that is asked for that has to know. */
@@ -64,9 +81,9 @@ export class Flow {
     if (rate > 0) this.#paceMs = Math.max(this.#paceMs, nowMs - PACE_CREDIT_MS) + bytes / rate;
   }
 
-  /** How fast bytes may leave; 0: as they come. */
+  /** How fast bytes may leave; 0: as they come, as long as it starts: its first rates are those of TCP's slow start, which paces by itself. */
   protected paceBytesPerMs(_nowMs: number): number {
-    return this.#rate * PACE_GAIN;
+    return this.#starts ? 0 : this.#rate * PACE_GAIN;
   }
 
   /** After every acknowledgement. `totalBytes`: all that was ever acknowledged. */

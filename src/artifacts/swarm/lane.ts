@@ -10,13 +10,13 @@ const DECAY = 0.995;
 /** The queue of the uplink shows in the fastest acknowledgements of so long. */
 const QUEUE_WINDOW_MS = 150;
 /** More than this, beyond the shortest round trip, is a queue of my own: drain it; less: try for more. */
-const QUEUE_MS = 40;
+const QUEUE_MS = 20;
 const DRAIN_GAIN = 0.95;
 const PROBE_GAIN = 1.2;
 
 /**
  * My uplink into the site, which all receivers share. Its window alone cannot keep its queue short: much of what is unacknowledged waits at
- * receivers who are sent to from all sides. So it is paced at the rate that it sustains: a switch port or an access router holds 40 ms, and
+ * receivers who are sent to from all sides. So it is paced at the rate that it sustains: a switch port or an access router holds 20 to 40 ms, and
  * what is more is dropped.
  */
 export class Lane extends Flow {

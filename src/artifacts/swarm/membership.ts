@@ -27,6 +27,7 @@ export function addPeer(state: SwarmState, id: NodeId, site: string, status: Pee
     banned: false,
     snubbedUntilMs: 0,
     stalls: 0,
+    proven: false,
     informed: true,
     askedUntilMs: 0,
     newsMs: nowMs,

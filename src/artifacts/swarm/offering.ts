@@ -27,8 +27,16 @@ export function offerWan(state: SwarmState, nowMs: number): void {
   for (;;) {
     leads = leads.filter(({ importer }) => importer.unsent < wanLimit(state, importer));
     if (leads.length === 0) return;
-    if (!offerFirstCopy(state, leads, nowMs) && !offerRarest(state, leads, nowMs)) return;
+    if (!offerFirstCopy(state, leads, nowMs) && (holdsBack(state) || !offerRarest(state, leads, nowMs))) return;
   }
+}
+
+/**
+ * Where the blob comes from, all sites wait for the uplink of mine. While the first chunks spread in it, its envoys have the same few, and each would send them
+ * to its own site; what each is to send first comes soon.
+ */
+function holdsBack(state: SwarmState): boolean {
+  return state.status.wants && state.farSites.length > 1 && state.siteIsWhole();
 }
 
 /**

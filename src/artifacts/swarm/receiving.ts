@@ -1,6 +1,6 @@
 import { banPeer, changeStatus, refundOutgoing } from "./membership.ts";
 import type { DeclineReason, SwarmEvent } from "./swarm-event.ts";
-import { ACCEPT_AHEAD_CHUNKS, ACCEPT_AHEAD_S, MAX_AHEAD_BYTES } from "./swarm-limits.ts";
+import { ACCEPT_AHEAD_CHUNKS, ACCEPT_AHEAD_S, MAX_AHEAD_BYTES, TRIAL_CHUNKS } from "./swarm-limits.ts";
 import type { Arrival, Peer, SwarmState } from "./swarm-state.ts";
 
 /** Answers an offer. */
@@ -41,9 +41,14 @@ function judgeOffer(state: SwarmState, peer: Peer, chunk: number, nowMs: number)
   if (peer.banned || peer.snubbedUntilMs > nowMs) return "no";
   if (peer.wan && state.siteHas(chunk)) return "site";
   const lane = state.lane(peer);
-  if (!state.begun || state.acceptBytes[lane] <= 0) return "full";
+  if (!state.begun || state.acceptBytes[lane] <= 0 || isOnTrial(peer)) return "full";
   if (state.arrivingBytes[lane] + state.geometry.bytesOf(chunk) > acceptLimit(state, lane)) return "full";
   return undefined;
+}
+
+/** It has to show first that it sends what it says: what a liar can send before its first cell is judged is wasted. */
+function isOnTrial(peer: Peer): boolean {
+  return !peer.proven && peer.arriving >= TRIAL_CHUNKS;
 }
 
 /** Bytes that I let arrive at once. */
@@ -64,7 +69,7 @@ export function onCells(state: SwarmState, peer: Peer, event: SwarmEvent & { typ
   state.arrivingBytes[lane] -= event.bytes;
   arrival.bytesLeft -= event.bytes;
   arrival.got += event.count;
-  if (event.first === 0) state.list(event.chunk); // it can be passed on from its first good cell
+  if (event.first === 0) state.listArriving(event.chunk, peer); // it can be passed on from its first good cell
   if (arrival.got === arrival.cells) finish(state, arrival, nowMs);
 }
 
@@ -73,6 +78,7 @@ function finish(state: SwarmState, arrival: Arrival, nowMs: number): void {
   state.arrivals.delete(chunk);
   from.arriving -= 1;
   from.stalls = 0;
+  from.proven = true;
   from.chunkMs += (nowMs - arrival.sinceMs - from.chunkMs) / 8;
   state.effects.push({ type: "finished", chunk, from: from.id, wan: from.wan });
   gain(state, chunk, from);
@@ -101,8 +107,8 @@ function forgetClaim(state: SwarmState, chunk: number): boolean {
 /** Tells everybody whom I declined for lack of room that there is room. */
 export function readyAll(state: SwarmState, nowMs: number): void {
   for (const peer of state.peers.values()) {
-    if (state.acceptBytes[state.lane(peer)] <= 0 || !peer.owedReady || peer.banned || peer.snubbedUntilMs > nowMs)
-      continue;
+    if (state.acceptBytes[state.lane(peer)] <= 0 || !peer.owedReady || peer.banned || isOnTrial(peer)) continue;
+    if (peer.snubbedUntilMs > nowMs) continue;
     peer.owedReady = false;
     state.say(peer, { type: "ready" });
   }

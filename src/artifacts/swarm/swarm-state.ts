@@ -36,6 +36,8 @@ export type Peer = {
   snubbedUntilMs: number;
   /** How often in a row it stalled: no chunk of its was finished in between. */
   stalls: number;
+  /** A chunk from it was whole and right. */
+  proven: boolean;
   /** All that I have and was not told since goes to it late; false when I left that to another of my site for a while. */
   informed: boolean;
   /** It asked me over the WAN by name; until then I export to it. */
@@ -191,9 +193,25 @@ export class SwarmState {
     this.wanRarity.list(chunk);
   }
 
+  /**
+   * The first of it is here. A member who wants chunks itself offers it to the others, too, and who took it is known a little later; so I offer it to
+   * them when the rest is here, unless my site has the blob and one's uplink would make the others wait.
+   */
+  listArriving(chunk: number, from: Peer): void {
+    if (from.wan || this.siteIsWhole()) this.lanRarity.list(chunk);
+    this.wanRarity.list(chunk);
+  }
+
   unlist(chunk: number): void {
     this.lanRarity.unlist(chunk);
     this.wanRarity.unlist(chunk);
+  }
+
+  /** Somebody of my site, or I, has all. */
+  siteIsWhole(): boolean {
+    if (!this.status.wants) return true;
+    for (const { wan, banned, status } of this.peers.values()) if (!wan && !banned && !status.wants) return true;
+    return false;
   }
 
   /** The site has a peer other than me that has or claims the chunk. */

@@ -69,6 +69,19 @@ export class Swarm {
     };
   }
 
+  /** Members of the own site that say that they have a link into another one. */
+  reaching(site: string): NodeId[] {
+    const near = [...this.#state.peers.values()].filter((peer) => !peer.wan && !peer.banned);
+    return near.filter(({ status }) => status.reach.includes(site)).map(({ id }) => id);
+  }
+
+  /** Whether nothing is offered to this peer, on the way to it, or awaited from it. */
+  isIdle(id: NodeId): boolean {
+    const peer = this.#state.peers.get(id);
+    if (peer === undefined) return true;
+    return peer.offered.size + peer.outgoing.size + peer.arriving + peer.flow.inFlightBytes === 0;
+  }
+
   /** Takes in one event; returns what is to be done, in order. `nowMs` never goes back. */
   step(event: SwarmEvent, nowMs: number): SwarmEffect[] {
     const state = this.#state;
