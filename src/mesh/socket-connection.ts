@@ -3,16 +3,13 @@ import type { AbortOptions, Logger, MessageStreamDirection } from "@libp2p/inter
 import { AbstractMultiaddrConnection, type SendResult } from "@libp2p/utils";
 import type { Multiaddr } from "@multiformats/multiaddr";
 import { Uint8ArrayList } from "uint8arraylist";
-import { readInto } from "./socket-intake.ts";
 import { SocketOutbox } from "./socket-outbox.ts";
 
 /**
- * Memory that bytes are read into, and bytes that may gather within one turn of the event loop before they go up. TLS hands out records of
- * 16 KiB; passing them on one by one costs a third of the throughput (measured with bench/transport).
+ * Bytes that may gather within one turn of the event loop before they go up. TLS hands out records of 16 KiB; passing them
+ * on one by one costs a third of the throughput (measured with bench/transport).
  */
-const BULK_BYTES = 256 * 1024;
-/** The same for a connection on which little comes: there may be thousands. */
-const QUIET_BYTES = 16 * 1024;
+const COALESCE_BYTES = 256 * 1024;
 
 export type SocketConnectionInit = {
   socket: Socket;
@@ -21,15 +18,11 @@ export type SocketConnectionInit = {
   log: Logger;
 };
 
-/** A TCP or TLS socket as libp2p sees it. */
+/** A TCP or TLS socket as libp2p sees it. Bytes come in as they were received. */
 export class SocketConnection extends AbstractMultiaddrConnection {
   readonly #socket: Socket;
   readonly #outbox: SocketOutbox;
-  /** What was read before Node was told where to put it, or is where it cannot be told. */
-  #early = new Uint8ArrayList();
-  #memory = Buffer.allocUnsafeSlow(QUIET_BYTES);
-  #filled = 0;
-  #passed = 0;
+  #received = new Uint8ArrayList();
   #flushing: NodeJS.Immediate | undefined;
 
   constructor(init: SocketConnectionInit) {
@@ -38,12 +31,7 @@ export class SocketConnection extends AbstractMultiaddrConnection {
     this.#socket = socket;
     this.#outbox = new SocketOutbox(socket, () => this.safeDispatchEvent("drain"));
     socket.setNoDelay(true);
-    readInto(socket, (bytesRead) => this.#place(bytesRead));
-    socket.on("data", (bytes: Uint8Array) => {
-      this.#early.append(bytes);
-      if (this.#early.byteLength >= BULK_BYTES) this.#flush();
-      else this.#flushSoon();
-    });
+    socket.on("data", (bytes: Uint8Array) => this.#receive(bytes));
     socket.resume(); // the listener had it paused
     socket.on("error", (error) => this.abort(error));
     socket.once("end", () => {
@@ -56,38 +44,19 @@ export class SocketConnection extends AbstractMultiaddrConnection {
     });
   }
 
-  /** Takes note of what came, and says where the next bytes go. */
-  #place(bytesRead: number): Uint8Array {
-    this.#filled += bytesRead;
-    if (this.#filled === this.#memory.length) this.#renew();
-    else if (bytesRead > 0) this.#flushSoon();
-    return this.#memory.subarray(this.#filled);
-  }
-
-  /** Memory is not used again: whoever is passed it may keep it. */
-  #renew(): void {
-    const bulk = this.#filled - this.#passed >= QUIET_BYTES;
-    this.#flush();
-    this.#memory = Buffer.allocUnsafeSlow(bulk ? BULK_BYTES : QUIET_BYTES);
-    this.#filled = 0;
-    this.#passed = 0;
-  }
-
-  #flushSoon(): void {
-    this.#flushing ??= setImmediate(() => this.#flush());
+  #receive(bytes: Uint8Array): void {
+    this.#received.append(bytes);
+    if (this.#received.byteLength >= COALESCE_BYTES) this.#flush();
+    else this.#flushing ??= setImmediate(() => this.#flush());
   }
 
   #flush(): void {
     clearImmediate(this.#flushing);
     this.#flushing = undefined;
-    const early = this.#early;
-    if (early.byteLength > 0) {
-      this.#early = new Uint8ArrayList();
-      this.onData(early);
-    }
-    const read = this.#memory.subarray(this.#passed, this.#filled);
-    this.#passed = this.#filled;
-    if (read.length > 0) this.onData(read);
+    const received = this.#received;
+    if (received.byteLength === 0) return;
+    this.#received = new Uint8ArrayList();
+    this.onData(received);
   }
 
   override sendData(data: Uint8ArrayList): SendResult {

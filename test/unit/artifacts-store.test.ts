@@ -21,6 +21,7 @@ import { faultCode, Fault, SeededRandom, SILENT_LOG, SystemClock } from "#core";
 import { type BlobRef, chunkBytesFor, materialise, Store } from "#artifacts";
 import { fileContent } from "../../src/artifacts/artifact-content.ts";
 import { ChunkMap } from "../../src/artifacts/chunk-map.ts";
+import { ChunkWriter } from "../../src/artifacts/chunk-writer.ts";
 import { blobRefOf } from "../../src/artifacts/listing.ts";
 import { FilePool } from "../../src/artifacts/store/file-pool.ts";
 import type { BlobFile } from "../../src/artifacts/store/blob-file.ts";
@@ -172,6 +173,31 @@ describe("artifacts: store", () => {
     }
     await using later = await Store.open(join(dir, "half"), deps);
     assert.deepEqual([...(await later.create(ref)).have.values()], [0, 2], "also after the next start");
+  });
+
+  it("writes what waits together where it belongs together, and is whole after the last", async () => {
+    const { store, blob } = await partial("together", 0);
+    await using _ = store;
+    const writes: number[][] = [];
+    const write = blob.write.bind(blob);
+    blob.write = (first, chunks) => {
+      writes.push([first, chunks.length]);
+      return write(first, chunks);
+    };
+    const disk = { queuedBytes: 0 };
+    const writer = new ChunkWriter(blob, disk, SILENT_LOG);
+    const written = [0, 3, 1, 2].map((chunk) => writer.write(chunk, bytesOf(chunk)));
+    assert.equal(disk.queuedBytes, content.length);
+    assert.deepEqual(await Promise.all(written), [true, true, true, true]);
+    await writer.done;
+    assert.deepEqual(writes, [
+      [0, 1],
+      [3, 1],
+      [1, 2],
+    ]);
+    assert.equal(disk.queuedBytes, 0);
+    assert.equal(blob.state, "whole");
+    for (const chunk of [0, 1, 2, 3]) assert.deepEqual(await blob.read(chunk), Buffer.from(bytesOf(chunk)));
   });
 
   it("is not complete while a chunk is missing", async () => {
