@@ -73,6 +73,29 @@ class Node {
 }
 
 describe("swarm: what a leecher makes of its peers", () => {
+  it("waits for the WAN from when it takes over from an importer, and only then leaves that to another", () => {
+    const me = new Node();
+    const weight = (id: string): number => leaderWeight(ROOT, id, "there");
+    const importer = Array.from({ length: 50 }, (_, i) => `near-${i}`).find((id) => weight(id) > weight("me")) ?? "";
+    const [wants, reach] = [true, ["there"]];
+    for (const near of [importer, "third"]) me.meet(near, "here", { wants, reach: near === "third" ? [] : reach });
+    me.meet("far", "there");
+    const wait = (seconds: number): void => {
+      for (let i = 0; i < seconds; i++) {
+        me.hear("far", { type: "have", runs: [0, 16] }); // again, because it is not believed for long while nothing comes
+        me.wait(1_000);
+      }
+    };
+    wait(30);
+    const yielded = (): boolean =>
+      me.effects.some((effect) => effect.type === "say" && effect.message.type === "status" && effect.message.yields);
+    me.step({ type: "peer-down", peer: importer });
+    wait(9);
+    assert.equal(yielded(), false, "it had no chance yet");
+    wait(2);
+    assert.equal(yielded(), true);
+  });
+
   it("leaves one that stalls, and names one that stalls again and again", () => {
     const me = new Node();
     me.meet("slow");

@@ -114,6 +114,8 @@ export class SwarmState {
   farSites: readonly string[] = [];
   lastCellMs: number;
   lastWanCellMs: number;
+  /** Names of the sites that I am the importer from, a line each. */
+  imports = "";
   yieldUntilMs = 0;
   /** What may still be accepted under the node's own limit. The last one may overdraw it, so that a chunk passes under any limit. */
   acceptBytes = { lan: Number.POSITIVE_INFINITY, wan: Number.POSITIVE_INFINITY };

@@ -64,7 +64,11 @@ function turnLead(state: SwarmState, nowMs: number): void {
     if (nowMs >= state.yieldUntilMs) changeStatus(state, { yields: false });
     return;
   }
-  if (state.sites.size === 0 || nowMs - state.lastWanCellMs < LEADER_IDLE_MS) return;
+  // A successor waits from when it takes over: what did not come before was another's to bring.
+  const imports = [...state.sites.keys()].filter((site) => amImporter(state, site)).join("\n");
+  if (imports !== state.imports) state.lastWanCellMs = nowMs;
+  state.imports = imports;
+  if (imports === "" || nowMs - state.lastWanCellMs < LEADER_IDLE_MS) return;
   const peers = [...state.peers.values()];
   if (!peers.some((peer) => !peer.wan && peer.status.wants && !peer.status.yields)) return; // to nobody
   const missing = state.have.firstMissing();
