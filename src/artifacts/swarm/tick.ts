@@ -21,6 +21,8 @@ import type { Peer, SwarmState } from "./swarm-state.ts";
 
 /** What only the passing of time brings. */
 export function onTick(state: SwarmState, nowMs: number): void {
+  const seeks = state.begun && state.status.wants;
+  if (seeks) turnLead(state, nowMs); // first: who does not answer when it is asked by name loses its haves after the same time
   for (const peer of state.peers.values()) {
     leaveStalled(state, peer, nowMs);
     if (peer.claims.count === 0) peer.newsMs = nowMs;
@@ -32,10 +34,7 @@ export function onTick(state: SwarmState, nowMs: number): void {
     state.coverSite(state.soft[0].site, state.soft[0].chunk, -1);
     state.soft.shift();
   }
-  if (state.begun && state.status.wants) {
-    turnLead(state, nowMs);
-    challenge(state, nowMs);
-  }
+  if (seeks) challenge(state, nowMs);
   tell(state, nowMs);
 }
 
