@@ -182,6 +182,21 @@ describe("swarm: what a leecher makes of its peers", () => {
 });
 
 describe("swarm: what a node offers", () => {
+  it("offers as much to others when one that did not answer is gone", () => {
+    const me = new Node({}, false);
+    const offeredTo = (peer: string): number => {
+      me.meet(peer, "here", { wants: true });
+      me.pump();
+      return me.offered(peer).length;
+    };
+    const toFirst = offeredTo("first");
+    assert.ok(toFirst > 0);
+    assert.equal(offeredTo("second"), 0, "enough is on offer");
+    me.step({ type: "peer-down", peer: "first" });
+    me.pump();
+    assert.equal(me.offered("second").length, toFirst);
+  });
+
   it("passes a chunk of a member on when all of it is here, and while it comes where somebody has all", () => {
     for (const whole of [false, true]) {
       const me = new Node();
