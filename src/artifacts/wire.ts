@@ -1,5 +1,5 @@
 import { encodeFrame, Fault, type Frame, type FrameLimits, HASH_BYTES } from "#core";
-import { isNodeId, type NodeId } from "#identity";
+import { hasNodeIdForm, type NodeId } from "#identity";
 import { type BlobRef, chunkBytesFor, isBlobRef, MAX_CHUNKS } from "./chunk-map.ts";
 import { MAX_RUNS } from "./swarm/runs.ts";
 import type { DeclineReason, PeerStatus, SwarmMessage } from "./swarm/swarm-event.ts";
@@ -245,9 +245,10 @@ class Fields {
     });
   }
 
+  /** Whom they name is found among members, or is not there: that these are keys is not looked at, which would take 15 µs for each. */
   nodes(): NodeId[] {
     return this.#list(MAX_PEERS_TOLD).map((value) => {
-      if (typeof value === "string" && isNodeId(value)) return value;
+      if (typeof value === "string" && hasNodeIdForm(value)) return value;
       throw refuse("not a node id");
     });
   }

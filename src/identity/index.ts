@@ -31,7 +31,7 @@ export {
   type Role,
   type Spec,
 } from "./kinds.ts";
-export { isNodeId, keyHash, type NodeId, nodeIdOf, publicKeyOf, shortId } from "./node-id.ts";
+export { hasNodeIdForm, isNodeId, keyHash, type NodeId, nodeIdOf, publicKeyOf, shortId } from "./node-id.ts";
 export { openStateDatabase } from "./state-database.ts";
 export { type MemberInfo, Membership } from "./membership.ts";
 export { type ClaimRow, readClaims } from "./claims-csv.ts";

@@ -11,6 +11,8 @@ export type NodeId = string;
 
 /** libp2p peer id spec: identity multihash (0x00, 36 bytes) of the protobuf {Type: Ed25519, Data: 32 bytes}. */
 const PEER_ID_HEAD = Buffer.from("002408011220", "hex");
+/** Its base58 begins with the same 8 characters for every key, and has 52. */
+const NODE_ID_FORM = /^12D3KooW[1-9A-HJ-NP-Za-km-z]{44}$/u;
 
 /** The node id of a raw 32-byte Ed25519 public key. */
 export function nodeIdOf(publicKey: Uint8Array): NodeId {
@@ -32,6 +34,11 @@ export function publicKeyOf(nodeId: NodeId): Uint8Array {
 /** Whether the text is the id of a usable Ed25519 key. */
 export function isNodeId(text: string): boolean {
   return parseNodeId(text) !== undefined;
+}
+
+/** Whether the text could be a node id: a look that costs nothing, for what is only compared with ids that are known to be some. */
+export function hasNodeIdForm(text: string): boolean {
+  return NODE_ID_FORM.test(text);
 }
 
 function parseNodeId(text: string): Uint8Array | undefined {
