@@ -21,7 +21,6 @@ import { faultCode, Fault, SeededRandom, SILENT_LOG, SystemClock } from "#core";
 import { type BlobRef, chunkBytesFor, materialise, Store } from "#artifacts";
 import { fileContent } from "../../src/artifacts/artifact-content.ts";
 import { ChunkMap } from "../../src/artifacts/chunk-map.ts";
-import { ChunkWriter } from "../../src/artifacts/chunk-writer.ts";
 import { blobRefOf } from "../../src/artifacts/listing.ts";
 import { FilePool } from "../../src/artifacts/store/file-pool.ts";
 import type { BlobFile } from "../../src/artifacts/store/blob-file.ts";
@@ -66,7 +65,7 @@ describe("artifacts: store", () => {
     const store = await Store.open(join(dir, name), deps);
     const blob = await store.create(ref);
     blob.setMap(map);
-    for (let chunk = 0; chunk < chunks; chunk++) await blob.write(chunk, [bytesOf(chunk)]);
+    for (let chunk = 0; chunk < chunks; chunk++) await blob.write(chunk, piecesOf(chunk));
     return { store, blob };
   }
 
@@ -102,8 +101,11 @@ describe("artifacts: store", () => {
     return undefined;
   }
 
-  function bytesOf(chunk: number): Uint8Array {
-    return content.subarray(chunk * ref.chunkBytes, (chunk + 1) * ref.chunkBytes);
+  /** In uneven pieces, as they come off a stream. */
+  function piecesOf(chunk: number): Uint8Array[] {
+    const { chunkBytes } = ref;
+    const bytes = content.subarray(chunk * chunkBytes, (chunk + 1) * chunkBytes);
+    return [bytes.subarray(0, 1_000), bytes.subarray(1_000, 70_001), bytes.subarray(70_001)];
   }
 
   /** Chunks found good among those that a crash left. */
@@ -129,7 +131,7 @@ describe("artifacts: store", () => {
     await using again = await Store.open(join(dir, "half"), deps);
     const blob = await again.create(ref);
     assert.deepEqual([...blob.have.values()], [0, 1], "what is durable is known, without reading it");
-    await blob.write(2, [bytesOf(2), bytesOf(3)]);
+    for (const chunk of [2, 3]) await blob.write(chunk, piecesOf(chunk));
     await blob.complete();
     assert.equal(again.stateOf(ref.root), "whole");
     assert.equal(Buffer.compare(await readFile(blob.path), content), 0);
@@ -138,7 +140,7 @@ describe("artifacts: store", () => {
   it("knows after a crash what was durable, and reads again only what was written after that", async () => {
     const { store, blob } = await partial("half", 2);
     await blob.sync();
-    await blob.write(2, [bytesOf(2)]);
+    await blob.write(2, piecesOf(2));
     await cp(join(dir, "half"), join(dir, "crashed"), { recursive: true });
     await store[Symbol.asyncDispose]();
     await using crashed = await Store.open(join(dir, "crashed"), deps);
@@ -151,7 +153,7 @@ describe("artifacts: store", () => {
   it("takes of what a crash left only what is good", async () => {
     const { store, blob } = await partial("half", 1);
     await blob.sync();
-    for (const chunk of [1, 2]) await blob.write(chunk, [bytesOf(chunk)]);
+    for (const chunk of [1, 2]) await blob.write(chunk, piecesOf(chunk));
     await cp(join(dir, "half"), join(dir, "crashed"), { recursive: true });
     await store[Symbol.asyncDispose]();
     await overwrite(join(dir, "crashed", "blobs", ref.root.slice(0, 2), ref.root), ref.chunkBytes + 77);
@@ -175,31 +177,6 @@ describe("artifacts: store", () => {
     assert.deepEqual([...(await later.create(ref)).have.values()], [0, 2], "also after the next start");
   });
 
-  it("writes what waits together where it belongs together, and is whole after the last", async () => {
-    const { store, blob } = await partial("together", 0);
-    await using _ = store;
-    const writes: number[][] = [];
-    const write = blob.write.bind(blob);
-    blob.write = (first, chunks) => {
-      writes.push([first, chunks.length]);
-      return write(first, chunks);
-    };
-    const disk = { queuedBytes: 0 };
-    const writer = new ChunkWriter(blob, disk, SILENT_LOG);
-    const written = [0, 3, 1, 2].map((chunk) => writer.write(chunk, bytesOf(chunk)));
-    assert.equal(disk.queuedBytes, content.length);
-    assert.deepEqual(await Promise.all(written), [true, true, true, true]);
-    await writer.done;
-    assert.deepEqual(writes, [
-      [0, 1],
-      [3, 1],
-      [1, 2],
-    ]);
-    assert.equal(disk.queuedBytes, 0);
-    assert.equal(blob.state, "whole");
-    for (const chunk of [0, 1, 2, 3]) assert.deepEqual(await blob.read(chunk), Buffer.from(bytesOf(chunk)));
-  });
-
   it("is not complete while a chunk is missing", async () => {
     const { store, blob } = await partial("half", 3);
     assert.equal(await codeOf(blob.complete()), "artifacts.incomplete");
@@ -217,7 +194,7 @@ describe("artifacts: store", () => {
     assert.deepEqual([...blob.have.values()], [1, 2, 3]);
     assert.deepEqual(damaged, [ref.root]);
     assert.equal(store.stateOf(ref.root), "partial");
-    await blob.write(0, [bytesOf(0)]);
+    await blob.write(0, piecesOf(0));
     await blob.complete();
     assert.equal(store.stateOf(ref.root), "whole");
     await blob.checkAll(signal);
@@ -231,7 +208,7 @@ describe("artifacts: store", () => {
     const blob = await store.get(ref.root);
     assert.deepEqual([...(blob?.have.values() ?? [])], [0, 1]);
     assert.deepEqual(damaged, [ref.root]);
-    for (const chunk of [2, 3]) await blob?.write(chunk, [bytesOf(chunk)]);
+    for (const chunk of [2, 3]) await blob?.write(chunk, piecesOf(chunk));
     await blob?.complete();
     assert.equal(Buffer.compare(await readFile(path), content), 0);
   });
@@ -399,17 +376,17 @@ describe("artifacts: store", () => {
       await using store = await Store.open(join(disk, "store"), deps);
       const blob = await store.create(ref);
       blob.setMap(map);
-      await blob.write(0, [bytesOf(0)]);
+      await blob.write(0, piecesOf(0));
       const filler = join(disk, "filler");
       const fill = await open(filler, "w");
       await assert.rejects(async () => {
         for (;;) await fill.write(Buffer.alloc(64 * KIB));
       });
       await fill.close();
-      assert.equal(await codeOf(blob.write(1, [bytesOf(1)])), "artifacts.disk-full");
+      assert.equal(await codeOf(blob.write(1, piecesOf(1))), "artifacts.disk-full");
       assert.equal(blob.have.has(1), false);
       await rm(filler);
-      await blob.write(1, [bytesOf(1)]);
+      await blob.write(1, piecesOf(1));
       assert.deepEqual([...blob.have.values()], [0, 1]);
     } finally {
       execFileSync("umount", [disk]);

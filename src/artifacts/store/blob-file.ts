@@ -212,14 +212,16 @@ export class BlobFile {
     });
   }
 
-  /** Writes chunks that follow each other, from `first` on; the caller has verified their bytes. */
-  async write(first: number, chunks: readonly Uint8Array[]): Promise<void> {
+  /** Writes a chunk whose bytes the caller has verified. */
+  async write(chunk: number, pieces: readonly Uint8Array[]): Promise<void> {
     try {
-      await this.#use((handle) => writeAll(handle, chunks, first * this.geometry.chunkBytes));
+      await this.#use((handle) => writeAll(handle, pieces, chunk * this.geometry.chunkBytes));
     } catch (error) {
       throw await diskFault(error, this.path, this.missingBytes(), `blob ${this.ref.root.slice(0, 12)}`);
     }
-    for (let chunk = first; chunk < first + chunks.length; chunk++) this.#found(chunk);
+    this.have.add(chunk);
+    this.#checked.add(chunk);
+    this.#durable.wrote(chunk);
     this.#durable.syncWhenDue(() => this.sync());
   }
 
