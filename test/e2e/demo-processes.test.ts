@@ -16,9 +16,9 @@ import { SocketWatch } from "../../demo/socket-watch.ts";
 const clock = new SystemClock();
 const { signal } = new AbortController();
 const env = { PATH: process.env["PATH"] };
-/** A server in a process of its own, on a free port of 127.0.0.1, which it prints. */
+/** A server in a process of its own, on a free port of 127.0.0.1, which it prints. It greets, so that one knows when it has accepted. */
 const SERVER = `
-  const server = require("node:net").createServer((s) => s.on("error", () => {}).resume());
+  const server = require("node:net").createServer((s) => s.on("error", () => {}).resume().write("hello"));
   server.listen(0, "127.0.0.1", () => console.log(server.address().port));
 `;
 
@@ -97,7 +97,8 @@ describe("demo processes", function () {
       stdio: ["ignore", "pipe", "inherit"],
     });
     const socket = connect({ host: "127.0.0.1", port: Number(await firstLine(server.process.stdout)) });
-    await once(socket, "connect");
+    socket.on("error", () => undefined); // the server is killed at the end
+    await once(socket, "data");
     for (const [serverSite, crossing] of [
       [1, false],
       [2, true],
@@ -122,7 +123,8 @@ describe("demo processes", function () {
       stdio: ["ignore", "pipe", "inherit"],
     });
     const socket = connect({ host: "127.0.0.1", port: Number(await firstLine(server.process.stdout)) });
-    await once(socket, "connect");
+    socket.on("error", () => undefined); // the server is killed at the end
+    await once(socket, "data");
     const watch = new SocketWatch(clock, () => [{ pid: process.pid, site: 1 }]);
     await watch.sample();
     assert.deepEqual(watch.found, []);
