@@ -25,7 +25,7 @@ export type OwnCopy = Copy & { sources: ReadonlyMap<NodeId, number>; content: Ar
 
 /** Every copy, told when one comes, goes or changes its state; and how far those on their way are, told while they are. */
 const COPIES = "copies";
-export const PROGRESS = "progress";
+const PROGRESS = "progress";
 /** Copies in one report: the newest; about 120 bytes each, so a report stays within a statement. */
 const MAX_REPORTED = 200;
 /** Changes of state within this time are told at once; progress is told so often: every node hears every report. */

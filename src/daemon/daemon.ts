@@ -5,7 +5,6 @@ import type { NodeId } from "#identity";
 import { type Dht, DhtDoor, Gossip, type Host, type Rendezvous, startDht, startRendezvous, startReplica } from "#mesh";
 import { ArtifactKeeper } from "./artifact-keeper.ts";
 import { BlobIndex } from "./blob-index.ts";
-import { PROGRESS } from "./copies.ts";
 import { hearOfClones, wasOutbid } from "./clone-watch.ts";
 import { type ConfigInput, type DaemonConfig, loadConfig } from "./config.ts";
 import { artifactHandlers } from "./control/artifacts.ts";
@@ -31,7 +30,7 @@ import {
   rememberPass,
 } from "./remembered.ts";
 import { startControlServer } from "./server.ts";
-import { BEACONS, startTimeKeeper } from "./time-keeper.ts";
+import { startTimeKeeper } from "./time-keeper.ts";
 import { VERSION } from "./version.ts";
 
 /** A blob is announced in the DHT so long after it was begun: whoever asks its neighbours finds it without, and loading the DHT then takes nothing from the transfer. */
@@ -142,10 +141,10 @@ export class Daemon {
         boot: nextBoot(state),
         outbid: (boot, answers) => wasOutbid(state, gossip, { boot, answers }),
         fleet: () => store.fleet,
+        site: () => members.of(data.key.nodeId)?.site,
         isMember: (id) => members.of(id) !== undefined,
         clock,
         random,
-        sparse: new Set([PROGRESS, BEACONS]),
       }),
     );
     const mayTell = (id: string, peer: string): boolean => provisional.mayTell(id, peer);

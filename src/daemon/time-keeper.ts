@@ -7,7 +7,7 @@ import { z } from "zod";
 import { quarantineClones, revocationVersion } from "./admission.ts";
 import type { NodeState } from "./node-state.ts";
 
-export const BEACONS = "beacon";
+const BEACONS = "beacon";
 /** What a member that no registrar has confirmed takes the time for; said when it has changed. */
 const MEMBER_TIME = "time";
 /** A registrar says the time so often (protocols: documents, Beacon). */

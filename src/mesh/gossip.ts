@@ -1,32 +1,21 @@
 import { type Clock, type Ed25519Key, encodeCbor, decodeCbor, type Random, RateLimit, verifyEd25519 } from "#core";
 import { type NodeId, nodeIdOf, publicKeyOf } from "#identity";
-import { z } from "zod";
+import { type FeedChange, Feeds } from "./feeds.ts";
+import { GossipRepair } from "./gossip-repair.ts";
 import type { Host, Session } from "./host.ts";
+import { isLater, MAX_STATEMENT_BYTES, signedBytes, Statement, type StatementVersion } from "./statement.ts";
+import { StatementTable } from "./statement-table.ts";
 
-/** Session message that carries one statement. */
+/** Session message that carries one statement, to whom it is news as far as the sender knows. */
 const GOSSIP_MESSAGE = "gossip";
-/** Largest value of one statement, in bytes of CBOR. */
-export const MAX_STATEMENT_BYTES = 32 * 1024;
-/** Statements kept: topics × nodes of the largest single-area fleet, with room. */
-const MAX_STATEMENTS = 4_096;
-/** Neighbours to whom somebody else's statement on a sparse topic is passed on, picked anew each time. */
-const PASS_ON_TO = 3;
+/** Session message: the receiver is the sender's feed no longer. */
+const UNFEED_MESSAGE = "gossip-unfeed";
+/** How often a node gives up a feed for another and compares what it has with it; ± 50 %. */
+const TURN_MS = 10_000;
 /** How often a node goes above somebody who speaks in its name; two machines with one key would go on for ever. */
 const MAX_OUTBIDS = 8;
 /** Statements one neighbour may send: a fleet of 300 that reports once a second, with room. */
 const STATEMENTS_PER_SECOND = 1_000;
-
-const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array);
-const Statement = z.strictObject({
-  topic: z.string().min(1).max(32),
-  origin: z.string().max(64),
-  /** Higher at each start of the origin; with `seq` it orders the origin's statements. */
-  boot: z.int().min(0),
-  seq: z.int().min(0),
-  value: bytes.refine((value) => value.length <= MAX_STATEMENT_BYTES, "value is too large"),
-  sig: bytes,
-});
-type Statement = z.infer<typeof Statement>;
 
 /** One origin's newest word on a topic. */
 export type Heard = { origin: NodeId; value: unknown };
@@ -42,60 +31,68 @@ type Deps = {
    */
   outbid?: (boot: number, answers: number) => void;
   fleet: () => string | undefined;
+  /** Where this node is, once it is a member. */
+  site: () => string | undefined;
   isMember: (node: NodeId) => boolean;
-  /** Topics on which each node speaks every few seconds: to miss one statement is no loss, so they are not flooded but sown. */
-  sparse: ReadonlySet<string>;
   clock: Clock;
   random: Random;
 };
 
 /**
- * The newest signed statement of every node on every topic, flooded through the mesh: what changes often, concerns everybody and need not
- * survive a restart (states of copies, link states). Documents are for what must be agreed and kept.
+ * The newest signed statement of every node on every topic: what changes often, concerns everybody and need not survive a restart (states
+ * of copies, link states). News goes over feeds; neighbours' tables are made equal now and then. Documents are for what must be
+ * agreed and kept.
  */
 export class Gossip {
   readonly #deps: Deps;
   readonly #self: NodeId;
   #boot: number;
+  #seq = 0;
   #outbids = 0;
   #answers = 0;
-  readonly #latest = new Map<string, Statement>();
-  readonly #values = new Map<string, Heard>();
+  readonly #table = new StatementTable();
+  readonly #feeds: Feeds;
+  readonly #repair: GossipRepair;
   readonly #listeners = new Map<string, Set<(heard: Heard) => void>>();
   readonly #unsaid = new Map<string, unknown>();
   readonly #limits = new Map<NodeId, RateLimit>();
-  readonly #stop: () => void;
-  #seq = 0;
+  readonly #unlisten: () => void;
+  readonly #stopping = new AbortController();
 
   constructor(deps: Deps) {
     this.#deps = deps;
+    const { host, clock, random } = deps;
     this.#self = nodeIdOf(deps.key.publicKey);
     this.#boot = deps.boot;
-    deps.host.onMessage(GOSSIP_MESSAGE, (session, body) => this.#receive(session, body));
-    this.#stop = deps.host.onSession((session, event) => {
-      if (event === "down") {
-        this.#limits.delete(session.nodeId);
-        return;
-      }
-      for (const [topic, value] of this.#unsaid) this.publish(topic, value);
-      this.#unsaid.clear();
-      for (const statement of this.#latest.values()) session.send(GOSSIP_MESSAGE, statement);
+    this.#feeds = new Feeds(random);
+    this.#repair = new GossipRepair({
+      host,
+      clock,
+      table: this.#table,
+      isWanted: (version) => this.#isNewer(version) && deps.isMember(version.origin),
+      take: (statement, from) => this.#take(statement, from, !this.#repair.isFirst),
+      asked: (peer) => this.#feeds.pickedBy(peer, true),
     });
+    host.onMessage(GOSSIP_MESSAGE, (session, body) => this.#receive(session, body));
+    host.onMessage(UNFEED_MESSAGE, ({ nodeId }) => this.#feeds.pickedBy(nodeId, false));
+    this.#unlisten = host.onSession((session, event) => (event === "up" ? this.#up() : this.#down(session.nodeId)));
+    void this.#takeTurns();
   }
 
   /** Says something new on a topic; it replaces what this node said before. Before this node belongs to a fleet it waits. */
   publish(topic: string, value: unknown): void {
-    if (this.#deps.fleet() === undefined) {
+    const fleet = this.#deps.fleet();
+    if (fleet === undefined) {
       this.#unsaid.set(topic, value);
       return;
     }
     const statement = { topic, origin: this.#self, boot: this.#boot, seq: ++this.#seq, value: encodeCbor(value) };
-    this.#keep({ ...statement, sig: this.#deps.key.sign(this.#signedBytes(statement)) }, undefined);
+    this.#keep({ ...statement, sig: this.#deps.key.sign(signedBytes(fleet, statement)) }, undefined, true);
   }
 
   /** Newest statements on a topic, by origin. */
   latest(topic: string): Heard[] {
-    return [...this.#values].filter(([key]) => key.startsWith(`${topic}\n`)).map(([, heard]) => heard);
+    return [...this.#table.all()].filter((statement) => statement.topic === topic).map(heardIn);
   }
 
   /** Calls back for each newer statement on a topic, also this node's own. Returns how to stop. */
@@ -105,38 +102,63 @@ export class Gossip {
     return () => listeners.delete(listener);
   }
 
-  /** Forgets what a node said, when it is revoked or long gone. */
-  forget(origin: NodeId): void {
-    for (const [key, statement] of this.#latest) {
-      if (statement.origin !== origin) continue;
-      this.#latest.delete(key);
-      this.#values.delete(key);
-    }
-  }
-
   [Symbol.dispose](): void {
-    this.#stop();
+    this.#unlisten();
+    this.#stopping.abort();
+    this.#repair[Symbol.dispose]();
   }
 
-  #signedBytes({ topic, origin, boot, seq, value }: Omit<Statement, "sig">): Uint8Array {
-    return encodeCbor(["portolan-gossip-v1", this.#deps.fleet() ?? "", topic, origin, boot, seq, value]);
+  #up(): void {
+    for (const [topic, value] of this.#unsaid) this.publish(topic, value);
+    this.#unsaid.clear();
+    this.#change(this.#feeds.fill(this.#deps.host.sessions(), this.#deps.site()));
+  }
+
+  #down(peer: NodeId): void {
+    this.#limits.delete(peer);
+    this.#feeds.down(peer);
+    this.#repair.down(peer);
+    this.#change(this.#feeds.fill(this.#deps.host.sessions(), this.#deps.site()));
+  }
+
+  /** A comparison tells a neighbour that it was picked. */
+  #change({ picked, dropped }: FeedChange): void {
+    for (const peer of dropped) this.#deps.host.session(peer)?.send(UNFEED_MESSAGE, undefined);
+    for (const peer of picked) this.#repair.compareWith(peer);
+  }
+
+  async #takeTurns(): Promise<void> {
+    const { clock, random, host, site, isMember } = this.#deps;
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
+      await clock.sleep(TURN_MS * (0.5 + random.unit()), signal).catch(() => undefined);
+      if (signal.aborted) return;
+      this.#table.keepOnly((origin) => origin === this.#self || isMember(origin));
+      const change = this.#feeds.turn(host.sessions(), site());
+      this.#change(change);
+      const feed = change.picked.length === 0 ? this.#feeds.any() : undefined;
+      if (feed !== undefined) this.#repair.compareWith(feed);
+    }
   }
 
   #receive(session: Session, body: unknown): void {
-    if (!this.#limit(session.nodeId).take()) return; // it comes again with the next statement
-    const parsed = Statement.safeParse(body);
-    if (!parsed.success) {
-      this.#deps.host.disconnect(session.nodeId, "sent a malformed statement");
-      return;
-    }
-    const statement = parsed.data;
-    if (!this.#isNewer(statement) || !this.#deps.isMember(statement.origin)) return;
-    if (!verifyEd25519(publicKeyOf(statement.origin), this.#signedBytes(statement), statement.sig)) {
-      this.#deps.host.disconnect(session.nodeId, "passed on a statement with a wrong signature");
+    const statement = Statement.safeParse(body);
+    if (statement.success) this.#take(statement.data, session, true);
+    else this.#deps.host.disconnect(session.nodeId, "sent a malformed statement");
+  }
+
+  /** `isNews`: also for the mesh, as far as anybody can tell. */
+  #take(statement: Statement, session: Session, isNews: boolean): void {
+    const { host, fleet, isMember } = this.#deps;
+    if (!this.#limit(session.nodeId).take()) return; // the next comparison brings it
+    if (!this.#isNewer(statement) || !isMember(statement.origin)) return;
+    const signed = signedBytes(fleet() ?? "", statement);
+    if (!verifyEd25519(publicKeyOf(statement.origin), signed, statement.sig)) {
+      host.disconnect(session.nodeId, "passed on a statement with a wrong signature");
       return;
     }
     if (statement.origin === this.#self) this.#outbid(statement.boot);
-    else this.#keep(statement, session.nodeId);
+    else this.#keep(statement, session.nodeId, isNews);
   }
 
   /** Somebody said in this node's name what it did not say. */
@@ -146,48 +168,38 @@ export class Gossip {
     if (isAnswer) this.#answers += 1;
     this.#outbids += 1;
     this.#boot = boot + 1;
-    for (const [key, { origin, value }] of [...this.#values]) {
-      if (origin === this.#self) this.publish(key.slice(0, key.indexOf("\n")), value);
+    for (const statement of [...this.#table.all()]) {
+      if (statement.origin === this.#self) this.publish(statement.topic, heardIn(statement).value);
     }
     this.#deps.outbid?.(this.#boot, isAnswer ? this.#answers : 0);
   }
 
-  #isNewer({ topic, origin, boot, seq }: Statement): boolean {
-    if (origin === this.#self) return boot > this.#boot || (boot === this.#boot && seq > this.#seq);
-    const known = this.#latest.get(`${topic}\n${origin}`);
-    return known === undefined || boot > known.boot || (boot === known.boot && seq > known.seq);
+  #isNewer(version: StatementVersion): boolean {
+    const known = version.origin === this.#self ? { boot: this.#boot, seq: this.#seq } : this.#table.get(version);
+    return known === undefined || isLater(version, known);
   }
 
-  #keep(statement: Statement, from: NodeId | undefined): void {
-    const key = `${statement.topic}\n${statement.origin}`;
-    const before = this.#latest.get(key);
-    if (before === undefined && this.#latest.size >= MAX_STATEMENTS) return;
-    let value: unknown;
+  #keep(statement: Statement, from: NodeId | undefined, isNews: boolean): void {
+    let heard: Heard;
     try {
-      value = decodeCbor(statement.value, MAX_STATEMENT_BYTES);
+      heard = heardIn(statement);
     } catch {
       return; // signed nonsense harms only its origin, and is not passed on
     }
-    const heard = { origin: statement.origin, value };
-    this.#latest.set(key, statement);
-    this.#values.set(key, heard);
+    const before = this.#table.get(statement);
+    if (!this.#table.put(statement)) return;
+    if (isNews) this.#push(statement, from);
     // whoever else speaks in a neighbour's name shows by another boot, and the neighbour is to know
     const isOther = before !== undefined && before.boot !== statement.boot && from !== statement.origin;
-    for (const session of this.#hearers(statement.topic, statement.origin, from, isOther))
-      session.send(GOSSIP_MESSAGE, statement);
+    if (isOther) this.#deps.host.session(statement.origin)?.send(GOSSIP_MESSAGE, statement);
     for (const listener of this.#listeners.get(statement.topic) ?? []) listener(heard);
   }
 
-  /** All neighbours but those who know; on a sparse topic a few of them. `withOrigin`: who is named as the origin does not know. */
-  #hearers(topic: string, origin: NodeId, from: NodeId | undefined, withOrigin: boolean): Session[] {
-    const knows = (node: NodeId): boolean => node === from || (node === origin && !withOrigin);
-    const others = this.#deps.host.sessions().filter(({ nodeId }) => !knows(nodeId));
-    if (origin === this.#self || !this.#deps.sparse.has(topic)) return others;
-    const chosen: Session[] = [];
-    while (chosen.length < PASS_ON_TO && others.length > 0) {
-      chosen.push(...others.splice(this.#deps.random.below(others.length), 1));
+  /** To all feeds but those who know. */
+  #push(statement: Statement, from: NodeId | undefined): void {
+    for (const peer of this.#feeds.all()) {
+      if (peer !== from && peer !== statement.origin) this.#deps.host.session(peer)?.send(GOSSIP_MESSAGE, statement);
     }
-    return chosen;
   }
 
   #limit(peer: NodeId): RateLimit {
@@ -198,4 +210,8 @@ export class Gossip {
     }
     return limit;
   }
+}
+
+function heardIn({ origin, value }: Statement): Heard {
+  return { origin, value: decodeCbor(value, MAX_STATEMENT_BYTES) };
 }

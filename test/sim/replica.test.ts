@@ -84,15 +84,15 @@ describe("gossip", () => {
           host,
           key,
           fleet: () => fleet.id,
+          site: () => "one",
           isMember,
           clock,
           random: new SeededRandom(1),
-          sparse: new Set(["progress"]),
         }),
       };
     });
 
-  it("floods the newest statement, also to nodes that come later", async () => {
+  it("brings the newest statement to all, also to nodes that come later", async () => {
     const clock = new VirtualClock(NOW_MS);
     const [a, b, c] = gossips(3, clock) as [
       ReturnType<typeof gossips>[number],
@@ -109,7 +109,7 @@ describe("gossip", () => {
     assert.equal(c.gossip.latest("copies")[0]?.origin, a.host.nodeId);
   });
 
-  it("floods a mesh of 60, and sows a sparse topic so that most hear each statement and all hear one of the next", async () => {
+  it("brings each statement to a mesh of 60", async () => {
     const clock = new VirtualClock(NOW_MS);
     const nodes = gossips(60, clock);
     const random = new SeededRandom(7);
@@ -122,16 +122,8 @@ describe("gossip", () => {
       }
     }
     const [first] = nodes as [(typeof nodes)[number]];
-    const heard = (topic: string): number => nodes.filter(({ gossip }) => gossip.latest(topic).length === 1).length;
     first.gossip.publish("copies", ["news"]);
-    await until(clock, () => heard("copies") === 60);
-    first.gossip.publish("progress", [1]);
-    await until(clock, () => heard("progress") > 40);
-    for (let i = 2; i < 8; i++) {
-      await clock.advanceMs(2_000);
-      first.gossip.publish("progress", [i]);
-    }
-    await until(clock, () => heard("progress") === 60);
+    await until(clock, () => nodes.every(({ gossip }) => gossip.latest("copies").length === 1));
   });
 
   it("waits with what it has to say until it belongs to a fleet", async () => {
@@ -145,10 +137,10 @@ describe("gossip", () => {
       host,
       key,
       fleet: () => joined,
+      site: () => "one",
       isMember: () => true,
       clock,
       random: new SeededRandom(1),
-      sparse: new Set(),
     });
     early.publish("copies", ["early"]);
     joined = fleet.id;

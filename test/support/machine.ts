@@ -51,10 +51,10 @@ export class Machine {
       boot: nextBoot(state),
       outbid: (boot, answers) => wasOutbid(state, gossip, { boot, answers }),
       fleet: () => store.fleet,
+      site: () => members.of(data.key.nodeId)?.site,
       isMember: (id) => members.of(id) !== undefined,
       clock,
       random: deps.random,
-      sparse: new Set(),
     });
     stack.use(startReplica({ host, store, clock, random: deps.random, log: SILENT_LOG, trustedMs }));
     stack.defer(hearOfClones(state, gossip));

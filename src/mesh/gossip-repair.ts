@@ -1,0 +1,210 @@
+import { type Clock, RateLimit } from "#core";
+import type { NodeId } from "#identity";
+import { z } from "zod";
+import type { Host, Session } from "./host.ts";
+import { Count, Origin, Statement, statementKey, type StatementVersion, Topic } from "./statement.ts";
+import { BUCKET_BYTES, BUCKETS, lackedBy, type StatementTable } from "./statement-table.ts";
+
+/** Session messages: docs/spec/gossip.md. */
+const DIGEST_MESSAGE = "gossip-digest";
+const VERSIONS_MESSAGE = "gossip-versions";
+const WANT_MESSAGE = "gossip-want";
+const STATEMENTS_MESSAGE = "gossip-statements";
+
+/** Versions in one message, of whole buckets; at most 350 KiB of the 512 KiB that a message may have. */
+const MAX_VERSIONS = 2_048;
+const MAX_WANTED = 1_024;
+/** Statements in one message: one more of 32 KiB, and what goes round them, still fits. */
+const MAX_STATEMENTS_BYTES = 256 * 1024;
+/** What goes round a value: topic, origin, signature, and names of fields. */
+const STATEMENT_OVERHEAD_BYTES = 250;
+/** Requests of one comparison; what is wanting then comes with the next. */
+const MAX_REQUESTS = 64;
+/** A neighbour that answers a comparison so late is left for the next. */
+const ANSWER_MS = 5_000;
+/** Comparisons that one neighbour may ask for: it needs one every 10 s, and three at its start. */
+const COMPARISONS_PER_SECOND = 1;
+const MAX_COMPARISONS_AT_ONCE = 8;
+/** What one neighbour may have sent to it: a fleet of 300 that says 24 KiB each at once, and one that says 1 KiB every second after. */
+const BYTES_PER_SECOND = 256 * 1024;
+const MAX_BYTES_AT_ONCE = 8 * 1024 * 1024;
+
+const Digest = z.strictObject({
+  buckets: z.instanceof(Uint8Array).refine((bytes) => bytes.length === BUCKETS * BUCKET_BYTES),
+});
+const Versions = z.strictObject({
+  buckets: z
+    .array(
+      z
+        .int()
+        .min(0)
+        .max(BUCKETS - 1),
+    )
+    .max(BUCKETS),
+  versions: z.array(z.tuple([Topic, Origin, Count, Count])).max(MAX_VERSIONS),
+});
+const Want = z.strictObject({ keys: z.array(z.tuple([Topic, Origin])).max(MAX_WANTED) });
+const Statements = z.strictObject({ statements: z.array(Statement).max(MAX_WANTED) });
+
+type Deps = {
+  host: Host;
+  clock: Clock;
+  table: StatementTable;
+  /** Whether this node would keep a statement of this version. */
+  isWanted: (version: StatementVersion) => boolean;
+  take: (statement: Statement, from: Session) => void;
+  /** A neighbour compares with this node. */
+  asked: (peer: NodeId) => void;
+};
+
+/** The comparison that this node has under way. `wanted`: what is still to come, by key; undefined until the peer has told its versions. */
+type Comparison = { peer: NodeId; wanted: Map<string, StatementVersion> | undefined; requests: number };
+type Allowance = { comparisons: RateLimit; bytes: RateLimit };
+
+/**
+ * Makes two neighbours' statements equal (anti-entropy, Demers 1987): one sends a digest, the other its versions where that differs; the
+ * first sends what the other lacks, and asks for what it lacks itself. Whoever begins has one comparison under way at a time; the other
+ * one remembers nothing.
+ */
+export class GossipRepair {
+  readonly #deps: Deps;
+  readonly #due = new Set<NodeId>();
+  readonly #allowances = new Map<NodeId, Allowance>();
+  readonly #stopping = new AbortController();
+  #current: Comparison | undefined;
+  #isFirst = true;
+
+  constructor(deps: Deps) {
+    this.#deps = deps;
+    this.#hear(DIGEST_MESSAGE, Digest, (session, digest) => this.#tellVersions(session, digest));
+    this.#hear(VERSIONS_MESSAGE, Versions, (session, told) => this.#compare(session, told));
+    this.#hear(WANT_MESSAGE, Want, (session, want) => this.#tellStatements(session, want));
+    this.#hear(STATEMENTS_MESSAGE, Statements, (session, told) => this.#receive(session, told));
+  }
+
+  /** Whether what comes now is new to this node, but hardly to the mesh: it has just come up. */
+  get isFirst(): boolean {
+    return this.#isFirst;
+  }
+
+  /** Compares with a neighbour, when those are done that came before it. */
+  compareWith(peer: NodeId): void {
+    this.#due.add(peer);
+    this.#next();
+  }
+
+  down(peer: NodeId): void {
+    this.#due.delete(peer);
+    this.#allowances.delete(peer);
+    if (this.#current?.peer === peer) this.#end();
+  }
+
+  [Symbol.dispose](): void {
+    this.#stopping.abort();
+  }
+
+  #hear<T>(kind: string, schema: z.ZodType<T>, then: (session: Session, body: T) => void): void {
+    const { host } = this.#deps;
+    host.onMessage(kind, (session, body) => {
+      const parsed = schema.safeParse(body);
+      if (parsed.success) then(session, parsed.data);
+      else host.disconnect(session.nodeId, "sent a malformed comparison of gossip");
+    });
+  }
+
+  #next(): void {
+    const { host, clock, table } = this.#deps;
+    if (this.#current !== undefined) return;
+    for (const peer of this.#due) {
+      this.#due.delete(peer);
+      if (host.session(peer)?.send(DIGEST_MESSAGE, { buckets: table.digest() }) !== true) continue;
+      const comparison: Comparison = { peer, wanted: undefined, requests: 0 };
+      this.#current = comparison;
+      clock.sleep(ANSWER_MS, this.#stopping.signal).then(
+        () => (this.#current === comparison ? this.#end() : undefined),
+        () => undefined, // the node stops
+      );
+      return;
+    }
+  }
+
+  #end(): void {
+    if (this.#current?.wanted !== undefined) this.#isFirst = false;
+    this.#current = undefined;
+    this.#next();
+  }
+
+  #tellVersions(session: Session, { buckets }: z.infer<typeof Digest>): void {
+    const { table, asked } = this.#deps;
+    asked(session.nodeId);
+    if (!this.#allowance(session.nodeId).comparisons.take()) return;
+    const told: z.infer<typeof Versions> = { buckets: [], versions: [] };
+    for (const index of table.differing(buckets)) {
+      const held = table.inBuckets([index]);
+      if (told.versions.length + held.length > MAX_VERSIONS) break; // what is left differs still, and comes with the next
+      told.buckets.push(index);
+      for (const { topic, origin, boot, seq } of held) told.versions.push([topic, origin, boot, seq]);
+    }
+    session.send(VERSIONS_MESSAGE, told);
+  }
+
+  #compare(session: Session, { buckets, versions }: z.infer<typeof Versions>): void {
+    const { table, isWanted } = this.#deps;
+    const comparison = this.#current;
+    if (comparison?.peer !== session.nodeId || comparison.wanted !== undefined) return; // it comes too late
+    const theirs = versions.map(([topic, origin, boot, seq]) => ({ topic, origin, boot, seq }));
+    const lacked = lackedBy(theirs, table.inBuckets(buckets));
+    if (lacked.length > 0) this.#send(session, lacked);
+    comparison.wanted = new Map(theirs.filter(isWanted).map((version) => [statementKey(version), version]));
+    this.#ask(session, comparison);
+  }
+
+  #ask(session: Session, comparison: Comparison): void {
+    const wanted = [...(comparison.wanted?.values() ?? [])].slice(0, MAX_WANTED);
+    comparison.requests += 1;
+    const goesOn = wanted.length > 0 && comparison.requests <= MAX_REQUESTS;
+    const keys = wanted.map(({ topic, origin }) => [topic, origin]);
+    if (!goesOn || !session.send(WANT_MESSAGE, { keys })) this.#end();
+  }
+
+  #tellStatements(session: Session, { keys }: z.infer<typeof Want>): void {
+    this.#send(
+      session,
+      keys.flatMap(([topic, origin]) => this.#deps.table.get({ topic, origin }) ?? []),
+    );
+  }
+
+  /** As many as one message holds, and as the neighbour may have. */
+  #send(session: Session, statements: readonly Statement[]): void {
+    const { bytes } = this.#allowance(session.nodeId);
+    const chosen: Statement[] = [];
+    let sizeBytes = 0;
+    for (const statement of statements.slice(0, MAX_WANTED)) {
+      const ownBytes = statement.value.length + STATEMENT_OVERHEAD_BYTES;
+      if (sizeBytes + ownBytes > MAX_STATEMENTS_BYTES || !bytes.take(ownBytes)) break;
+      sizeBytes += ownBytes;
+      chosen.push(statement);
+    }
+    session.send(STATEMENTS_MESSAGE, { statements: chosen });
+  }
+
+  #receive(session: Session, { statements }: z.infer<typeof Statements>): void {
+    for (const statement of statements) this.#deps.take(statement, session);
+    const comparison = this.#current;
+    if (comparison?.peer !== session.nodeId || comparison.wanted === undefined) return;
+    let came = false;
+    for (const statement of statements) came = comparison.wanted.delete(statementKey(statement)) || came;
+    if (came) this.#ask(session, comparison);
+    else this.#end();
+  }
+
+  #allowance(peer: NodeId): Allowance {
+    const { clock } = this.#deps;
+    const allowance = this.#allowances.get(peer) ?? {
+      comparisons: new RateLimit(clock, COMPARISONS_PER_SECOND, MAX_COMPARISONS_AT_ONCE),
+      bytes: new RateLimit(clock, BYTES_PER_SECOND, MAX_BYTES_AT_ONCE),
+    };
+    this.#allowances.set(peer, allowance);
+    return allowance;
+  }
+}

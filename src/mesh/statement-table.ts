@@ -1,0 +1,108 @@
+import { createHash } from "node:crypto";
+import { encodeCbor } from "#core";
+import type { NodeId } from "#identity";
+import { isLater, type Statement, statementKey, type StatementVersion } from "./statement.ts";
+
+/** Statements kept: topics × nodes of the largest single-area fleet, with room. */
+export const MAX_STATEMENTS = 4_096;
+/** Topics of one origin: three times what there is; nobody shuts the others out by topics that it makes up. */
+const MAX_TOPICS = 16;
+/** Parts in which two tables are compared: a fleet of 300 has some 15 statements in each. */
+export const BUCKETS = 64;
+/** Enough to tell two parts apart; who finds two that look alike hides a difference for one round. */
+export const BUCKET_BYTES = 8;
+
+/** `sorted`: undefined when it is to be worked out again. */
+type Bucket = { held: Map<string, Statement>; digest: Uint8Array | undefined };
+
+/** The newest statement of each origin on each topic, in parts that two nodes can compare by digest. No I/O. */
+export class StatementTable {
+  readonly #buckets: readonly Bucket[] = Array.from({ length: BUCKETS }, () => ({
+    held: new Map(),
+    digest: undefined,
+  }));
+  readonly #topics = new Map<NodeId, number>();
+  #size = 0;
+
+  get(key: { topic: string; origin: NodeId }): Statement | undefined {
+    const name = statementKey(key);
+    return this.#bucketOf(name).held.get(name);
+  }
+
+  /** Takes the place of what the origin said before on this topic. `false`: there is no room for another one. */
+  put(statement: Statement): boolean {
+    const name = statementKey(statement);
+    const bucket = this.#bucketOf(name);
+    if (!bucket.held.has(name) && !this.#admit(statement.origin)) return false;
+    bucket.held.set(name, statement);
+    bucket.digest = undefined;
+    return true;
+  }
+
+  #admit(origin: NodeId): boolean {
+    const topics = this.#topics.get(origin) ?? 0;
+    if (this.#size >= MAX_STATEMENTS || topics >= MAX_TOPICS) return false;
+    this.#topics.set(origin, topics + 1);
+    this.#size += 1;
+    return true;
+  }
+
+  *all(): Generator<Statement> {
+    for (const { held } of this.#buckets) yield* held.values();
+  }
+
+  /** Forgets what was said by origins of which this does not hold. */
+  keepOnly(stays: (origin: NodeId) => boolean): void {
+    const gone = new Set([...this.#topics.keys()].filter((origin) => !stays(origin)));
+    if (gone.size === 0) return;
+    for (const bucket of this.#buckets) {
+      for (const [name, { origin }] of bucket.held) {
+        if (!gone.has(origin)) continue;
+        bucket.held.delete(name);
+        bucket.digest = undefined;
+        this.#size -= 1;
+      }
+    }
+    for (const origin of gone) this.#topics.delete(origin);
+  }
+
+  /** One digest after the other, over the versions in each bucket: 64 × 8 bytes. */
+  digest(): Uint8Array {
+    return Buffer.concat(this.#buckets.map((bucket) => (bucket.digest ??= digestOf(sorted(bucket)))));
+  }
+
+  /** Buckets that differ from another table's. `theirs`: what `digest` gave there. */
+  differing(theirs: Uint8Array): number[] {
+    const ours = this.digest();
+    const part = (of: Uint8Array, i: number): Uint8Array => of.subarray(i * BUCKET_BYTES, (i + 1) * BUCKET_BYTES);
+    return [...this.#buckets.keys()].filter((i) => Buffer.compare(part(ours, i), part(theirs, i)) !== 0);
+  }
+
+  /** What stands in some of the buckets. */
+  inBuckets(indexes: readonly number[]): Statement[] {
+    return indexes.flatMap((index) => [...(this.#buckets[index]?.held.values() ?? [])]);
+  }
+
+  #bucketOf(name: string): Bucket {
+    const [first = 0] = createHash("sha256").update(name).digest();
+    return this.#buckets[first % BUCKETS] as Bucket;
+  }
+}
+
+function sorted({ held }: Bucket): StatementVersion[] {
+  return [...held].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, statement]) => statement);
+}
+
+function digestOf(versions: readonly StatementVersion[]): Uint8Array {
+  const list = versions.map(({ topic, origin, boot, seq }) => [topic, origin, boot, seq]);
+  return createHash("sha256").update(encodeCbor(list)).digest().subarray(0, BUCKET_BYTES);
+}
+
+/** Those of `statements` that somebody who has `theirs` lacks. */
+export function lackedBy(theirs: readonly StatementVersion[], statements: readonly Statement[]): Statement[] {
+  const known = new Map(theirs.map((version) => [statementKey(version), version]));
+  return statements.filter((statement) => {
+    const version = known.get(statementKey(statement));
+    return version === undefined || isLater(statement, version);
+  });
+}
