@@ -4,7 +4,7 @@ import { Fault } from "./fault.ts";
 export interface Clock {
   /** Monotonic milliseconds; only differences mean anything. Stops during suspend. */
   nowMs(): number;
-  /** The machine's idea of Unix time in milliseconds; may be wrong and may jump. Decisions use trusted time instead. */
+  /** The machine's idea of Unix time in whole milliseconds; may be wrong and may jump. Decisions use trusted time instead. */
   wallMs(): number;
   /** Resolves after `ms`, or rejects with the signal's reason. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
@@ -68,7 +68,7 @@ export class VirtualClock implements Clock {
   }
 
   wallMs(): number {
-    return this.#epochMs + this.#nowMs;
+    return Math.floor(this.#epochMs + this.#nowMs);
   }
 
   /** Moves the wall clock without moving monotonic time, as an operator or NTP would. */
@@ -114,6 +114,9 @@ function turn(): Promise<void> {
   });
 }
 
+/** Without a reason of ours an abort makes an exception with a stack each time. */
+const DONE = "done";
+
 /**
  * Runs `work` with a signal that fires after `ms`, or when `parent` does. Every await that waits on the network goes
  * through here. Unlike `AbortSignal.any` on a long-lived parent, nothing stays attached to the parent afterwards.
@@ -144,7 +147,7 @@ export async function withDeadline<T>(
     aborted.catch(() => undefined);
     return await Promise.race([work(controller.signal), aborted]);
   } finally {
-    timer.abort();
+    timer.abort(DONE);
     parent?.removeEventListener("abort", onParent);
   }
 }

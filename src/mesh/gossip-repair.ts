@@ -2,8 +2,8 @@ import { type Clock, RateLimit } from "#core";
 import type { NodeId } from "#identity";
 import { z } from "zod";
 import type { Host, Session } from "./host.ts";
-import { Count, Origin, Statement, statementKey, type StatementVersion, Topic } from "./statement.ts";
-import { BUCKET_BYTES, BUCKETS, lackedBy, type StatementTable } from "./statement-table.ts";
+import { Count, MAX_STATEMENT_BYTES, Origin, statementKey, type StatementVersion, Topic } from "./statement.ts";
+import { BUCKET_BYTES, BUCKETS, type HeldStatement, lackedBy, type StatementTable } from "./statement-table.ts";
 
 /** Session messages: docs/spec/gossip.md. */
 const DIGEST_MESSAGE = "gossip-digest";
@@ -14,10 +14,7 @@ const STATEMENTS_MESSAGE = "gossip-statements";
 /** Versions in one message, of whole buckets; at most 350 KiB of the 512 KiB that a message may have. */
 const MAX_VERSIONS = 2_048;
 const MAX_WANTED = 1_024;
-/** Statements in one message: one more of 32 KiB, and what goes round them, still fits. */
-const MAX_STATEMENTS_BYTES = 256 * 1024;
-/** What goes round a value: topic, origin, signature, and names of fields. */
-const STATEMENT_OVERHEAD_BYTES = 250;
+const MAX_MESSAGE_BYTES = 256 * 1024;
 /** Requests of one comparison; what is wanting then comes with the next. */
 const MAX_REQUESTS = 64;
 /** A neighbour that answers a comparison so late is left for the next. */
@@ -44,7 +41,11 @@ const Versions = z.strictObject({
   versions: z.array(z.tuple([Topic, Origin, Count, Count])).max(MAX_VERSIONS),
 });
 const Want = z.strictObject({ keys: z.array(z.tuple([Topic, Origin])).max(MAX_WANTED) });
-const Statements = z.strictObject({ statements: z.array(Statement).max(MAX_WANTED) });
+const Statements = z.strictObject({
+  statements: z
+    .array(z.instanceof(Uint8Array).refine((encoded) => encoded.length <= MAX_STATEMENT_BYTES))
+    .max(MAX_WANTED),
+});
 
 type Deps = {
   host: Host;
@@ -52,7 +53,8 @@ type Deps = {
   table: StatementTable;
   /** Whether this node would keep a statement of this version. */
   isWanted: (version: StatementVersion) => boolean;
-  take: (statement: Statement, from: Session) => void;
+  /** Keeps a statement if it should; gives back which it is, if that could be read. */
+  take: (encoded: Uint8Array, from: Session) => StatementVersion | undefined;
   /** A neighbour compares with this node. */
   asked: (peer: NodeId) => void;
 };
@@ -175,26 +177,25 @@ export class GossipRepair {
   }
 
   /** As many as one message holds, and as the neighbour may have. */
-  #send(session: Session, statements: readonly Statement[]): void {
+  #send(session: Session, statements: readonly HeldStatement[]): void {
     const { bytes } = this.#allowance(session.nodeId);
-    const chosen: Statement[] = [];
+    const chosen: Uint8Array[] = [];
     let sizeBytes = 0;
-    for (const statement of statements.slice(0, MAX_WANTED)) {
-      const ownBytes = statement.value.length + STATEMENT_OVERHEAD_BYTES;
-      if (sizeBytes + ownBytes > MAX_STATEMENTS_BYTES || !bytes.take(ownBytes)) break;
-      sizeBytes += ownBytes;
-      chosen.push(statement);
+    for (const { encoded } of statements.slice(0, MAX_WANTED)) {
+      sizeBytes += encoded.length;
+      if (sizeBytes > MAX_MESSAGE_BYTES || !bytes.take(encoded.length)) break;
+      chosen.push(encoded);
     }
     session.send(STATEMENTS_MESSAGE, { statements: chosen });
   }
 
   #receive(session: Session, { statements }: z.infer<typeof Statements>): void {
-    for (const statement of statements) this.#deps.take(statement, session);
+    const came = statements.flatMap((encoded) => this.#deps.take(encoded, session) ?? []);
     const comparison = this.#current;
     if (comparison?.peer !== session.nodeId || comparison.wanted === undefined) return;
-    let came = false;
-    for (const statement of statements) came = comparison.wanted.delete(statementKey(statement)) || came;
-    if (came) this.#ask(session, comparison);
+    let wasWanted = false;
+    for (const version of came) wasWanted = comparison.wanted.delete(statementKey(version)) || wasWanted;
+    if (wasWanted) this.#ask(session, comparison);
     else this.#end();
   }
 

@@ -1,10 +1,18 @@
-import { type Clock, type Ed25519Key, encodeCbor, decodeCbor, type Random, RateLimit, verifyEd25519 } from "#core";
-import { type NodeId, nodeIdOf, publicKeyOf } from "#identity";
+import { type Clock, decodeCbor, type Ed25519Key, encodeCbor, type Random, RateLimit } from "#core";
+import { type NodeId, nodeIdOf } from "#identity";
 import { type FeedChange, Feeds } from "./feeds.ts";
 import { GossipRepair } from "./gossip-repair.ts";
 import type { Host, Session } from "./host.ts";
-import { isLater, MAX_STATEMENT_BYTES, signedBytes, Statement, type StatementVersion } from "./statement.ts";
-import { StatementTable } from "./statement-table.ts";
+import {
+  isLater,
+  isSigned,
+  MAX_VALUE_BYTES,
+  readStatement,
+  signStatement,
+  type Statement,
+  type StatementVersion,
+} from "./statement.ts";
+import { type HeldStatement, StatementTable } from "./statement-table.ts";
 
 /** Session message that carries one statement, to whom it is news as far as the sender knows. */
 const GOSSIP_MESSAGE = "gossip";
@@ -14,7 +22,7 @@ const UNFEED_MESSAGE = "gossip-unfeed";
 const TURN_MS = 10_000;
 /** How often a node goes above somebody who speaks in its name; two machines with one key would go on for ever. */
 const MAX_OUTBIDS = 8;
-/** Statements one neighbour may send: a fleet of 300 that reports once a second, with room. */
+/** Statements one neighbour may send: a fleet of 300 that reports once a second, with room. What is beyond comes with a later comparison. */
 const STATEMENTS_PER_SECOND = 1_000;
 
 /** One origin's newest word on a topic. */
@@ -70,10 +78,14 @@ export class Gossip {
       clock,
       table: this.#table,
       isWanted: (version) => this.#isNewer(version) && deps.isMember(version.origin),
-      take: (statement, from) => this.#take(statement, from, !this.#repair.isFirst),
+      take: (encoded, from) =>
+        this.#limit(from.nodeId).take() ? this.#take(encoded, from, !this.#repair.isFirst) : undefined,
       asked: (peer) => this.#feeds.pickedBy(peer, true),
     });
-    host.onMessage(GOSSIP_MESSAGE, (session, body) => this.#receive(session, body));
+    host.onMessage(GOSSIP_MESSAGE, (session, body) => {
+      if (!(body instanceof Uint8Array)) host.disconnect(session.nodeId, "sent a malformed statement");
+      else if (this.#limit(session.nodeId).take() && !this.#table.has(body)) this.#take(body, session, true);
+    });
     host.onMessage(UNFEED_MESSAGE, ({ nodeId }) => this.#feeds.pickedBy(nodeId, false));
     this.#unlisten = host.onSession((session, event) => (event === "up" ? this.#up() : this.#down(session.nodeId)));
     void this.#takeTurns();
@@ -87,12 +99,13 @@ export class Gossip {
       return;
     }
     const statement = { topic, origin: this.#self, boot: this.#boot, seq: ++this.#seq, value: encodeCbor(value) };
-    this.#keep({ ...statement, sig: this.#deps.key.sign(signedBytes(fleet, statement)) }, undefined, true);
+    const encoded = signStatement(this.#deps.key, fleet, statement);
+    this.#keep({ ...statement, encoded }, value, undefined, true);
   }
 
   /** Newest statements on a topic, by origin. */
   latest(topic: string): Heard[] {
-    return [...this.#table.all()].filter((statement) => statement.topic === topic).map(heardIn);
+    return [...this.#table.all()].filter((held) => held.topic === topic).map(heardIn);
   }
 
   /** Calls back for each newer statement on a topic, also this node's own. Returns how to stop. */
@@ -141,24 +154,24 @@ export class Gossip {
     }
   }
 
-  #receive(session: Session, body: unknown): void {
-    const statement = Statement.safeParse(body);
-    if (statement.success) this.#take(statement.data, session, true);
-    else this.#deps.host.disconnect(session.nodeId, "sent a malformed statement");
-  }
-
-  /** `isNews`: also for the mesh, as far as anybody can tell. */
-  #take(statement: Statement, session: Session, isNews: boolean): void {
+  /** `isNews`: also for the mesh, as far as anybody can tell. Returns which statement it is, unless its bytes make no sense. */
+  #take(encoded: Uint8Array, session: Session, isNews: boolean): StatementVersion | undefined {
     const { host, fleet, isMember } = this.#deps;
-    if (!this.#limit(session.nodeId).take()) return; // the next comparison brings it
-    if (!this.#isNewer(statement) || !isMember(statement.origin)) return;
-    const signed = signedBytes(fleet() ?? "", statement);
-    if (!verifyEd25519(publicKeyOf(statement.origin), signed, statement.sig)) {
+    let statement: Statement;
+    try {
+      statement = readStatement(encoded);
+    } catch {
+      host.disconnect(session.nodeId, "sent a malformed statement");
+      return undefined;
+    }
+    if (!this.#isNewer(statement) || !isMember(statement.origin)) return statement;
+    if (!isSigned(fleet() ?? "", statement)) {
       host.disconnect(session.nodeId, "passed on a statement with a wrong signature");
-      return;
+      return statement;
     }
     if (statement.origin === this.#self) this.#outbid(statement.boot);
-    else this.#keep(statement, session.nodeId, isNews);
+    else this.#hear(statement, encoded, session.nodeId, isNews);
+    return statement;
   }
 
   /** Somebody said in this node's name what it did not say. */
@@ -168,8 +181,8 @@ export class Gossip {
     if (isAnswer) this.#answers += 1;
     this.#outbids += 1;
     this.#boot = boot + 1;
-    for (const statement of [...this.#table.all()]) {
-      if (statement.origin === this.#self) this.publish(statement.topic, heardIn(statement).value);
+    for (const held of [...this.#table.all()]) {
+      if (held.origin === this.#self) this.publish(held.topic, heardIn(held).value);
     }
     this.#deps.outbid?.(this.#boot, isAnswer ? this.#answers : 0);
   }
@@ -179,26 +192,30 @@ export class Gossip {
     return known === undefined || isLater(version, known);
   }
 
-  #keep(statement: Statement, from: NodeId | undefined, isNews: boolean): void {
-    let heard: Heard;
+  #hear({ topic, origin, boot, seq, value }: Statement, encoded: Uint8Array, from: NodeId, isNews: boolean): void {
+    let content: unknown;
     try {
-      heard = heardIn(statement);
+      content = decodeCbor(value, MAX_VALUE_BYTES);
     } catch {
       return; // signed nonsense harms only its origin, and is not passed on
     }
-    const before = this.#table.get(statement);
-    if (!this.#table.put(statement)) return;
-    if (isNews) this.#push(statement, from);
+    this.#keep({ topic, origin, boot, seq, encoded }, content, from, isNews);
+  }
+
+  #keep(held: HeldStatement, value: unknown, from: NodeId | undefined, isNews: boolean): void {
+    const before = this.#table.get(held);
+    if (!this.#table.put(held)) return;
+    if (isNews) this.#push(held, from);
     // whoever else speaks in a neighbour's name shows by another boot, and the neighbour is to know
-    const isOther = before !== undefined && before.boot !== statement.boot && from !== statement.origin;
-    if (isOther) this.#deps.host.session(statement.origin)?.send(GOSSIP_MESSAGE, statement);
-    for (const listener of this.#listeners.get(statement.topic) ?? []) listener(heard);
+    const isOther = before !== undefined && before.boot !== held.boot && from !== held.origin;
+    if (isOther) this.#deps.host.session(held.origin)?.send(GOSSIP_MESSAGE, held.encoded);
+    for (const listener of this.#listeners.get(held.topic) ?? []) listener({ origin: held.origin, value });
   }
 
   /** To all feeds but those who know. */
-  #push(statement: Statement, from: NodeId | undefined): void {
+  #push({ origin, encoded }: HeldStatement, from: NodeId | undefined): void {
     for (const peer of this.#feeds.all()) {
-      if (peer !== from && peer !== statement.origin) this.#deps.host.session(peer)?.send(GOSSIP_MESSAGE, statement);
+      if (peer !== from && peer !== origin) this.#deps.host.session(peer)?.send(GOSSIP_MESSAGE, encoded);
     }
   }
 
@@ -212,6 +229,6 @@ export class Gossip {
   }
 }
 
-function heardIn({ origin, value }: Statement): Heard {
-  return { origin, value: decodeCbor(value, MAX_STATEMENT_BYTES) };
+function heardIn({ origin, encoded }: HeldStatement): Heard {
+  return { origin, value: decodeCbor(readStatement(encoded).value, MAX_VALUE_BYTES) };
 }

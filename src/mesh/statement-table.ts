@@ -1,10 +1,10 @@
 import { createHash } from "node:crypto";
 import { encodeCbor } from "#core";
 import type { NodeId } from "#identity";
-import { isLater, type Statement, statementKey, type StatementVersion } from "./statement.ts";
+import { isLater, statementId, statementKey, type StatementVersion } from "./statement.ts";
 
 /** Statements kept: topics × nodes of the largest single-area fleet, with room. */
-export const MAX_STATEMENTS = 4_096;
+const MAX_STATEMENTS = 4_096;
 /** Topics of one origin: three times what there is; nobody shuts the others out by topics that it makes up. */
 const MAX_TOPICS = 16;
 /** Parts in which two tables are compared: a fleet of 300 has some 15 statements in each. */
@@ -12,8 +12,10 @@ export const BUCKETS = 64;
 /** Enough to tell two parts apart; who finds two that look alike hides a difference for one round. */
 export const BUCKET_BYTES = 8;
 
-/** `sorted`: undefined when it is to be worked out again. */
-type Bucket = { held: Map<string, Statement>; digest: Uint8Array | undefined };
+/** `encoded`: the statement, signature and all. */
+export type HeldStatement = StatementVersion & { encoded: Uint8Array };
+/** `digest`: undefined when it is to be worked out again. */
+type Bucket = { held: Map<string, HeldStatement>; digest: Uint8Array | undefined };
 
 /** The newest statement of each origin on each topic, in parts that two nodes can compare by digest. No I/O. */
 export class StatementTable {
@@ -21,19 +23,27 @@ export class StatementTable {
     held: new Map(),
     digest: undefined,
   }));
+  readonly #ids = new Set<string>();
   readonly #topics = new Map<NodeId, number>();
-  #size = 0;
 
-  get(key: { topic: string; origin: NodeId }): Statement | undefined {
+  get(key: { topic: string; origin: NodeId }): HeldStatement | undefined {
     const name = statementKey(key);
     return this.#bucketOf(name).held.get(name);
   }
 
+  /** Whether this very statement is here. */
+  has(encoded: Uint8Array): boolean {
+    return this.#ids.has(statementId(encoded));
+  }
+
   /** Takes the place of what the origin said before on this topic. `false`: there is no room for another one. */
-  put(statement: Statement): boolean {
+  put(statement: HeldStatement): boolean {
     const name = statementKey(statement);
     const bucket = this.#bucketOf(name);
-    if (!bucket.held.has(name) && !this.#admit(statement.origin)) return false;
+    const before = bucket.held.get(name);
+    if (before === undefined && !this.#admit(statement.origin)) return false;
+    if (before !== undefined) this.#ids.delete(statementId(before.encoded));
+    this.#ids.add(statementId(statement.encoded));
     bucket.held.set(name, statement);
     bucket.digest = undefined;
     return true;
@@ -41,13 +51,12 @@ export class StatementTable {
 
   #admit(origin: NodeId): boolean {
     const topics = this.#topics.get(origin) ?? 0;
-    if (this.#size >= MAX_STATEMENTS || topics >= MAX_TOPICS) return false;
+    if (this.#ids.size >= MAX_STATEMENTS || topics >= MAX_TOPICS) return false;
     this.#topics.set(origin, topics + 1);
-    this.#size += 1;
     return true;
   }
 
-  *all(): Generator<Statement> {
+  *all(): Generator<HeldStatement> {
     for (const { held } of this.#buckets) yield* held.values();
   }
 
@@ -56,11 +65,11 @@ export class StatementTable {
     const gone = new Set([...this.#topics.keys()].filter((origin) => !stays(origin)));
     if (gone.size === 0) return;
     for (const bucket of this.#buckets) {
-      for (const [name, { origin }] of bucket.held) {
+      for (const [name, { origin, encoded }] of bucket.held) {
         if (!gone.has(origin)) continue;
         bucket.held.delete(name);
         bucket.digest = undefined;
-        this.#size -= 1;
+        this.#ids.delete(statementId(encoded));
       }
     }
     for (const origin of gone) this.#topics.delete(origin);
@@ -68,7 +77,7 @@ export class StatementTable {
 
   /** One digest after the other, over the versions in each bucket: 64 × 8 bytes. */
   digest(): Uint8Array {
-    return Buffer.concat(this.#buckets.map((bucket) => (bucket.digest ??= digestOf(sorted(bucket)))));
+    return Buffer.concat(this.#buckets.map((bucket) => (bucket.digest ??= digestOf(bucket))));
   }
 
   /** Buckets that differ from another table's. `theirs`: what `digest` gave there. */
@@ -79,7 +88,7 @@ export class StatementTable {
   }
 
   /** What stands in some of the buckets. */
-  inBuckets(indexes: readonly number[]): Statement[] {
+  inBuckets(indexes: readonly number[]): HeldStatement[] {
     return indexes.flatMap((index) => [...(this.#buckets[index]?.held.values() ?? [])]);
   }
 
@@ -89,19 +98,17 @@ export class StatementTable {
   }
 }
 
-function sorted({ held }: Bucket): StatementVersion[] {
-  return [...held].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, statement]) => statement);
+function digestOf({ held }: Bucket): Uint8Array {
+  const versions = [...held]
+    .toSorted(([a], [b]) => (a < b ? -1 : 1))
+    .map(([, { topic, origin, boot, seq }]) => [topic, origin, boot, seq]);
+  return createHash("sha256").update(encodeCbor(versions)).digest().subarray(0, BUCKET_BYTES);
 }
 
-function digestOf(versions: readonly StatementVersion[]): Uint8Array {
-  const list = versions.map(({ topic, origin, boot, seq }) => [topic, origin, boot, seq]);
-  return createHash("sha256").update(encodeCbor(list)).digest().subarray(0, BUCKET_BYTES);
-}
-
-/** Those of `statements` that somebody who has `theirs` lacks. */
-export function lackedBy(theirs: readonly StatementVersion[], statements: readonly Statement[]): Statement[] {
+/** Those of `held` that somebody who has `theirs` lacks. */
+export function lackedBy(theirs: readonly StatementVersion[], held: readonly HeldStatement[]): HeldStatement[] {
   const known = new Map(theirs.map((version) => [statementKey(version), version]));
-  return statements.filter((statement) => {
+  return held.filter((statement) => {
     const version = known.get(statementKey(statement));
     return version === undefined || isLater(statement, version);
   });

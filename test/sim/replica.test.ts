@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { SeededRandom, SILENT_LOG, VirtualClock } from "#core";
+import { encodeCbor, SeededRandom, SILENT_LOG, VirtualClock } from "#core";
 import { nodeIdOf } from "#identity";
 import { Gossip, startReplica } from "#mesh";
 import type { Replica } from "../../src/mesh/replica.ts";
@@ -161,7 +161,7 @@ describe("gossip", () => {
       value: Uint8Array.of(1),
       sig: new Uint8Array(64),
     };
-    a.host.sessions()[0]?.send("gossip", forged);
+    a.host.sessions()[0]?.send("gossip", encodeCbor(forged));
     await until(clock, () => b.host.disconnected.has(a.host.nodeId));
     assert.equal(b.gossip.latest("copies").length, 0);
   });

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Random, SeededRandom, SILENT_LOG, VirtualClock } from "#core";
@@ -13,6 +13,11 @@ import { type VirtualHost, VirtualNetwork } from "./virtual-network.ts";
 
 /** Virtual time between two looks at whether real disks have done what they were asked. */
 const STEP_MS = 25;
+
+/** Where Linux has a file system in memory: what 300 nodes wait for their disks would take most of the time, and shows nothing. */
+const MEMORY_FILES = "/dev/shm";
+/** What a node's directory takes, with room. */
+const NODE_BYTES = 16 * 1024 * 1024;
 
 type Life = {
   node: OpenNode;
@@ -32,11 +37,12 @@ export class VirtualFleet implements AsyncDisposable {
   readonly nodes: readonly VirtualNode[];
   readonly #random: Random;
   readonly #fleet = new TestFleet();
-  readonly #folder = mkdtempSync(join(tmpdir(), "virtual-fleet-"));
+  readonly #folder: string;
   #token = "";
 
   constructor(siteSizes: readonly number[], seed: number) {
     this.#random = new SeededRandom(seed);
+    this.#folder = mkdtempSync(join(roomyFolder(siteSizes), "virtual-fleet-"));
     this.network = new VirtualNetwork(this.clock, this.#random);
     this.nodes = siteSizes.flatMap((size, site) =>
       Array.from({ length: size }, (_, i) => ({
@@ -168,6 +174,12 @@ export class VirtualFleet implements AsyncDisposable {
     for (const node of this.alive) await this.kill(node);
     rmSync(this.#folder, { recursive: true, force: true });
   }
+}
+
+function roomyFolder(siteSizes: readonly number[]): string {
+  const neededBytes = siteSizes.reduce((sum, size) => sum + size, 0) * NODE_BYTES;
+  const { bavail = 0, bsize = 0 } = existsSync(MEMORY_FILES) ? statfsSync(MEMORY_FILES) : {};
+  return bavail * bsize >= neededBytes ? MEMORY_FILES : tmpdir();
 }
 
 /** What waits for this machine's disks; virtual time waits for them, too. */

@@ -82,12 +82,13 @@ const hello: FuzzTarget = {
   },
 };
 
-/** Gossip and its repair, document summaries, lists of peers and who is provisional, as `[kind, body]`. A statement without `sig` is signed by the peer. */
+/** Gossip and its repair, document summaries, lists of peers and who is provisional, as `[kind, body]`. Statements are taken apart; one without `sig` is signed by the peer. */
 const sessionMessages: FuzzTarget = {
   name: "session-messages",
   covers: [
     "src/mesh/gossip.ts",
     "src/mesh/gossip-repair.ts",
+    "src/mesh/statement.ts#readStatement",
     "src/mesh/rendezvous.ts",
     "src/mesh/replica.ts",
     "src/daemon/provisional.ts",
@@ -105,7 +106,7 @@ const sessionMessages: FuzzTarget = {
       ["gossip-versions", { buckets: [0, 63], versions: [["copies", PEER, 2, 1]] }],
       ["gossip-versions", { buckets: Array.from({ length: 64 }, (_, i) => i), versions: [] }],
       ["gossip-want", { keys: [["copies", PEER]] }],
-      ["gossip-statements", { statements: [{ ...statement, sig: new Uint8Array(64) }] }],
+      ["gossip-statements", { statements: [statement, { ...statement, sig: new Uint8Array(64) }] }],
       ["gossip-unfeed", null],
       ["docs", { digest: new Uint8Array(32) }],
       ["provisional", { is: true }],
@@ -148,7 +149,7 @@ const sessionMessages: FuzzTarget = {
       const kind = typeof named === "string" ? named : "";
       if (honest.session(PEER) === undefined) MemoryHost.link(honest, hostile);
       honest.disconnected.clear();
-      honest.receive(PEER, kind, encodeCbor(signed(body) ?? null));
+      honest.receive(PEER, kind, encodeCbor(onTheWire(body) ?? null));
       await turn();
       mustHold(
         !shutOut.has(SELF) && [...shutOut].every((node) => members.has(node)),
@@ -163,8 +164,16 @@ const sessionMessages: FuzzTarget = {
   },
 };
 
-function signed(body: unknown): unknown {
-  if (typeof body !== "object" || body === null || !("topic" in body) || "sig" in body) return body;
+function onTheWire(body: unknown): unknown {
+  if (typeof body !== "object" || body === null) return body;
+  if ("statements" in body && Array.isArray(body.statements)) {
+    return { ...body, statements: body.statements.map(onTheWire) };
+  }
+  return "topic" in body ? encodeCbor(signed(body)) : body;
+}
+
+function signed(body: object): object {
+  if ("sig" in body) return body;
   const { topic, origin, boot, seq, value } = body as Record<string, unknown>;
   const bytes = encodeCbor(["portolan-gossip-v1", fleet.id, topic ?? 0, origin ?? 0, boot ?? 0, seq ?? 0, value ?? 0]);
   return { ...body, sig: peer.sign(bytes) };
