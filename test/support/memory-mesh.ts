@@ -7,10 +7,14 @@ type Handler = Parameters<Host["handle"]>[1];
 type MessageHandler = Parameters<Host["onMessage"]>[1];
 type SessionListener = Parameters<Host["onSession"]>[0];
 
+/** Brings a message to a peer, after as long as it takes: at once, or on a clock of the test's; what goes to one peer must not overtake. */
+export type Carrier = (deliver: () => void, to: { nodeId: NodeId; site: string }, kind: string) => void;
+
 /** Neighbours in one process: the part of `Host` that is above connections, without sockets. Messages pass through CBOR, as on the wire. */
 export class MemoryHost implements Host {
   readonly nodeId: NodeId;
   readonly site: string;
+  readonly carry: Carrier;
   readonly #sessions = new Map<NodeId, MemorySession>();
   readonly #handlers = new Map<string, Handler>();
   readonly #messages = new Map<string, MessageHandler>();
@@ -18,9 +22,10 @@ export class MemoryHost implements Host {
   /** Reasons given to `disconnect`, by peer. */
   readonly disconnected = new Map<NodeId, string>();
 
-  constructor(nodeId: NodeId, site = "one") {
+  constructor(nodeId: NodeId, site = "one", carry: Carrier = (deliver) => void setImmediate(deliver)) {
     this.nodeId = nodeId;
     this.site = site;
+    this.carry = carry;
   }
 
   /** Makes two hosts neighbours. */
@@ -62,11 +67,12 @@ export class MemoryHost implements Host {
   disconnect(peer: NodeId, reason: string): void {
     const session = this.#sessions.get(peer);
     if (session === undefined) return;
+    const theirs = session.peer.#sessions.get(this.nodeId);
     this.disconnected.set(peer, reason);
     this.#sessions.delete(peer);
     session.peer.#sessions.delete(this.nodeId);
     this.#tell(peer, "down", session);
-    session.peer.#tell(this.nodeId, "down", session);
+    session.peer.#tell(this.nodeId, "down", theirs);
   }
 
   part(peer: NodeId, reason: string): void {
@@ -78,9 +84,10 @@ export class MemoryHost implements Host {
   }
 
   /** Delivers one message as it came over the wire. */
-  receive(from: NodeId, kind: string, body: Uint8Array): void {
+  receive(from: NodeId, kind: string, body?: Uint8Array): void {
     const session = this.#sessions.get(from);
-    if (session !== undefined) this.#messages.get(kind)?.(session, decodeCbor(body, 1e6));
+    if (session !== undefined)
+      this.#messages.get(kind)?.(session, body === undefined ? undefined : decodeCbor(body, 1e6));
   }
 
   addresses(): string[] {
@@ -110,7 +117,7 @@ class MemorySession extends Unmeasured implements Session {
   readonly addresses: readonly string[] = [];
   readonly direction = "outbound";
   readonly peer: MemoryHost;
-  readonly #self: NodeId;
+  readonly #self: MemoryHost;
 
   constructor(self: MemoryHost, peer: MemoryHost) {
     super();
@@ -118,12 +125,12 @@ class MemorySession extends Unmeasured implements Session {
     this.nodeId = peer.nodeId;
     this.name = peer.nodeId.slice(-6);
     this.site = peer.site;
-    this.#self = self.nodeId;
+    this.#self = self;
   }
 
   send(kind: string, body: unknown): boolean {
-    const bytes = encodeCbor(body);
-    setImmediate(() => this.peer.receive(this.#self, kind, bytes));
+    const bytes = body === undefined ? undefined : encodeCbor(body);
+    this.#self.carry(() => this.peer.receive(this.#self.nodeId, kind, bytes), this.peer, kind);
     return true;
   }
 }
