@@ -217,11 +217,9 @@ export class DocumentStore {
     return this.#force.summary.bucketDigests();
   }
 
-  /** Ids, versions and digests of the documents in one bucket. */
-  bucket(index: number): { id: string; version: number; digest: string }[] {
-    return [...this.all()]
-      .filter(({ id }) => bucketOf(id) === index)
-      .map(({ id, body, digest }) => ({ id, version: body.version, digest }));
+  /** Ids and versions of the documents in some of the buckets. */
+  inBuckets(indexes: ReadonlySet<number>): [id: string, version: number][] {
+    return [...this.all()].filter(({ id }) => indexes.has(bucketOf(id))).map(({ id, body }) => [id, body.version]);
   }
 
   #accept(document: SignedDocument, nowMs: number, source: string | undefined): void {

@@ -230,13 +230,12 @@ class RunningReplica implements Replica {
 
   #differing(theirs: Uint8Array): [string, number][] {
     const { store } = this.#deps;
-    const entries: [string, number][] = [];
+    const differing = new Set<number>();
     for (const [index, ours] of store.bucketDigests().entries()) {
       const there = theirs.subarray(index * BUCKET_BYTES, (index + 1) * BUCKET_BYTES);
-      if (Buffer.compare(ours, there) === 0) continue;
-      for (const { id, version } of store.bucket(index)) entries.push([id, version]);
+      if (Buffer.compare(ours, there) !== 0) differing.add(index);
     }
-    return entries.slice(0, MAX_IDS); // what is left differs still, and comes with the next pull
+    return store.inBuckets(differing).slice(0, MAX_IDS); // what is left differs still, and comes with the next pull
   }
 
   async #sendAll(frames: FrameStream, ids: readonly string[], signal: AbortSignal): Promise<void> {
