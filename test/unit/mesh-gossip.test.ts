@@ -1,0 +1,193 @@
+import assert from "node:assert/strict";
+import { encodeCbor, Ed25519Key, SeededRandom, VirtualClock } from "#core";
+import { nodeIdOf } from "#identity";
+import { Gossip } from "#mesh";
+import { signStatement } from "../../src/mesh/statement.ts";
+import { BUCKET_BYTES, BUCKETS } from "../../src/mesh/statement-table.ts";
+import { NOW_MS, testKey } from "../support/fleet.ts";
+import { MemoryHost } from "../support/memory-mesh.ts";
+
+const FLEET = "fleet";
+const KIB = 1024;
+const NOTHING = { buckets: new Uint8Array(BUCKETS * BUCKET_BYTES) };
+const ALL_BUCKETS = Array.from({ length: BUCKETS }, (_, i) => i);
+
+/** What came from the honest node, by kind of message. */
+type Inbox = Map<string, unknown[]>;
+type Scene = {
+  clock: VirtualClock;
+  honest: MemoryHost;
+  gossip: Gossip;
+  peer: MemoryHost;
+  inbox: Inbox;
+  members: Set<string>;
+};
+
+const KINDS = ["gossip", "gossip-digest", "gossip-versions", "gossip-want", "gossip-statements", "gossip-unfeed"];
+const peerKey = testKey(201);
+const PEER = nodeIdOf(peerKey.publicKey);
+
+/** A node of ours, and one that says what the test says. Others that it speaks for are members, too. */
+function scene(): Scene {
+  const clock = new VirtualClock(NOW_MS);
+  const key = testKey(200);
+  const honest = new MemoryHost(nodeIdOf(key.publicKey));
+  const peer = new MemoryHost(PEER);
+  const members = new Set([honest.nodeId, PEER]);
+  const isMember = (node: string): boolean => members.has(node);
+  const random = new SeededRandom(1);
+  const deps = { host: honest, key, boot: 5, fleet: () => FLEET, site: () => "one", isMember, clock, random };
+  const gossip = new Gossip(deps);
+  const inbox: Inbox = new Map();
+  for (const kind of KINDS) peer.onMessage(kind, (_, body) => inbox.set(kind, [...(inbox.get(kind) ?? []), body]));
+  return { clock, honest, gossip, peer, inbox, members };
+}
+
+/** A statement of a member of its own. */
+function statement(members: Set<string>, seed: number, bytes = 100): { origin: string; encoded: Uint8Array } {
+  const key = new Ed25519Key(Buffer.alloc(32, `statement ${seed}`));
+  const origin = nodeIdOf(key.publicKey);
+  members.add(origin);
+  const content = { topic: "copies", origin, boot: 1, seq: 1, value: encodeCbor("x".repeat(bytes)) };
+  return { origin, encoded: signStatement(key, FLEET, content) };
+}
+
+async function said({ clock, peer, honest }: Scene, kind: string, body: unknown): Promise<void> {
+  peer.session(honest.nodeId)?.send(kind, body);
+  await turn(clock);
+}
+
+async function turn(clock: VirtualClock): Promise<void> {
+  for (let i = 0; i < 6; i++) await new Promise(setImmediate);
+  await clock.advanceMs(1);
+}
+
+const latest = ({ gossip }: Scene): string[] => gossip.latest("copies").map(({ origin }) => origin);
+
+describe("gossip with a neighbour that", () => {
+  const malformed: readonly [string, unknown][] = [
+    ["gossip", { topic: "copies" }],
+    ["gossip", encodeCbor({ topic: "copies" })],
+    ["gossip-digest", { buckets: new Uint8Array(3) }],
+    ["gossip-versions", { buckets: [BUCKETS], versions: [] }],
+    ["gossip-want", { keys: [["copies"]] }],
+    ["gossip-statements", { statements: [new Uint8Array(40 * KIB)] }],
+    ["gossip-statements", { statements: [Uint8Array.of(1)] }],
+  ];
+  for (const [kind, body] of malformed) {
+    it(`sends a malformed ${kind} ends its session (${JSON.stringify(body).slice(0, 40)})`, async () => {
+      const world = scene();
+      MemoryHost.link(world.honest, world.peer);
+      await said(world, kind, body);
+      assert.ok(world.honest.disconnected.has(PEER));
+    });
+  }
+
+  it("compares again and again is answered 8 times, and once a second after", async () => {
+    const world = scene();
+    MemoryHost.link(world.honest, world.peer);
+    for (let i = 0; i < 50; i++) await said(world, "gossip-digest", NOTHING);
+    assert.equal(world.inbox.get("gossip-versions")?.length, 8);
+    await world.clock.advanceMs(1_000);
+    for (let i = 0; i < 50; i++) await said(world, "gossip-digest", NOTHING);
+    assert.equal(world.inbox.get("gossip-versions")?.length, 9);
+  });
+
+  it("wants everything again and again gets 8 MiB, and 256 KiB a second after", async () => {
+    const world = scene();
+    MemoryHost.link(world.honest, world.peer);
+    await said(world, "gossip-versions", { buckets: [], versions: [] });
+    const many = Array.from({ length: 20 }, (_, i) => statement(world.members, i, 30 * KIB));
+    for (const { encoded } of many) await said(world, "gossip", encoded);
+    assert.equal(latest(world).length, 20);
+    const keys = many.map(({ origin }) => ["copies", origin]);
+    const gotBytes = (): number =>
+      (world.inbox.get("gossip-statements") as { statements: Uint8Array[] }[])
+        .flatMap(({ statements }) => statements)
+        .reduce((sum, { length }) => sum + length, 0);
+    for (let i = 0; i < 100; i++) await said(world, "gossip-want", { keys });
+    const firstBytes = gotBytes();
+    assert.ok(firstBytes > 7.5 * KIB * KIB && firstBytes < 8.5 * KIB * KIB, `${firstBytes} bytes`);
+    await world.clock.advanceMs(1_000);
+    for (let i = 0; i < 100; i++) await said(world, "gossip-want", { keys });
+    assert.ok(gotBytes() - firstBytes < 400 * KIB, `${gotBytes() - firstBytes} bytes a second later`);
+  });
+
+  it("claims to have nothing is sent one message, of at most 256 KiB", async () => {
+    const world = scene();
+    MemoryHost.link(world.honest, world.peer);
+    await said(world, "gossip-versions", { buckets: [], versions: [] });
+    for (let i = 0; i < 20; i++) await said(world, "gossip", statement(world.members, i, 30 * KIB).encoded);
+    const compared = (): number => world.inbox.get("gossip-digest")?.length ?? 0;
+    for (let step = 0; step < 40 && compared() < 2; step++) {
+      await world.clock.advanceMs(500);
+      await turn(world.clock);
+    }
+    for (let i = 0; i < 5; i++) await said(world, "gossip-versions", { buckets: ALL_BUCKETS, versions: [] });
+    const told = world.inbox.get("gossip-statements") as { statements: Uint8Array[] }[];
+    assert.equal(told.length, 1);
+    assert.ok(told[0] !== undefined && told[0].statements.length === 8);
+  });
+
+  it("claims to have what it does not is asked for it once, and the others' turn comes", async () => {
+    const world = scene();
+    const other = new MemoryHost(nodeIdOf(testKey(202).publicKey));
+    const asked: unknown[] = [];
+    other.onMessage("gossip-digest", (_, body) => asked.push(body));
+    MemoryHost.link(world.honest, world.peer);
+    MemoryHost.link(world.honest, other);
+    await turn(world.clock);
+    assert.equal(asked.length, 0, "one comparison at a time");
+    const versions = Array.from({ length: 2_000 }, (_, i) => [`t${i}`, PEER, 9, 9]);
+    await said(world, "gossip-versions", { buckets: ALL_BUCKETS, versions });
+    assert.equal(world.inbox.get("gossip-want")?.length, 1);
+    await said(world, "gossip-statements", { statements: [] });
+    assert.deepEqual([world.inbox.get("gossip-want")?.length, asked.length], [1, 1]);
+  });
+
+  it("never answers a comparison keeps the others waiting for 5 s", async () => {
+    const world = scene();
+    const other = new MemoryHost(nodeIdOf(testKey(202).publicKey));
+    const asked: unknown[] = [];
+    other.onMessage("gossip-digest", (_, body) => asked.push(body));
+    MemoryHost.link(world.honest, world.peer);
+    MemoryHost.link(world.honest, other);
+    await world.clock.advanceMs(4_900);
+    assert.equal(asked.length, 0);
+    await world.clock.advanceMs(200);
+    await turn(world.clock);
+    assert.equal(asked.length, 1);
+  });
+
+  it("still has a revoked node's word does not bring it back", async () => {
+    const world = scene();
+    MemoryHost.link(world.honest, world.peer);
+    const { origin, encoded } = statement(world.members, 1);
+    await said(world, "gossip-versions", { buckets: [], versions: [] });
+    await said(world, "gossip", encoded);
+    assert.deepEqual(latest(world), [origin]);
+    world.members.delete(origin);
+    await world.clock.advanceMs(20_000);
+    await turn(world.clock);
+    assert.deepEqual(latest(world), []);
+    const wanted = world.inbox.get("gossip-want")?.length ?? 0;
+    await said(world, "gossip-versions", { buckets: ALL_BUCKETS, versions: [["copies", origin, 1, 1]] });
+    await said(world, "gossip-statements", { statements: [encoded] });
+    assert.deepEqual([latest(world), world.inbox.get("gossip-want")?.length ?? 0], [[], wanted]);
+  });
+
+  it("tells a node of its own newer word makes it go above that", async () => {
+    const world = scene();
+    world.gossip.publish("copies", ["now"]);
+    MemoryHost.link(world.honest, world.peer);
+    await turn(world.clock);
+    const { nodeId } = world.honest;
+    await said(world, "gossip-versions", { buckets: ALL_BUCKETS, versions: [["copies", nodeId, 9, 1]] });
+    assert.deepEqual(world.inbox.get("gossip-want"), [{ keys: [["copies", nodeId]] }]);
+    const content = { topic: "copies", origin: nodeId, boot: 9, seq: 1, value: encodeCbor(["then"]) };
+    await said(world, "gossip-statements", { statements: [signStatement(testKey(200), FLEET, content)] });
+    const [word] = world.inbox.get("gossip") ?? [];
+    assert.ok(word instanceof Uint8Array, "it says everything again");
+    assert.deepEqual(world.gossip.latest("copies")[0]?.value, ["now"]);
+  });
+});
