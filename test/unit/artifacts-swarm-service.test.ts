@@ -218,7 +218,8 @@ describe("artifacts: swarm service", () => {
       console.log(
         `      8 MiB at 4 MiB/s in ${seconds.toFixed(2)} s, ${meanwhile.toFixed(2)} MiB of the other meanwhile`,
       );
-      assert.ok(meanwhile < 3, "little of the other: with equal shares it would be 8 MiB");
+      assert.ok(seconds < 2.8, "about its own time");
+      assert.ok(meanwhile < 1.5, "little of the other");
       await background;
     });
   }
