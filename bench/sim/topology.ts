@@ -1,4 +1,4 @@
-import { leaderWeight } from "#artifacts";
+import { ENVOYS, leaderWeight } from "#artifacts";
 import type { Random } from "#core";
 import { type Hop, Link } from "./network.ts";
 import type { SwarmNode } from "./swarm-node.ts";
@@ -9,8 +9,6 @@ const LAN_MS = 0.5;
 const WAN_MS = { from: 15, to: 60 };
 /** What a small switch or an access router holds before it drops (as in bench/lab). */
 export const QUEUE_BYTES = 256 * 1024;
-/** Members of a site that are connected to another site, and members of that to whom: the envoys, and who takes over from them. */
-const ENVOYS = 2;
 
 /** The WAN link of a site. `inBytes`: of the blob, that other sites sent into it. */
 export type SiteLinks = { up: Link; down: Link; inBytes: number };

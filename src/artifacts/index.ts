@@ -15,6 +15,7 @@ export type { StoreLimits } from "./store/room.ts";
 export { type ImportOptions, Store, type StoreDeps, type StoreOptions } from "./store/store.ts";
 export { Swarm } from "./swarm/swarm.ts";
 export type { Blame, PeerStatus, SwarmEffect, SwarmEvent, SwarmMessage } from "./swarm/swarm-event.ts";
+export { ENVOYS } from "./swarm/contacts.ts";
 export { leaderWeight } from "./swarm/leaders.ts";
 export {
   type FetchOptions,

@@ -9,10 +9,9 @@ import type { Link } from "./link.ts";
 import { MapFetch } from "./map-fetch.ts";
 import type { Precedence } from "./precedence.ts";
 import type { BlobFile } from "./store/blob-file.ts";
-import { Contacts } from "./swarm/contacts.ts";
 import { Swarm } from "./swarm/swarm.ts";
 import type { Blame, PeerStatus, SwarmEffect, SwarmEvent } from "./swarm/swarm-event.ts";
-import { encodeLinkMessage, type LinkMessage, MAX_PEERS_TOLD } from "./wire.ts";
+import { encodeLinkMessage, type LinkMessage } from "./wire.ts";
 
 /** Memory for chunks is given back when nobody got any for so long. */
 const REST_MS = 2_000;
@@ -57,10 +56,6 @@ export class Participation {
   readonly waiters = new Set<Precedence>();
   /** Whether it goes before others: somebody waits for it, here or at a peer. */
   foreground = false;
-  /** Others that take part. */
-  readonly contacts: Contacts;
-  /** Whom to join with as soon as there is a stream. */
-  readonly invited = new Set<NodeId>();
   readonly #banned = new Set<NodeId>();
   readonly #blob: BlobFile;
   readonly #deps: ParticipationDeps;
@@ -71,11 +66,6 @@ export class Participation {
   #mapFetch: MapFetch | undefined;
   #begun = false;
   #wants: boolean;
-  /** When it was last asked for a plan. */
-  plannedMs = 0;
-  readonly openedMs: number;
-  /** Whether it was decided if the index of the fleet is to name this node. */
-  announced = false;
   /** When somebody last wanted something here. */
   usedAtMs: number;
 
@@ -84,11 +74,9 @@ export class Participation {
     this.#deps = deps;
     this.ref = blob.ref;
     this.#wants = wants;
-    this.openedMs = deps.clock.nowMs();
-    this.usedAtMs = this.openedMs;
+    this.usedAtMs = deps.clock.nowMs();
     const { self, ownSite: site, random } = deps;
     this.#swarm = new Swarm({ ref: blob.ref, self, site, random, wants, nowMs: this.usedAtMs });
-    this.contacts = new Contacts(blob.ref.root, self);
     this.#source = new ChunkSource(blob.geometry, deps.memory, (chunk, into) => blob.read(chunk, into));
     this.progress = { bytes: 0, sizeBytes: blob.ref.sizeBytes, fromSite: 0, fromWan: 0, sources: new Map() };
     this.#writer = new ChunkWriter(blob, deps.disk, deps.log);
@@ -150,29 +138,14 @@ export class Participation {
     this.step({ type: "peer-up", peer: link.peer, site: this.#deps.siteOf(link.peer) ?? `?${link.peer}`, status });
   }
 
-  /** Whom to join with and whom to leave; asked for when somebody new is known, and about once a second. */
-  plan(): { join: NodeId[]; leave: NodeId[] } {
-    const deps = this.#deps;
-    this.plannedMs = deps.clock.nowMs();
-    const view = {
-      ownSite: deps.ownSite,
-      siteOf: (peer: NodeId) => deps.siteOf(peer),
-      isLinked: (peer: NodeId) => this.links.has(peer),
-      isIdle: (peer: NodeId) => this.#swarm.isIdle(peer),
-      reaching: (site: string) => this.#swarm.reaching(site),
-    };
-    return this.contacts.plan(view, this.plannedMs);
+  /** Nothing is offered, sent or awaited between a peer and me. */
+  isIdle(peer: NodeId): boolean {
+    return this.#swarm.isIdle(peer);
   }
 
-  /** Whom to tell a peer of: those of its own site, the newest first, and those elsewhere with whom it should connect. */
-  peersFor(peer: NodeId): NodeId[] {
-    const siteOf = (node: NodeId): string => this.#deps.siteOf(node) ?? "";
-    const site = siteOf(peer);
-    const [near, far]: [NodeId[], NodeId[]] = [[], []];
-    for (const other of this.links.keys()) if (other !== peer) (siteOf(other) === site ? near : far).push(other);
-    const roomForNear = MAX_PEERS_TOLD - Math.min(far.length, MAX_PEERS_TOLD / 2);
-    const chosen = [...near.slice(-roomForNear), ...this.contacts.best(far, site)];
-    return chosen.slice(0, MAX_PEERS_TOLD);
+  /** Members of the own site that I am linked with and that have a link into that one. */
+  reaching(site: string): NodeId[] {
+    return this.#swarm.reaching(site);
   }
 
   /** It sent wrong bytes or broke the protocol here. */
@@ -180,10 +153,9 @@ export class Participation {
     return this.#banned.has(peer);
   }
 
+  /** A peer is gone, takes part no more, or I leave it. */
   part(peer: NodeId): void {
-    this.contacts.failed(peer, this.#deps.clock.nowMs());
-    if (!this.links.delete(peer)) return;
-    this.step({ type: "peer-down", peer });
+    if (this.links.delete(peer)) this.step({ type: "peer-down", peer });
   }
 
   /** Hands an event to the scheduler and does what it says. */

@@ -3,9 +3,11 @@ import type { NodeId } from "#identity";
 import type { Link } from "./link.ts";
 import type { Participation } from "./participation.ts";
 import type { Participations } from "./participations.ts";
-import type { Holders } from "./ports.ts";
+import type { Holders, Locality } from "./ports.ts";
+import { Contacts } from "./swarm/contacts.ts";
 import { MAX_SWARM_PEERS } from "./swarm/swarm-limits.ts";
 import type { SwarmLinks } from "./swarm-links.ts";
+import { MAX_PEERS_TOLD } from "./wire.ts";
 
 /** How often it is looked at who should be connected with whom, at least. */
 const PLAN_MS = 1_000;
@@ -19,13 +21,26 @@ const ANNOUNCE_AFTER_MS = 30_000;
 /** Of those in a swarm, so many are named by the index: they know the others. More would be a burden on the nodes that keep the names. */
 const MAX_ANNOUNCERS = 16;
 
-type Deps = { clock: Clock; log: Log; self: NodeId; holders: Holders };
+type Deps = { clock: Clock; log: Log; self: NodeId; holders: Holders; locality: Locality };
+
+/** Those of one swarm whom this node knows of, connected or not. */
+type Circle = {
+  readonly contacts: Contacts;
+  readonly sinceMs: number;
+  /** When it was last looked at who should be connected with whom. */
+  plannedMs: number;
+  /** Whether it was decided if the index of the fleet is to name this node. */
+  announced: boolean;
+  /** Whom to join with as soon as there is a stream. */
+  readonly invited: Set<NodeId>;
+};
 
 /** Brings together those who take part in the same swarms: finds holders, joins with whom a node should be connected, leaves the others. */
 export class SwarmMeeting {
   readonly #deps: Deps;
   readonly #links: SwarmLinks;
   readonly #parts: Participations;
+  readonly #circles = new WeakMap<Participation, Circle>();
 
   constructor(deps: Deps, links: SwarmLinks, parts: Participations) {
     this.#deps = deps;
@@ -70,52 +85,99 @@ export class SwarmMeeting {
 
   /** Joins with those with whom this node should be connected, and leaves those with whom it need not be. */
   #connect(part: Participation): void {
-    const { join, leave } = part.plan();
+    const { clock, locality } = this.#deps;
+    const circle = this.#circleOf(part);
+    circle.plannedMs = clock.nowMs();
+    const view = {
+      ownSite: locality.ownSite,
+      siteOf: (peer: NodeId) => locality.siteOf(peer),
+      isLinked: (peer: NodeId) => part.links.has(peer),
+      isIdle: (peer: NodeId) => part.isIdle(peer),
+      reaching: (site: string) => part.reaching(site),
+    };
+    const { join, leave } = circle.contacts.plan(view, circle.plannedMs);
     for (const peer of join) this.#invite(part, peer);
     for (const peer of leave) {
       part.links.get(peer)?.leave(part.ref.root);
-      part.part(peer);
+      this.parted(part, peer);
     }
+  }
+
+  #circleOf(part: Participation): Circle {
+    let circle = this.#circles.get(part);
+    if (circle === undefined) {
+      const { clock, self } = this.#deps;
+      const contacts = new Contacts(part.ref.root, self);
+      circle = { contacts, sinceMs: clock.nowMs(), plannedMs: 0, announced: false, invited: new Set() };
+      this.#circles.set(part, circle);
+    }
+    return circle;
   }
 
   /** About every 100 ms. */
   tick(): void {
     const nowMs = this.#deps.clock.nowMs();
-    for (const part of this.#parts.all()) if (nowMs - part.plannedMs >= PLAN_MS) this.#lookAfter(part, nowMs);
-  }
-
-  #lookAfter(part: Participation, nowMs: number): void {
-    if (part.busy) this.#connect(part);
-    if (part.announced || nowMs - part.openedMs < ANNOUNCE_AFTER_MS) return;
-    part.announced = true;
-    if (part.contacts.isAmongFirst(MAX_ANNOUNCERS)) this.#deps.holders.announce(part.ref.root);
+    for (const part of this.#parts.all()) {
+      const circle = this.#circleOf(part);
+      if (nowMs - circle.plannedMs < PLAN_MS) continue;
+      circle.plannedMs = nowMs;
+      if (part.busy) this.#connect(part);
+      if (circle.announced || nowMs - circle.sinceMs < ANNOUNCE_AFTER_MS) continue;
+      circle.announced = true;
+      if (circle.contacts.isAmongFirst(MAX_ANNOUNCERS)) this.#deps.holders.announce(part.ref.root);
+    }
   }
 
   #invite(part: Participation, peer: NodeId): void {
     if (peer === this.#deps.self || part.links.has(peer) || part.links.size >= MAX_SWARM_PEERS) return;
     const link = this.#links.get(peer);
-    if (link !== undefined) link.join(part.ref, part.status);
-    else if (part.invited.size < MAX_SWARM_PEERS) {
-      part.invited.add(peer);
-      this.#links.dial(peer);
+    if (link !== undefined) {
+      link.join(part.ref, part.status);
+      return;
     }
+    const { invited } = this.#circleOf(part);
+    if (invited.size >= MAX_SWARM_PEERS) return;
+    invited.add(peer);
+    this.#links.dial(peer);
   }
 
   /** A stream is there. */
   onUp(link: Link): void {
-    for (const part of this.#parts.all()) if (part.invited.delete(link.peer)) link.join(part.ref, part.status);
+    for (const part of this.#parts.all()) {
+      if (this.#circleOf(part).invited.delete(link.peer)) link.join(part.ref, part.status);
+    }
   }
 
   /** No stream could be opened. */
   onFailed(peer: NodeId): void {
     for (const part of this.#parts.all()) {
-      if (part.invited.delete(peer)) part.contacts.failed(peer, this.#deps.clock.nowMs());
+      const { contacts, invited } = this.#circleOf(part);
+      if (invited.delete(peer)) contacts.failed(peer, this.#deps.clock.nowMs());
     }
   }
 
   /** Somebody says that these take part. */
   told(part: Participation, peers: readonly NodeId[]): void {
-    for (const peer of peers) part.contacts.add(peer);
+    const { contacts } = this.#circleOf(part);
+    for (const peer of peers) contacts.add(peer);
     this.#connect(part);
+  }
+
+  /** This one takes part. Returns whom to tell it of: those of its own site, the newest first, and those elsewhere with whom it should connect. */
+  met(part: Participation, peer: NodeId): NodeId[] {
+    const { contacts } = this.#circleOf(part);
+    contacts.add(peer);
+    const siteOf = (node: NodeId): string => this.#deps.locality.siteOf(node) ?? "";
+    const site = siteOf(peer);
+    const [near, far]: [NodeId[], NodeId[]] = [[], []];
+    for (const other of part.links.keys()) if (other !== peer) (siteOf(other) === site ? near : far).push(other);
+    const roomForNear = MAX_PEERS_TOLD - Math.min(far.length, MAX_PEERS_TOLD / 2);
+    return [...near.slice(-roomForNear), ...contacts.best(far, site)].slice(0, MAX_PEERS_TOLD);
+  }
+
+  /** This one takes part no more, is gone, or need not be linked with me. */
+  parted(part: Participation, peer: NodeId): void {
+    this.#circleOf(part).contacts.failed(peer, this.#deps.clock.nowMs());
+    part.part(peer);
   }
 }

@@ -95,8 +95,8 @@ class RunningSwarm implements SwarmService {
       failed: (peer) => this.#meeting.onFailed(peer),
       end: (link) => this.#onEnd(link),
     });
-    const { clock, log, holders, net } = deps;
-    this.#meeting = new SwarmMeeting({ clock, log, holders, self: net.self }, this.#links, this.#parts);
+    const { clock, log, holders, locality, net } = deps;
+    this.#meeting = new SwarmMeeting({ clock, log, holders, locality, self: net.self }, this.#links, this.#parts);
     this.#ticking = this.#tickWhileBusy();
   }
 
@@ -196,15 +196,14 @@ class RunningSwarm implements SwarmService {
 
   #onEnd(link: Link): void {
     this.#gate.forget(link);
-    for (const part of this.#parts.all()) if (part.links.get(link.peer) === link) part.part(link.peer);
+    for (const part of this.#parts.all()) if (part.links.get(link.peer) === link) this.#meeting.parted(part, link.peer);
   }
 
   #meet(link: Link, part: Participation, status: PeerStatus): void {
     if (part.links.size >= MAX_SWARM_PEERS || !link.join(part.ref, part.status)) return;
     const ref = link.refOf(part.ref.root);
-    const peers = part.peersFor(link.peer);
+    const peers = this.#meeting.met(part, link.peer);
     if (ref !== undefined && peers.length > 0) link.say({ type: "peers", ref, peers });
-    part.contacts.add(link.peer);
     part.meet(link, status);
     this.#wake();
   }
@@ -214,9 +213,7 @@ class RunningSwarm implements SwarmService {
       case "join":
         return this.#onJoin(link, message.blob, message.status);
       case "leave":
-        link.left(message.root);
-        this.#parts.get(message.root)?.part(link.peer);
-        return;
+        return this.#onLeave(link, message.root);
       case "ack":
         for (const { root, bytes } of link.acknowledged(message.bytes)) {
           this.#parts.get(root)?.step({ type: "acked", peer: link.peer, bytes });
@@ -225,6 +222,12 @@ class RunningSwarm implements SwarmService {
       default:
         this.#onBlobMessage(link, message, frame);
     }
+  }
+
+  #onLeave(link: Link, root: string): void {
+    link.left(root);
+    const part = this.#parts.get(root);
+    if (part !== undefined) this.#meeting.parted(part, link.peer);
   }
 
   #onBlobMessage(link: Link, message: Exclude<LinkMessage, { type: "join" | "leave" | "ack" }>, frame: Frame): void {

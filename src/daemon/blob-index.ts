@@ -1,6 +1,6 @@
 import { type Clock, errorMessage, Fault, type Log } from "#core";
 import type { NodeId } from "#identity";
-import type { Dht } from "#mesh";
+import type { LazyDht } from "#mesh";
 
 /** Provider records live 48 h in kad-dht; telling again well before keeps them. */
 const REPEAT_MS = 12 * 3_600_000;
@@ -13,7 +13,7 @@ const MAX_QUEUED = 4_096;
 type Deps = {
   clock: Clock;
   log: Log;
-  start: () => Promise<Dht>;
+  dht: Pick<LazyDht, "open">;
   /** False while there is nobody whom it could tell of, or be told by: asked and announced is when that changes. */
   needed: () => boolean;
   /** The first announcement waits so long, ms: what was just begun needs the processor more. */
@@ -21,14 +21,13 @@ type Deps = {
 };
 
 /**
- * Who has which blob, by the fleet's DHT: for those whom no neighbour can tell. It starts when the first blob is announced or
- * looked for, or a neighbour asks, because its code takes a quarter second to load, and filling its tables takes seconds of the processor.
+ * Who has which blob, by the fleet's DHT: for those whom no neighbour can tell. It opens when the first blob is announced or looked for,
+ * because filling its tables takes seconds of the processor.
  */
 export class BlobIndex implements AsyncDisposable {
   readonly #deps: Deps;
   readonly #queue = new Map<string, { dueMs: number; retryMs: number }>(); // by root; monotonic
   readonly #stop = new AbortController();
-  #dht: Promise<Dht> | undefined;
   #working: Promise<void> | undefined;
 
   constructor(deps: Deps) {
@@ -45,21 +44,13 @@ export class BlobIndex implements AsyncDisposable {
   /** Nodes that said so, as the look-up finds them. */
   async *find(root: string, signal: AbortSignal): AsyncIterable<NodeId> {
     if (this.#stop.signal.aborted || !this.#deps.needed()) return;
-    const dht = await this.open();
+    const dht = await this.#deps.dht.open();
     for await (const { nodeId } of dht.findProviders(Buffer.from(root, "hex"), signal)) yield nodeId;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort(new Fault("daemon.stopping", "the daemon is stopping"));
     await this.#working;
-    const dht = await this.#dht?.catch(() => undefined);
-    await dht?.[Symbol.asyncDispose]();
-  }
-
-  /** Starts the DHT if it has not started. */
-  open(): Promise<Dht> {
-    this.#dht ??= this.#deps.start();
-    return this.#dht;
   }
 
   async #work(): Promise<void> {
@@ -87,6 +78,7 @@ export class BlobIndex implements AsyncDisposable {
   }
 
   async #provide(root: string, signal: AbortSignal): Promise<number> {
-    return (await this.open()).provide(Buffer.from(root, "hex"), signal);
+    const dht = await this.#deps.dht.open();
+    return dht.provide(Buffer.from(root, "hex"), signal);
   }
 }

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { SOCKET_NAME } from "#api";
 import { createLog, Fault, SystemClock, SystemRandom } from "#core";
 import type { NodeId } from "#identity";
-import { type Dht, DhtDoor, Gossip, type Host, type Rendezvous, startDht, startRendezvous, startReplica } from "#mesh";
+import { Gossip, type Host, LazyDht, type Rendezvous, startRendezvous, startReplica } from "#mesh";
 import { ArtifactKeeper } from "./artifact-keeper.ts";
 import { BlobIndex } from "./blob-index.ts";
 import { hearOfClones, wasOutbid } from "./clone-watch.ts";
@@ -66,10 +66,11 @@ export async function startDaemon(
   return { data: config.data, stopped: daemon.stopped, [Symbol.asyncDispose]: () => running.disposeAsync() };
 }
 
-/** How the DHT finds nodes, and tells of those that it found. */
-/** Gets ready for the DHT behind the index; returns how to start it. */
-type DhtOf = (index: Pick<BlobIndex, "open">, finding: FindingPeers) => () => Promise<Dht>;
-type FindingPeers = { addressesOf: (peer: NodeId) => string[]; hint: (addresses: readonly string[]) => void };
+/** Gets ready for the DHT, which asks for the addresses of peers and tells of those that it found. */
+type DhtOf = (finding: {
+  addressesOf: (peer: NodeId) => string[];
+  hint: (addresses: readonly string[]) => void;
+}) => Pick<LazyDht, "open">;
 
 /** What a node does over a host, once that listens. */
 type Life = { keeper: ArtifactKeeper; joining: Joining; limits: RateKeeper };
@@ -98,10 +99,7 @@ export class Daemon {
     const { state } = this.#node;
     const { clock, log, data } = state;
     const host = this.#stack.use(await listen(state, this.#config, this.#stop.signal));
-    const life = await this.live(host, (index, finding) => {
-      const door = new DhtDoor(host, () => index.open());
-      return () => startDht({ host, clock, log, door, ...finding });
-    });
+    const life = await this.live(host, (finding) => this.#stack.use(new LazyDht({ host, clock, log, ...finding })));
     await this.#serveControl(host, life);
     this.#stack.use(startMemoryKeeper(clock));
     log.info("ready", {
@@ -187,18 +185,19 @@ export class Daemon {
   async #keepArtifacts(host: Host, rendezvous: Rendezvous, dhtOf: DhtOf): Promise<ArtifactKeeper> {
     const { state } = this.#node;
     const { clock, log, data, members, whereabouts } = state;
-    const addressesOf = (peer: string): string[] => whereabouts.of(peer);
-    const hint = (addresses: readonly string[]): void => rendezvous.hint(addresses);
-    const index: BlobIndex = this.#stack.use(
+    const dht = dhtOf({
+      addressesOf: (peer) => whereabouts.of(peer),
+      hint: (addresses) => rendezvous.hint(addresses),
+    });
+    const index = this.#stack.use(
       new BlobIndex({
         clock,
         log,
-        start: () => start(),
+        dht,
         needed: () => !members.nodes().every((node) => node === data.key.nodeId || host.session(node)),
         announceAfterMs: ANNOUNCE_AFTER_MS,
       }),
     );
-    const start = dhtOf(index, { addressesOf, hint });
     const options = { mesh: plugMesh(state, { host, index }), storeLimits: this.#config.store };
     return this.#stack.use(await ArtifactKeeper.open(this.#node, options));
   }

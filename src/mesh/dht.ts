@@ -31,28 +31,8 @@ export type Provider = { nodeId: NodeId; addresses: string[] };
 
 type Handler = (stream: Stream, connection: Connection) => void;
 
-/** Where other nodes' questions to this node's DHT arrive, also before it has started: the first one starts it. */
-export class DhtDoor {
-  #handler: Handler | undefined;
-
-  /** `start` resolves when the DHT has started, behind this door. */
-  constructor(host: Pick<Libp2pBackedHost, "serveRaw">, start: () => Promise<unknown>) {
-    host.serveRaw(DHT_PROTOCOL, (stream, connection) => {
-      if (this.#handler !== undefined) return this.#handler(stream, connection);
-      const failed = (error: unknown): void => stream.abort(asError(error));
-      start().then(() => this.#handler?.(stream, connection), failed);
-    });
-  }
-
-  serve(handler: Handler): void {
-    this.#handler = handler;
-  }
-}
-
 export type DhtDeps = {
   host: Libp2pBackedHost;
-  /** Where questions arrive. Default: at one that opens with the DHT. */
-  door?: Pick<DhtDoor, "serve">;
   clock: Clock;
   log: Log;
   /** Where a peer may be that is no neighbour. */
@@ -62,7 +42,7 @@ export type DhtDeps = {
 };
 
 /** The fleet's index of who has what: the durable one, while neighbours' own messages are the fresh one. */
-export interface Dht extends AsyncDisposable {
+export interface Dht {
   /** Says that this node has what hashes to `key` (32 bytes), until it stops. Resolves to the number of nodes that were told. */
   provide(key: Uint8Array, signal: AbortSignal): Promise<number>;
   /** Others that said so; ends when the look-up does, at the latest after 30 s or 32 of them. */
@@ -72,12 +52,44 @@ export interface Dht extends AsyncDisposable {
 }
 
 /**
- * Starts kad-dht behind the gate: it hears only from accepted neighbours, learns of a peer when its session is up, and
- * reaches others by a connection with a hello. Loads its code here, because it costs a quarter second at start-up.
+ * A DHT that starts when it is needed: by this node, or by the first neighbour that asks it something. It hears only from accepted
+ * neighbours, learns of a peer when its session is up, and reaches others by a connection with a hello.
  */
-export async function startDht(deps: DhtDeps): Promise<Dht> {
+export class LazyDht implements AsyncDisposable {
+  readonly #deps: DhtDeps;
+  #started: Promise<GatedDht> | undefined;
+  #answer: Handler | undefined;
+
+  constructor(deps: DhtDeps) {
+    this.#deps = deps;
+    deps.host.serveRaw(DHT_PROTOCOL, (stream, connection) => this.#hear(stream, connection));
+  }
+
+  /** The DHT, started. Its code loads here, because it costs a quarter second. */
+  open(): Promise<Dht> {
+    this.#started ??= startKad(this.#deps, (handler) => {
+      this.#answer = handler;
+    });
+    return this.#started;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const dht = await this.#started?.catch(() => undefined);
+    await dht?.stop();
+  }
+
+  #hear(stream: Stream, connection: Connection): void {
+    if (this.#answer !== undefined) return this.#answer(stream, connection);
+    this.open().then(
+      () => this.#answer?.(stream, connection),
+      (error: unknown) => stream.abort(asError(error)),
+    );
+  }
+}
+
+async function startKad(deps: DhtDeps, serve: (handler: Handler) => void): Promise<GatedDht> {
   const { kadDHT, passthroughMapper } = await import("@libp2p/kad-dht");
-  const registrar = new SessionRegistrar(deps);
+  const registrar = new SessionRegistrar(deps, serve);
   const kad = kadDHT({
     protocol: DHT_PROTOCOL,
     clientMode: false,
@@ -155,7 +167,7 @@ class GatedDht implements Dht {
     }
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  async stop(): Promise<void> {
     this.#registrar.stop();
     await stop(this.#kad);
   }
@@ -166,11 +178,13 @@ type Registrar = KadDHTComponents["registrar"];
 /** Protocol registration as kad-dht knows it, where "a peer has connected" means: its session is up. */
 class SessionRegistrar {
   readonly #deps: DhtDeps;
+  readonly #serve: (handler: Handler) => void;
   readonly #topologies = new Map<string, Topology>();
   readonly #unsubscribe: () => void;
 
-  constructor(deps: DhtDeps) {
+  constructor(deps: DhtDeps, serve: (handler: Handler) => void) {
     this.#deps = deps;
+    this.#serve = serve;
     this.#unsubscribe = deps.host.onSession(({ nodeId }, event) => this.#changed(nodeId, event));
   }
 
@@ -179,13 +193,14 @@ class SessionRegistrar {
     this.#topologies.clear();
   }
 
-  readonly overrides: Pick<Registrar, "handle" | "register" | "unregister"> = {
-    handle: async (protocol, handler) => {
-      const { host, door = { serve: (serve: Handler) => host.serveRaw(protocol, serve) } } = this.#deps;
-      door.serve((stream, connection) => {
+  readonly overrides: Pick<Registrar, "handle" | "unhandle" | "register" | "unregister"> = {
+    handle: async (_protocol, handler) => {
+      this.#serve((stream, connection) => {
         Promise.resolve(handler(stream, connection)).catch((error: Error) => stream.abort(error));
       });
     },
+    // kad-dht does it when it starts, too; who asks is to be heard before and after
+    unhandle: () => Promise.resolve(),
     register: async (protocol, topology) => {
       const id = `${protocol}#${this.#topologies.size}`;
       this.#topologies.set(id, topology);

@@ -21,5 +21,5 @@ export {
   startRendezvous,
 } from "./rendezvous.ts";
 export type { OtherFleet } from "./mdns.ts";
-export { type Dht, type DhtDeps, DhtDoor, type Provider, startDht } from "./dht.ts";
+export { type Dht, LazyDht, type Provider } from "./dht.ts";
 export { createTlsContext } from "./tls-handshake.ts";

@@ -41,7 +41,9 @@ async function firstLine(stream: NodeJS.ReadableStream | null): Promise<string> 
 
 describe("demo processes", function () {
   before(function () {
-    if (process.platform !== "linux") this.skip();
+    if (process.platform === "linux") return;
+    console.log("      skipped: the demo looks at processes through /proc, which only Linux has");
+    this.skip();
   });
 
   it("leaves no process and no folder behind after kill -9", async () => {
@@ -137,6 +139,7 @@ describe("demo processes", function () {
     await using children = new Children(clock, undefined);
     const namespaces = await findNamespaces(children, signal);
     if (namespaces === undefined) {
+      console.log("      skipped: no network namespaces here: they need root or user namespaces");
       this.skip();
       return;
     }

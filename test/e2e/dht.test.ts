@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { type BlobRef, type Holders, Store, startSwarm, type SwarmNet, type SwarmService } from "#artifacts";
 import { faultCode, SILENT_LOG, SystemClock, SystemRandom, withDeadline } from "#core";
 import type { NodeId } from "#identity";
-import { type Dht, type Gate, type Libp2pBackedHost, startDht, startHost } from "#mesh";
+import { type Dht, type Gate, LazyDht, type Libp2pBackedHost, startHost } from "#mesh";
 import { BlobIndex } from "../../src/daemon/blob-index.ts";
 
 const clock = new SystemClock();
@@ -36,8 +36,9 @@ class Node implements AsyncDisposable {
     const listen = ["/ip4/127.0.0.1/tcp/0/tls"];
     const host = stack.use(await startHost({ ...base, seed: random.bytes(32), gate: openGate(site) }, { listen }));
     const hint = (more: readonly string[]): void => void addresses.push(...more);
-    const dht = stack.use(await startDht({ ...base, host, addressesOf, hint }));
-    const index = stack.use(new BlobIndex({ ...base, start: async () => dht, needed: () => true, announceAfterMs: 0 }));
+    const lazy = stack.use(new LazyDht({ ...base, host, addressesOf, hint }));
+    const index = stack.use(new BlobIndex({ ...base, dht: lazy, needed: () => true, announceAfterMs: 0 }));
+    const dht = await lazy.open();
     const store = stack.use(await Store.open(join(dir, name), base));
     const holders: Holders = {
       announce: (root) => index.announce(root),

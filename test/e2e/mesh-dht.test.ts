@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { SILENT_LOG, SystemClock, SystemRandom } from "#core";
-import { type Dht, type Gate, type Libp2pBackedHost, startDht, startHost } from "#mesh";
+import { type Dht, type Gate, LazyDht, type Libp2pBackedHost, startHost } from "#mesh";
 
 const clock = new SystemClock();
 const random = new SystemRandom();
@@ -13,17 +13,20 @@ describe("mesh: DHT", () => {
   const stack = new AsyncDisposableStack();
   after(() => stack.disposeAsync());
 
-  async function node(gate: Gate = OPEN_GATE): Promise<Node> {
+  async function startNode(gate: Gate = OPEN_GATE): Promise<Omit<Node, "dht"> & { lazy: LazyDht }> {
     const listen = ["/ip4/127.0.0.1/tcp/0/tls"];
     const host = stack.use(
       await startHost({ clock, random, log: SILENT_LOG, seed: random.bytes(32), gate }, { listen }),
     );
     const hints: string[] = [];
     const addressesOf = (peer: string): string[] => hints.filter((address) => address.endsWith(peer));
-    const dht = stack.use(
-      await startDht({ host, clock, log: SILENT_LOG, addressesOf, hint: (addresses) => hints.push(...addresses) }),
-    );
-    return { host, dht, hints };
+    const hint = (addresses: readonly string[]): void => void hints.push(...addresses);
+    return { host, lazy: stack.use(new LazyDht({ host, clock, log: SILENT_LOG, addressesOf, hint })), hints };
+  }
+
+  async function node(): Promise<Node> {
+    const { lazy, ...rest } = await startNode();
+    return { ...rest, dht: await lazy.open() };
   }
 
   /** Asks until somebody is found: what is told to the DHT of a new neighbour takes a moment to arrive there. */
@@ -60,6 +63,17 @@ describe("mesh: DHT", () => {
     for (let tries = 0; told < 3 && tries < 50; tries++) told = await first.dht.provide(key, never);
     assert.ok(told >= 3);
     assert.equal(await findFirst(last.dht, key), first.host.nodeId);
+  });
+
+  it("is started by the first question of a neighbour, and answers it", async () => {
+    const [a, hub, c] = [await node(), await startNode(), await node()];
+    await a.host.connect(hub.host.addresses(), never);
+    await c.host.connect(hub.host.addresses(), never);
+    const key = random.bytes(32);
+    let told = 0;
+    for (let tries = 0; told === 0 && tries < 50; tries++) told = await a.dht.provide(key, never);
+    assert.ok(told > 0, "the hub keeps the record, though nobody there has opened its DHT");
+    assert.equal(await findFirst(c.dht, key), a.host.nodeId);
   });
 
   it("finds nobody for what nobody has", async () => {

@@ -48,7 +48,7 @@ export const MUTANTS: readonly Mutant[] = [
     from: "state.have.has(chunk) || state.arrivals.has(chunk)) return",
     to: "state.have.has(chunk)) return",
     test: "test/sim/swarm.test.ts",
-    title: "reaches 8 nodes within 6 % of the fluid bound (seed 1)",
+    title: "reaches 8 nodes within 5 % of the fluid bound (seed 1)",
   },
   {
     name: "veto: site",

@@ -130,7 +130,9 @@ export class VirtualFleet implements AsyncDisposable {
     stack.defer(() => opened.close());
     stack.use(host);
     const daemon = new Daemon(opened, loadConfig({ data: node.folder, mdns: false }), stack);
-    const { keeper } = await daemon.live(host, () => () => Promise.reject(new Error("there is no DHT here")));
+    const { keeper } = await daemon.live(host, () => ({
+      open: () => Promise.reject(new Error("there is no DHT here")),
+    }));
     node.life = { node: opened, host, keeper, stop, end: () => stack.disposeAsync() };
   }
 

@@ -193,7 +193,8 @@ describe("artifacts: swarm service", () => {
     ["sender over the WAN", ["here", "there"]],
     ["receiver over the WAN", ["here", "there"]],
   ] as const) {
-    it(`puts what somebody waits for in front of what nobody does, with a limit at the ${side}`, async () => {
+    it(`puts what somebody waits for in front of what nobody does, with a limit at the ${side}`, async function () {
+      this.retries(2); // limits are in real time: on a machine that stalls, what is behind fills the gaps
       const [own, other] = sites;
       const atSender = side.startsWith("sender");
       const limit = 4 * MIB;
@@ -218,7 +219,8 @@ describe("artifacts: swarm service", () => {
       console.log(
         `      8 MiB at 4 MiB/s in ${seconds.toFixed(2)} s, ${meanwhile.toFixed(2)} MiB of the other meanwhile`,
       );
-      assert.ok(meanwhile < 3, "little of the other: with equal shares it would be 8 MiB");
+      assert.ok(seconds < 2.8, "about its own time");
+      assert.ok(meanwhile < 1.5, "little of the other");
       await background;
     });
   }

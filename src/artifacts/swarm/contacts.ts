@@ -7,7 +7,7 @@ export const SMALL_SITE = 32;
 /** Links that each opens in a larger site. A random graph of this degree stays in one piece when half of its nodes die at once. */
 const LINKS_IN_LARGE_SITE = 16;
 /** Members of a site that keep a link to another site, and members of that to whom: the envoys, and who takes over from them. */
-const ENVOYS = 2;
+export const ENVOYS = 2;
 /** Those who come after the envoys wait so long for each pair before them, until they open links themselves. */
 const PATIENCE_MS = 2_000;
 const MAX_PATIENCE_MS = 10_000;
@@ -82,7 +82,7 @@ export class Contacts {
       else if (nowMs < contact.notBeforeMs) continue;
       const site = view.siteOf(peer) ?? "";
       if (site === view.ownSite) near.push(peer);
-      else far.set(site, [...(far.get(site) ?? []), peer]);
+      else if (far.get(site)?.push(peer) === undefined) far.set(site, [peer]);
     }
     for (const site of this.#far.keys()) if (!far.has(site)) this.#far.delete(site);
     const join = this.#wantedNear(near, [...far.keys()]);

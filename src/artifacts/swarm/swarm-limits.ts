@@ -16,7 +16,10 @@ export const OFFER_AHEAD_WAN_S = 0.4;
 /** What I let arrive at once, as seconds of my downlink, and at least this many chunks; ≥ 2 × the offer limit (sim). */
 export const ACCEPT_AHEAD_S = 0.8;
 export const ACCEPT_AHEAD_CHUNKS = 8;
-/** Of one that has sent no whole chunk yet: without it, 3 liars among 7 peers wasted up to 7 % of 64 MiB each on a busy machine; fewer cost peers with thin uplinks (sim) (test/e2e/hostile.test.ts). */
+/**
+ * Of one that has sent no whole chunk yet. Without it, 3 liars among 7 peers wasted up to 7 % of 64 MiB each on a busy machine (test/e2e/hostile.test.ts);
+ * fewer cost peers with thin uplinks (sim).
+ */
 export const TRIAL_CHUNKS = 6;
 /** Cap on both, whatever the rate: they are held in memory. */
 export const MAX_AHEAD_BYTES = 32 * 1024 * 1024;
@@ -26,8 +29,8 @@ export const MAX_AHEAD_BYTES = 32 * 1024 * 1024;
  * members together, which share my uplink, and of each. With 150 ms, 9 hosts of 50 Mbit/s
  * had 1.0 to 1.5 MB each on the way, four times what a port queues, and lost twice as many packets at their uplinks.
  */
-export const LANE_WINDOW_S = 0.1;
-export const LAN_PEER_WINDOW_S = 0.1;
+export const LANE_WINDOW_S = 0.12;
+export const LAN_PEER_WINDOW_S = 0.12;
 /** Over the WAN congestion control needs bytes to probe with: with 50 ms BBR stayed at a third of 20 Mbit/s. */
 export const WAN_PEER_WINDOW_S = 0.15;
 /** At least one cell is on the way to each receiver, and four in all. */
