@@ -19,7 +19,7 @@ const MAX_MESSAGE_BYTES = 256 * 1024;
 const MAX_REQUESTS = 64;
 /** A neighbour that answers a comparison so late is left for the next. */
 const ANSWER_MS = 5_000;
-/** Comparisons that one neighbour may ask for: it needs one every 10 s, and three at its start. */
+/** Comparisons that one neighbour may ask for: it needs one every 20 s, and three at its start. */
 const COMPARISONS_PER_SECOND = 1;
 const MAX_COMPARISONS_AT_ONCE = 8;
 /** What one neighbour may have sent to it: a fleet of 300 that says 24 KiB each at once, and one that says 1 KiB every second after. */

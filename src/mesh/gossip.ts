@@ -18,8 +18,8 @@ import { type HeldStatement, StatementTable } from "./statement-table.ts";
 const GOSSIP_MESSAGE = "gossip";
 /** Session message: the receiver is the sender's feed no longer. */
 const UNFEED_MESSAGE = "gossip-unfeed";
-/** How often a node gives up a feed for another and compares what it has with it; ± 50 %. */
-const TURN_MS = 10_000;
+/** How often a node gives up a feed for another and compares what it has with it; ± 50 %. An idle node is to send little. */
+const TURN_MS = 20_000;
 /** How often a node goes above somebody who speaks in its name; two machines with one key would go on for ever. */
 const MAX_OUTBIDS = 8;
 /** Statements one neighbour may send: a fleet of 300 that reports once a second, with room. What is beyond comes with a later comparison. */

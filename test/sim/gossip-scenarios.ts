@@ -183,7 +183,7 @@ async function live(seed: number): Promise<Outcome> {
     toAllOnceKnownMs: 500,
     newcomerHasAllMs: 500,
   };
-  const bars = { ...most, newcomerHeardMs: 750, reunitedMs: 1_000, idleMessagesPerMinute: 25 };
+  const bars = { ...most, newcomerHeardMs: 750, reunitedMs: 1_000, idleMessagesPerMinute: 12 };
   return { figures, bars: Object.entries(bars).map(([what, bar]) => atMost(what, bar, figures[what] ?? Number.NaN)) };
 }
 

@@ -119,7 +119,7 @@ describe("gossip with a neighbour that", () => {
     await said(world, "gossip-versions", { buckets: [], versions: [] });
     for (let i = 0; i < 20; i++) await said(world, "gossip", statement(world.members, i, 30 * KIB).encoded);
     const compared = (): number => world.inbox.get("gossip-digest")?.length ?? 0;
-    for (let step = 0; step < 40 && compared() < 2; step++) {
+    for (let step = 0; step < 80 && compared() < 2; step++) {
       await world.clock.advanceMs(500);
       await turn(world.clock);
     }
@@ -167,7 +167,7 @@ describe("gossip with a neighbour that", () => {
     await said(world, "gossip", encoded);
     assert.deepEqual(latest(world), [origin]);
     world.members.delete(origin);
-    await world.clock.advanceMs(20_000);
+    await world.clock.advanceMs(40_000);
     await turn(world.clock);
     assert.deepEqual(latest(world), []);
     const wanted = world.inbox.get("gossip-want")?.length ?? 0;
