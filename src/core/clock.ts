@@ -88,9 +88,20 @@ export class VirtualClock implements Clock {
         resolve();
       };
       const sleeper: Sleeper = { dueMs: this.#nowMs + Math.max(0, ms), wake };
-      this.#sleepers.splice(this.#sleepers.findLastIndex(({ dueMs }) => dueMs <= sleeper.dueMs) + 1, 0, sleeper);
+      this.#sleepers.splice(this.#placeOf(sleeper.dueMs), 0, sleeper);
       signal?.addEventListener("abort", onAbort, { once: true });
     });
+  }
+
+  /** Behind all that wake at this time or before it. A large fleet has tens of thousands of sleepers. */
+  #placeOf(dueMs: number): number {
+    let [first, end] = [0, this.#sleepers.length];
+    while (first < end) {
+      const middle = (first + end) >>> 1;
+      if ((this.#sleepers[middle] as Sleeper).dueMs <= dueMs) first = middle + 1;
+      else end = middle;
+    }
+    return first;
   }
 
   /** Moves time forward, waking every sleeper on the way at its own due time. */
