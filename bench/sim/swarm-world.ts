@@ -1,4 +1,4 @@
-import { chunkBytesFor, type SwarmEffect, type SwarmEvent, type SwarmMessage } from "#artifacts";
+import { CELL_BYTES, chunkBytesFor, type SwarmEffect, type SwarmEvent, type SwarmMessage } from "#artifacts";
 import { type Random, SeededRandom } from "#core";
 import { EventQueue } from "./event-queue.ts";
 import { Link, Stream } from "./network.ts";
@@ -292,7 +292,7 @@ export class SwarmWorld {
   #send(from: SwarmNode, to: SwarmNode, send: Send): void {
     const site = this.#topology.sites[to.site];
     if (from.site !== to.site && site !== undefined) site.inBytes += send.bytes;
-    const hashes = send.first === 0 ? HASH_BYTES * Math.ceil(this.#ref.chunkBytes / (64 * 1024)) : 0;
+    const hashes = send.first === 0 ? HASH_BYTES * Math.ceil(this.#ref.chunkBytes / CELL_BYTES) : 0;
     from.streams.get(to)?.send(send.bytes + hashes + MESSAGE_BYTES, send.bytes, () => this.#arrive(from, to, send));
   }
 

@@ -1,4 +1,4 @@
-/** Slowest rate that a limit may have: a cell of 64 KiB still passes within a minute or so. */
+/** Slowest rate that a limit may have: a cell of 32 KiB still passes within half a minute or so. */
 export const MIN_RATE_BPS = 1_000;
 const UNITS: Readonly<Record<string, number>> = { "": 1, k: 1e3, M: 1e6, G: 1e9 };
 

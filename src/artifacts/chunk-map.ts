@@ -1,7 +1,10 @@
 import { HASH_BYTES, leafHash, merkleRoot } from "#core";
 
-/** The unit of verification: a leaf of the Merkle tree (RFC 6962), so that a receiver checks every 64 KiB. */
-export const CELL_BYTES = 64 * 1024;
+/**
+ * The unit of verification: a leaf of the Merkle tree (RFC 6962). Each sender has one on the way to each receiver at least, so that eight of them
+ * fill what a switch port holds (256 KiB); with cells of 64 KiB more was lost there (docs/spec/chunk-map.md).
+ */
+export const CELL_BYTES = 32 * 1024;
 
 /** Blobs beyond this use large chunks, so that a map stays under 1 MiB per 32 GiB of content. */
 const LARGE_BLOB_BYTES = 4 * 1024 ** 3;

@@ -1,7 +1,7 @@
 /** Content: the store of a node, and the swarms that move blobs between stores. */
 export { type ArtifactContent, firstRoots, planContent } from "./artifact-content.ts";
 export { type BringOptions, bringContent, hasContent, rootsOf } from "./bring.ts";
-export { type BlobRef, chunkBytesFor } from "./chunk-map.ts";
+export { type BlobRef, CELL_BYTES, chunkBytesFor } from "./chunk-map.ts";
 export { type MaterialiseOptions, materialise } from "./materialise.ts";
 export type { FlowLimits } from "./flow-gate.ts";
 export type { Progress as ContentProgress } from "./participation.ts";

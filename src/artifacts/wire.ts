@@ -17,8 +17,8 @@ const MAX_REACH = 64;
 const MAX_SITE_CHARS = 64;
 /** Blobs of one peer that are open on a stream at once. */
 export const MAX_REFS = 1_024;
-/** Cell hashes in front of the first cells of a chunk: 16 cells in the largest chunk. */
-const MAX_CELLS = 16;
+/** Cell hashes in front of the first cells of a chunk: 32 cells in the largest chunk. */
+const MAX_CELLS = 32;
 
 export const SWARM_FRAME_LIMITS: Readonly<FrameLimits> = {
   maxHeaderBytes: 64 * 1024,

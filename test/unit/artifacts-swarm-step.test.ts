@@ -13,7 +13,7 @@ const UNLIMITED = {
 };
 
 const ROOT = "00".repeat(32);
-const CELL = 64 * 1024;
+const CELL = 32 * 1024;
 
 /** One node on virtual time, told by the test what its peers say. */
 class Node {
@@ -22,7 +22,7 @@ class Node {
   readonly #swarm: Swarm;
 
   constructor(room: Partial<typeof UNLIMITED> = {}, wants = true) {
-    const ref = { root: ROOT, sizeBytes: 4 * MIB, chunkBytes: 4 * CELL };
+    const ref = { root: ROOT, sizeBytes: 4 * MIB, chunkBytes: 8 * CELL };
     this.#swarm = new Swarm({ ref, self: "me", site: "here", random: new SeededRandom(1), wants, nowMs: 0 });
     for (let chunk = 0; chunk < (wants ? 0 : 16); chunk++) this.step({ type: "stored", chunk });
     this.step({ type: "begin" });
@@ -122,7 +122,7 @@ describe("swarm: what a leecher makes of its peers", () => {
       me.wait(2_500); // stalls
       me.wait(5_500);
       me.hear("slow", { type: "offer", chunk });
-      me.step({ type: "cells", peer: "slow", chunk, first: 0, count: 4, bytes: 256 * 1024 });
+      me.step({ type: "cells", peer: "slow", chunk, first: 0, count: 8, bytes: 256 * 1024 });
     }
     assert.equal(me.said("slow", "cancel"), 3);
     assert.deepEqual(me.blamed, []);
@@ -160,7 +160,7 @@ describe("swarm: what a leecher makes of its peers", () => {
     assert.deepEqual([me.said("new", "accept"), me.said("new", "decline")], [6, 2]);
     me.wait(200);
     assert.equal(me.said("new", "ready"), 0);
-    me.step({ type: "cells", peer: "new", chunk: 0, first: 0, count: 4, bytes: 256 * 1024 });
+    me.step({ type: "cells", peer: "new", chunk: 0, first: 0, count: 8, bytes: 256 * 1024 });
     assert.equal(me.said("new", "ready"), 1);
     for (let chunk = 6; chunk < 8; chunk++) me.hear("new", { type: "offer", chunk });
     assert.equal(me.said("new", "accept"), 8);
@@ -207,7 +207,7 @@ describe("swarm: what a node offers", () => {
       me.step({ type: "cells", peer: "other", chunk: 1, first: 0, count: 1, bytes: CELL });
       me.pump();
       assert.deepEqual(me.offered("third"), whole ? [1] : []);
-      me.step({ type: "cells", peer: "other", chunk: 1, first: 1, count: 3, bytes: 3 * CELL });
+      me.step({ type: "cells", peer: "other", chunk: 1, first: 1, count: 7, bytes: 7 * CELL });
       me.pump();
       assert.deepEqual(me.offered("third"), [1]);
     }

@@ -5,9 +5,9 @@ import { readvSync, writevSync } from "node:fs";
 import { parentPort } from "node:worker_threads";
 
 const HASH_BYTES = 32;
-const CELL_BYTES = 64 * 1024;
+const CELL_BYTES = 32 * 1024;
 /** Cells that are read by one call. */
-const CELLS_AT_ONCE = 16;
+const CELLS_AT_ONCE = 32;
 /** Each cell has the zero byte before it that begins a leaf (RFC 6962), so that it is hashed by one call, too. */
 const LEAF_BYTES = 1 + CELL_BYTES;
 const memory = Buffer.alloc(CELLS_AT_ONCE * LEAF_BYTES);
