@@ -20,6 +20,8 @@ const GOSSIP_MESSAGE = "gossip";
 const UNFEED_MESSAGE = "gossip-unfeed";
 /** How often a node gives up a feed for another and compares what it has with it; ± 50 %. An idle node is to send little. */
 const TURN_MS = 20_000;
+/** What a newcomer says may overtake the document that makes it a member, which is here by then (src/mesh/replica.ts). */
+const CATCH_UP_MS = 2_000;
 /** How often a node goes above somebody who speaks in its name; two machines with one key would go on for ever. */
 const MAX_OUTBIDS = 8;
 /** Statements one neighbour may send: a fleet of 300 that reports once a second, with room. What is beyond comes with a later comparison. */
@@ -66,6 +68,7 @@ export class Gossip {
   readonly #limits = new Map<NodeId, RateLimit>();
   readonly #unlisten: () => void;
   readonly #stopping = new AbortController();
+  #catchingUp = false;
 
   constructor(deps: Deps) {
     this.#deps = deps;
@@ -164,7 +167,11 @@ export class Gossip {
       host.disconnect(session.nodeId, "sent a malformed statement");
       return undefined;
     }
-    if (!this.#isNewer(statement) || !isMember(statement.origin)) return statement;
+    if (!this.#isNewer(statement)) return statement;
+    if (!isMember(statement.origin)) {
+      if (isNews) this.#catchUpSoon();
+      return statement;
+    }
     if (!isSigned(fleet() ?? "", statement)) {
       host.disconnect(session.nodeId, "passed on a statement with a wrong signature");
       return statement;
@@ -172,6 +179,20 @@ export class Gossip {
     if (statement.origin === this.#self) this.#outbid(statement.boot);
     else this.#hear(statement, encoded, session.nodeId, isNews);
     return statement;
+  }
+
+  /** Compares with a feed a little later: it may have what had to be dropped here. */
+  #catchUpSoon(): void {
+    if (this.#catchingUp) return;
+    this.#catchingUp = true;
+    this.#deps.clock.sleep(CATCH_UP_MS, this.#stopping.signal).then(
+      () => {
+        this.#catchingUp = false;
+        const feed = this.#feeds.any();
+        if (feed !== undefined) this.#repair.compareWith(feed);
+      },
+      () => undefined, // the node stops
+    );
   }
 
   /** Somebody said in this node's name what it did not say. */

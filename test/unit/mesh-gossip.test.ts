@@ -83,6 +83,25 @@ describe("gossip with a neighbour that", () => {
     });
   }
 
+  it("brings news of somebody who is not known to be a member yet is asked again 2 s later", async () => {
+    const world = scene();
+    MemoryHost.link(world.honest, world.peer);
+    await said(world, "gossip-versions", { buckets: [], versions: [] });
+    const asked = (): number => world.inbox.get("gossip-digest")?.length ?? 0;
+    const before = asked();
+    const { origin, encoded } = statement(world.members, 1);
+    world.members.delete(origin);
+    for (let i = 0; i < 5; i++) await said(world, "gossip", encoded);
+    assert.deepEqual(latest(world), []);
+    world.members.add(origin);
+    await world.clock.advanceMs(2_000);
+    await turn(world.clock);
+    assert.equal(asked(), before + 1);
+    await said(world, "gossip-versions", { buckets: ALL_BUCKETS, versions: [["copies", origin, 1, 1]] });
+    await said(world, "gossip-statements", { statements: [encoded] });
+    assert.deepEqual(latest(world), [origin]);
+  });
+
   it("compares again and again is answered 8 times, and once a second after", async () => {
     const world = scene();
     MemoryHost.link(world.honest, world.peer);
