@@ -45,7 +45,7 @@ export class ProbeSockets implements Disposable {
   readonly #links = new Map<string, Link>();
   readonly #strange: RateLimit;
   readonly #stop = new AbortController();
-  #sockets: Socket[] = [];
+  #sockets: { socket: Socket; isV6: boolean }[] = [];
   #warned = false;
 
   constructor(deps: Deps) {
@@ -76,17 +76,18 @@ export class ProbeSockets implements Disposable {
 
   /** Sends one probe, if it can: one that is lost here is lost as on the way. `peer`: its name and key for the link. */
   send(probe: Omit<Probe, "link">, peer: ProbeKey, { host, port }: ProbeTarget): void {
-    const family = isIPv6(host) ? "IPv6" : "IPv4";
-    const socket = this.#sockets.find((each) => each.address().family === family);
+    const isV6 = isIPv6(host);
+    const socket = this.#sockets.find((each) => each.isV6 === isV6)?.socket;
     const link = Buffer.from(peer.link).toString("hex");
     socket?.send(encodeProbe({ ...probe, link }, peer.key), port, host, () => undefined);
   }
 
   #bind(host: string, port: number): void {
-    const family = isIPv6(host) ? ({ type: "udp6", ipv6Only: true } as const) : ({ type: "udp4" } as const);
+    const isV6 = isIPv6(host);
+    const family = isV6 ? ({ type: "udp6", ipv6Only: true } as const) : ({ type: "udp4" } as const);
     const socket = createSocket({ ...family, recvBufferSize: RECEIVE_BUFFER_BYTES });
     socket.on("error", (error) => {
-      this.#sockets = this.#sockets.filter((each) => each !== socket);
+      this.#sockets = this.#sockets.filter((each) => each.socket !== socket);
       socket.close();
       if (!this.#warned) this.#deps.log.warn("no UDP probes here", { host, port, reason: errorMessage(error) });
       this.#warned = true;
@@ -96,7 +97,7 @@ export class ProbeSockets implements Disposable {
     );
     socket.bind({ address: host, port }, () => {
       if (this.#stop.signal.aborted) socket.close();
-      else this.#sockets.push(socket);
+      else this.#sockets.push({ socket, isV6 });
     });
   }
 
@@ -117,6 +118,6 @@ export class ProbeSockets implements Disposable {
   }
 
   #close(): void {
-    for (const socket of this.#sockets.splice(0)) socket.removeAllListeners("message").close();
+    for (const { socket } of this.#sockets.splice(0)) socket.removeAllListeners("message").close();
   }
 }
