@@ -1,12 +1,12 @@
 import { errorMessage, type Clock, Fault, HASH_BYTES, type Log, type Random } from "#core";
 import type { NodeId } from "#identity";
 import { type Cells, ChunkSource } from "./chunk-source.ts";
-import type { BlobRef, ChunkMap } from "./chunk-map.ts";
+import type { BlobRef } from "./chunk-map.ts";
 import type { ChunkMemory } from "./chunk-memory.ts";
 import { ChunkWriter, type DiskQueue } from "./chunk-writer.ts";
 import type { FlowRoom } from "./flow-gate.ts";
 import type { Link } from "./link.ts";
-import { MapFetch } from "./map-fetch.ts";
+import { MapExchange } from "./map-exchange.ts";
 import type { Precedence } from "./precedence.ts";
 import type { BlobFile } from "./store/blob-file.ts";
 import { Swarm } from "./swarm/swarm.ts";
@@ -63,7 +63,7 @@ export class Participation {
   readonly #source: ChunkSource;
   readonly #writer: ChunkWriter;
   readonly #stop = new AbortController();
-  #mapFetch: MapFetch | undefined;
+  readonly #map: MapExchange;
   #begun = false;
   #wants: boolean;
   /** When somebody last wanted something here. */
@@ -82,8 +82,12 @@ export class Participation {
     this.#writer = new ChunkWriter(blob, deps.disk, deps.log);
     for (const chunk of blob.have.values()) this.step({ type: "stored", chunk });
     this.progress.bytes = blob.ref.sizeBytes - blob.missingBytes();
-    if (blob.map === undefined) this.#mapFetch = new MapFetch(blob.ref);
-    else void this.#begin();
+    this.#map = new MapExchange(blob, {
+      links: this.links,
+      fetched: () => void this.#begin(),
+      fouled: (peer) => this.step({ type: "fouled", peer, blame: "protocol" }),
+    });
+    if (blob.map !== undefined) void this.#begin();
   }
 
   /** Resolves when the blob is whole and durable; rejects when it cannot become so. */
@@ -243,8 +247,8 @@ export class Participation {
   receive(link: Link, message: LinkMessage, payload: readonly Uint8Array[]): void {
     if (message.type === "swarm") this.step({ type: "said", peer: link.peer, message: message.message });
     else if (message.type === "cells") this.#onCells(link, message, payload);
-    else if (message.type === "map-want") this.#onMapWant(link, message);
-    else if (message.type === "map") this.#onMap(link, message.first, payload);
+    else if (message.type === "map-want") this.#map.tell(link, message.first, message.count);
+    else if (message.type === "map") this.#map.receive(link, message.first, payload, this.#deps.clock.nowMs());
   }
 
   #onCells(link: Link, message: LinkMessage & { type: "cells" }, payload: readonly Uint8Array[]): void {
@@ -281,33 +285,6 @@ export class Participation {
     this.#deps.pumpSoon();
   }
 
-  #onMapWant(link: Link, { first, count }: LinkMessage & { type: "map-want" }): void {
-    const ref = link.refOf(this.ref.root);
-    if (ref === undefined) return;
-    const bytes = this.#blob.map?.bytes.subarray(first * HASH_BYTES, (first + count) * HASH_BYTES);
-    link.say({ type: "map", ref, first }, bytes === undefined ? [] : [bytes]);
-  }
-
-  #onMap(link: Link, first: number, payload: readonly Uint8Array[]): void {
-    const answer = this.#mapFetch?.take(link.peer, first, payload, this.#deps.clock.nowMs());
-    if (answer === undefined) return;
-    if ("request" in answer) this.#askMap(answer.request);
-    else if ("wrong" in answer) this.step({ type: "fouled", peer: link.peer, blame: "protocol" });
-    else this.#takeMap(answer.map);
-  }
-
-  #takeMap(map: ChunkMap): void {
-    this.#mapFetch = undefined;
-    this.#blob.setMap(map);
-    void this.#begin();
-  }
-
-  #askMap(request: { peer: NodeId; first: number; count: number }): void {
-    const link = this.links.get(request.peer);
-    const ref = link?.refOf(this.ref.root);
-    if (ref !== undefined) link?.say({ type: "map-want", ref, first: request.first, count: request.count });
-  }
-
   #isAwaited(): boolean {
     return this.#wants && [...this.waiters].some(({ foreground }) => foreground);
   }
@@ -325,10 +302,7 @@ export class Participation {
     const nowMs = this.#deps.clock.nowMs();
     if (this.#wants || this.#swarm.counts().wanting > 0) this.usedAtMs = nowMs;
     else if (nowMs - this.usedAtMs > REST_MS) this.#source.rest();
-    if (this.#mapFetch !== undefined) {
-      const request = this.#mapFetch.ask(this.links.keys(), nowMs);
-      if (request !== undefined) this.#askMap(request);
-    }
+    this.#map.ask(nowMs);
     this.step({ type: "tick" });
   }
 
