@@ -89,7 +89,7 @@ describe("a fleet with a plain js-libp2p peer", function () {
     const artifact = documents.find((one): one is Document => one?.metadata.name === "chart:v1");
     assert.ok(artifact);
     const { content, cells, frames } = await fetchBlob(connection, artifact.spec as ForeignBlob);
-    assert.equal(cells, Math.ceil(CONTENT.length / (64 * 1024)));
+    assert.equal(cells, Math.ceil(CONTENT.length / (32 * 1024)));
     assert.ok(frames <= cells);
     assert.equal(
       createHash("sha256").update(content).digest("hex"),

@@ -68,7 +68,11 @@ describe("a swarm in which 3 of 7 peers are hostile", function () {
     // While the one honest source of the rest stands still, who says that it has that rest is asked by name.
     process.kill(hub.pid, "SIGSTOP");
     try {
-      await yard.until("all to be named", async () => (await named(honest)).size >= hostile.length, NAMING_MS);
+      const areNamed = async (): Promise<boolean> => {
+        const names = await named(honest);
+        return hostile.every(({ name }) => names.has(name));
+      };
+      await yard.until("all to be named", areNamed, NAMING_MS);
     } catch (error) {
       throw new Error(`named so far: ${JSON.stringify([...(await named(honest))])}`, { cause: error });
     } finally {

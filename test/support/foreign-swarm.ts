@@ -9,7 +9,7 @@ export type ForeignBlob = { root: string; sizeBytes: number; chunkBytes: number 
 /** What a fetch came to. `cells`: how many were verified, each on its own. */
 export type Fetched = { content: Buffer; cells: number; frames: number };
 
-const CELL_BYTES = 64 * 1024;
+const CELL_BYTES = 32 * 1024;
 const HASH_BYTES = 32;
 /** Hashes that may be asked for at once. */
 const MAP_PART = 8_192;

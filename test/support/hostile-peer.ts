@@ -21,7 +21,7 @@ const REJOIN_MS = 200;
 const HELLO_MS = 20_000;
 const HELLO_TRIES = 5;
 const HELLO_PAUSE_MS = 300;
-const CELL_BYTES = 64 * 1024;
+const CELL_BYTES = 32 * 1024;
 
 /** A member that was admitted like any other, and lies in the swarm: built from docs/spec, on a plain js-libp2p node. */
 export class HostilePeer implements AsyncDisposable {
