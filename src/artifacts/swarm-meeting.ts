@@ -13,6 +13,8 @@ import { MAX_PEERS_TOLD } from "./wire.ts";
 const PLAN_MS = 1_000;
 /** Those who are known have a head start before others are searched for: mostly they are enough, and an index of the fleet costs everybody. */
 const HEAD_START_MS = 2_000;
+/** And so long, if somebody is said to be a holder: it may be busy. In the DHT each search wakes many nodes, which makes a busy fleet busier. */
+const TOLD_HEAD_START_MS = 15_000;
 /** First pause between two searches for holders; it doubles up to the last. */
 const SEEK_MS = 1_000;
 const MAX_SEEK_MS = 30_000;
@@ -52,14 +54,17 @@ export class SwarmMeeting {
   async seek(part: Participation, told: () => Iterable<NodeId>, signal: AbortSignal): Promise<void> {
     const { clock } = this.#deps;
     let pauseMs = SEEK_MS;
+    let quietSinceMs = clock.nowMs();
     while (!signal.aborted) {
       const { bytes } = part.progress;
       const known = [...told()];
       this.told(part, known);
       if (known.length === 0) this.#askNeighbours(part);
       await clock.sleep(HEAD_START_MS, signal).catch(() => undefined);
-      if (part.progress.bytes > bytes || signal.aborted) pauseMs = SEEK_MS;
-      else {
+      if (part.progress.bytes > bytes || signal.aborted) {
+        pauseMs = SEEK_MS;
+        quietSinceMs = clock.nowMs();
+      } else if (known.length === 0 || clock.nowMs() - quietSinceMs >= TOLD_HEAD_START_MS) {
         // While it waits for those who have some of it, its own links may be what is slow.
         if (pauseMs > SEEK_MS || part.describe().holders === 0) await this.#search(part, signal);
         await clock.sleep(pauseMs, signal).catch(() => undefined);
