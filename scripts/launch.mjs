@@ -25,7 +25,7 @@ const COMMANDS = {
   coverage: ["node_modules/c8/bin/c8.js", "--include", "src/**", MOCHA],
   check: ["scripts/check.mjs"],
   bench: ["bench/main.ts"],
-  // a world of hundreds of nodes makes much garbage that is young: with a larger young generation collecting it takes a fifth of the time
+  // a world of hundreds of nodes makes much garbage that is young: in the usual young generation, collecting it takes a quarter of the time
   sim: ["--max-semi-space-size=64", "test/sim/main.ts"],
   fuzz: ["test/fuzz/main.ts"],
   soak: ["test/soak/main.ts"],

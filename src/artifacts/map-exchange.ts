@@ -37,6 +37,7 @@ export class MapExchange {
     if (ref !== undefined) link?.say({ type: "map-want", ref, first, count });
   }
 
+  /** Answers who asked for hashes `first` to `first + count - 1`; without any, if the map is not here. */
   tell(link: Link, first: number, count: number): void {
     const ref = link.refOf(this.#blob.ref.root);
     if (ref === undefined) return;
@@ -44,6 +45,7 @@ export class MapExchange {
     link.say({ type: "map", ref, first }, bytes === undefined ? [] : [bytes]);
   }
 
+  /** Takes an answer, which may be anything: see `MapFetch.take`. */
   receive({ peer }: Link, first: number, payload: readonly Uint8Array[], nowMs: number): void {
     const answer = this.#fetch?.take(peer, first, payload, nowMs);
     if (answer === undefined) return;

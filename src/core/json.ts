@@ -60,12 +60,14 @@ function scan(text: string): void {
   }
 }
 
+const BACKSLASH = 0x5c;
+
 /** The offset after the closing quote of the string that opens at `at`. */
 function endOfString(text: string, at: number): number {
-  for (let end = at + 1; end < text.length; end++) {
-    const char = text.charAt(end);
-    if (char === "\\") end += 1;
-    else if (char === '"') return end + 1;
+  for (let quote = text.indexOf('"', at + 1); quote >= 0; quote = text.indexOf('"', quote + 1)) {
+    let backslashes = 0;
+    while (text.charCodeAt(quote - 1 - backslashes) === BACKSLASH) backslashes += 1;
+    if (backslashes % 2 === 0) return quote + 1; // an odd one escapes the quote
   }
   return text.length;
 }

@@ -33,11 +33,8 @@ import { startControlServer } from "./server.ts";
 import { startTimeKeeper } from "./time-keeper.ts";
 import { VERSION } from "./version.ts";
 
-/**
- * A blob is announced in the DHT so long after it was begun: whoever hears gossip or asks its neighbours finds it without. The first word to the DHT
- * wakes it on nearly all nodes, one after the other, and takes of each a second of the processor, which the transfer needs more.
- */
-const ANNOUNCE_AFTER_MS = 30_000;
+/** The first announcement in the DHT waits so long: it opens the DHT here and at those it tells, while what was just begun needs the processor. */
+const ANNOUNCE_AFTER_MS = 5_000;
 
 /** `pass`: a one-time pass as text; else it is read from the file that the options name. */
 export type DaemonRequest = { options: ConfigInput; configFile?: string; pass?: string };

@@ -59,14 +59,16 @@ export class LazyDht implements AsyncDisposable {
   readonly #deps: DhtDeps;
   #started: Promise<GatedDht> | undefined;
   #answer: Handler | undefined;
+  #stopped = false;
 
   constructor(deps: DhtDeps) {
     this.#deps = deps;
     deps.host.serveRaw(DHT_PROTOCOL, (stream, connection) => this.#hear(stream, connection));
   }
 
-  /** The DHT, started. Its code loads here, because it costs a quarter second. */
-  open(): Promise<Dht> {
+  /** The DHT, started. Its code loads here, because it costs a quarter second. Rejects with `mesh.stopped` once disposed of. */
+  async open(): Promise<Dht> {
+    if (this.#stopped) throw new Fault("mesh.stopped", "the DHT is stopped");
     this.#started ??= startKad(this.#deps, (handler) => {
       this.#answer = handler;
     });
@@ -74,12 +76,12 @@ export class LazyDht implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopped = true;
     const dht = await this.#started?.catch(() => undefined);
     await dht?.stop();
   }
 
   #hear(stream: Stream, connection: Connection): void {
-    if (this.#answer !== undefined) return this.#answer(stream, connection);
     this.open().then(
       () => this.#answer?.(stream, connection),
       (error: unknown) => stream.abort(asError(error)),

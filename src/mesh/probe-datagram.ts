@@ -15,7 +15,7 @@ export const PROBE_LINK_BYTES = 8;
 export const PROBE_KEY_BYTES = 32;
 const UNKNOWN_LOSS = 0xffff;
 
-/** Made once for each key: a MAC with the bytes themselves takes four times as long, and a used link has eight a second. */
+/** Made once for each key: a MAC with the bytes themselves takes four times as long, and each end of a used link has eight a second: a probe and an answer each way, twice. */
 const keyObjects = new WeakMap<Uint8Array, KeyObject>();
 
 /** `link` is the receiver's name for the link; `rttMs` and `lossRatio` are what the asker has measured so far. */

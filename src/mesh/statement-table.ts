@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { encodeCbor } from "#core";
 import type { NodeId } from "#identity";
 import { isLater, statementId, statementKey, type StatementVersion } from "./statement.ts";
@@ -93,7 +93,7 @@ export class StatementTable {
   }
 
   #bucketOf(name: string): Bucket {
-    const [first = 0] = createHash("sha256").update(name).digest();
+    const [first = 0] = hash("sha256", name, "buffer");
     return this.#buckets[first % BUCKETS] as Bucket;
   }
 }
@@ -102,7 +102,7 @@ function digestOf({ held }: Bucket): Uint8Array {
   const versions = [...held]
     .toSorted(([a], [b]) => (a < b ? -1 : 1))
     .map(([, { topic, origin, boot, seq }]) => [topic, origin, boot, seq]);
-  return createHash("sha256").update(encodeCbor(versions)).digest().subarray(0, BUCKET_BYTES);
+  return hash("sha256", encodeCbor(versions), "buffer").subarray(0, BUCKET_BYTES);
 }
 
 /** Those of `held` that somebody who has `theirs` lacks. */

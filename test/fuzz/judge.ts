@@ -69,8 +69,8 @@ export function kindOf(failure: string): string {
   return shapeOf(failure);
 }
 
-/** Other processes' load does not count. */
-function cpuMs(): number {
+/** Processor time of this thread: other processes' load does not count, nor a while in which this one was stopped. */
+export function cpuMs(): number {
   const { user, system } = process.threadCpuUsage();
   return (user + system) / 1_000;
 }

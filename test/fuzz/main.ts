@@ -13,7 +13,7 @@ import { runWatched } from "./watched.ts";
 
 const USAGE = `npm run fuzz -- PARSER|all SECONDS [--seed N] [--inputs N] [--save]
 npm run fuzz -- PARSER --input FILE
-  SECONDS       for each parser
+  SECONDS       of processor time for each parser
   --seed N      the same inputs again; without it a fresh one, which is printed
   --inputs N    stop after so many
   --save        keep short inputs that reach far in test/corpus, for the next time

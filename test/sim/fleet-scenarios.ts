@@ -11,7 +11,7 @@ const WHOLE_MS = 30_000;
 const NOTICE_MS = 5_000;
 /** Documents and an artifact of 1 MiB, to everybody, also to those who were away. */
 const SPREAD_MS = 120_000;
-/** The bound of neighbours, at two looks in a row; those that have nobody else come on top. */
+/** The bound of neighbours; those that have nobody else come on top. */
 const MOST_NEIGHBOURS = 40;
 
 /** A day in a fleet's life, as fast as it can be worked out. */
@@ -20,13 +20,9 @@ async function live(siteSizes: readonly number[], seed: number): Promise<Outcome
   const random = new SeededRandom(seed);
   const seconds: Record<string, number> = {};
   let degree = 0;
-  let before = new Map<string, number>();
   const until = async (what: string, mostMs: number, holds: () => boolean): Promise<void> => {
     const look = (): boolean => {
-      const now = degreesOf(fleet);
-      // who takes a newcomer lets another go, whose session is open until it has read so
-      for (const [name, sessions] of now) degree = Math.max(degree, Math.min(sessions, before.get(name) ?? 0));
-      before = now;
+      degree = Math.max(degree, ...degreesOf(fleet));
       return holds();
     };
     seconds[what] = (await fleet.untilMs(mostMs, look)) / 1_000;
@@ -49,7 +45,7 @@ async function live(siteSizes: readonly number[], seed: number): Promise<Outcome
   await until("wholeAgain", WHOLE_MS, () => piecesOf(fleet) === 1);
   await until("equalAgain", SPREAD_MS, () => isEqual(fleet));
   await until("everywhereAgain", SPREAD_MS, () => fleet.alive.every((node) => hasAll(node, 2)));
-  const degrees = [...degreesOf(fleet).values()];
+  const degrees = degreesOf(fleet);
   const figures = {
     nodes: fleet.nodes.length,
     away: away.length,
@@ -85,9 +81,8 @@ function isEqual({ alive }: VirtualFleet): boolean {
   );
 }
 
-/** Neighbours of each node, by its name. */
-function degreesOf({ alive }: VirtualFleet): Map<string, number> {
-  return new Map(alive.map(({ name, life }) => [name, life?.host.sessions().length ?? 0]));
+function degreesOf({ alive }: VirtualFleet): number[] {
+  return alive.map(({ life }) => life?.host.sessions().length ?? 0);
 }
 
 /** Connected parts of the mesh of those that live. */

@@ -221,8 +221,11 @@ export class VirtualHost implements Host {
     this.#sessions.get(peer)?.stream.abort(new Fault("mesh.disconnected", reason));
   }
   part(peer: NodeId): void {
-    this.#sessions.get(peer)?.stream.close();
-    this.#sessions.get(peer)?.stream.abort(new Fault("mesh.disconnected", "parted"));
+    const session = this.#sessions.get(peer);
+    if (session === undefined) return;
+    session.stream.close();
+    session.stream.abort(new Fault("mesh.disconnected", "parted"));
+    this.#ended(session);
   }
   isBusy(): boolean {
     return false;

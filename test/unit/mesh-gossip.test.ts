@@ -43,6 +43,17 @@ function scene(): Scene {
   return { clock, honest, gossip, peer, inbox, members };
 }
 
+/** With one neighbour more, and what it is asked to compare; the comparison with the peer comes first. */
+function sceneWithAnother(): { world: Scene; asked: unknown[] } {
+  const world = scene();
+  const other = new MemoryHost(nodeIdOf(testKey(202).publicKey));
+  const asked: unknown[] = [];
+  other.onMessage("gossip-digest", (_, body) => asked.push(body));
+  MemoryHost.link(world.honest, world.peer);
+  MemoryHost.link(world.honest, other);
+  return { world, asked };
+}
+
 /** A statement of a member of its own. */
 function statement(members: Set<string>, seed: number, bytes = 100): { origin: string; encoded: Uint8Array } {
   const key = new Ed25519Key(Buffer.alloc(32, `statement ${seed}`));
@@ -149,12 +160,7 @@ describe("gossip with a neighbour that", () => {
   });
 
   it("claims to have what it does not is asked for it once, and the others' turn comes", async () => {
-    const world = scene();
-    const other = new MemoryHost(nodeIdOf(testKey(202).publicKey));
-    const asked: unknown[] = [];
-    other.onMessage("gossip-digest", (_, body) => asked.push(body));
-    MemoryHost.link(world.honest, world.peer);
-    MemoryHost.link(world.honest, other);
+    const { world, asked } = sceneWithAnother();
     await turn(world.clock);
     assert.equal(asked.length, 0, "one comparison at a time");
     const versions = Array.from({ length: 2_000 }, (_, i) => [`t${i}`, PEER, 9, 9]);
@@ -165,12 +171,7 @@ describe("gossip with a neighbour that", () => {
   });
 
   it("never answers a comparison keeps the others waiting for 5 s", async () => {
-    const world = scene();
-    const other = new MemoryHost(nodeIdOf(testKey(202).publicKey));
-    const asked: unknown[] = [];
-    other.onMessage("gossip-digest", (_, body) => asked.push(body));
-    MemoryHost.link(world.honest, world.peer);
-    MemoryHost.link(world.honest, other);
+    const { world, asked } = sceneWithAnother();
     await world.clock.advanceMs(4_900);
     assert.equal(asked.length, 0);
     await world.clock.advanceMs(200);
