@@ -94,7 +94,7 @@ function judgeHello(state: NodeState, peer: NodeId, hello: unknown, stop: AbortS
   // Whatever proves the peer's membership is judged like any other document, and kept if it is news. A node that does not know
   // the time judges it by the peer's, which counts for nothing unless the peer is a member.
   const atMs = state.time.plausibleMs(offer.data.timeMs ?? 0);
-  for (const bytes of offer.data.documents) store.submit(bytes, atMs, peer);
+  store.submitAll(offer.data.documents, atMs, peer);
   const member = members.of(peer);
   if (member !== undefined && offer.data.timeMs !== undefined) state.time.hear(offer.data.timeMs);
   store.expire(state.trustedMs());

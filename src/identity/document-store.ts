@@ -100,16 +100,40 @@ export class DocumentStore {
 
   /** Judges an envelope and, if it is accepted, keeps it and tells the listeners. `source` says where it came from, for the record. */
   submit(bytes: Uint8Array, nowMs: number, source?: string): Verdict {
+    return this.submitAll([bytes], nowMs, source)[0] as Verdict;
+  }
+
+  /**
+   * The same for several, each judged after the one before it, in one write: a disk syncs once for all. The listeners are told when all are
+   * kept. Throws what the disk did; then none is. Throws what a listener did, after all were told.
+   */
+  submitAll(envelopes: readonly Uint8Array[], nowMs: number, source?: string): Verdict[] {
+    const news: (() => void)[] = [];
+    let verdicts: Verdict[];
+    try {
+      verdicts = inTransaction(this.#db, () => envelopes.map((bytes) => this.#take(bytes, nowMs, source, news)));
+    } catch (error) {
+      this.#force.clear();
+      this.#load(nowMs); // what was taken in before the disk failed counts no more
+      throw error;
+    }
+    tellAll(news);
+    return verdicts;
+  }
+
+  /** `news`: gets what the listeners are to be told. */
+  #take(bytes: Uint8Array, nowMs: number, source: string | undefined, news: (() => void)[]): Verdict {
     let verdict = this.#pending.judgeEarly(bytes) ?? judgeDocument(bytes, this.#force, nowMs);
     if (verdict.outcome === "pending") {
       const merged = this.#pending.merge(verdict);
       const again = judgeDocument(merged.bytes, this.#force, nowMs);
       verdict = again.outcome === "accepted" ? again : { ...verdict, missing: merged.missing };
     }
-    if (verdict.outcome === "accepted") this.#accept(verdict.document, nowMs, source);
+    if (verdict.outcome === "accepted") this.#accept(verdict.document, nowMs, source, news);
     if (verdict.outcome === "refused") {
-      if (verdict.equivocation === true) this.#keepEquivocation(verdict.id as string, bytes);
-      for (const listener of this.#refusals) listener(verdict, source);
+      const refused = verdict;
+      if (refused.equivocation === true) this.#keepEquivocation(refused.id as string, bytes);
+      for (const listener of this.#refusals) news.push(() => listener(refused, source));
     }
     return verdict;
   }
@@ -222,25 +246,22 @@ export class DocumentStore {
     return [...this.all()].filter(({ id }) => indexes.has(bucketOf(id))).map(({ id, body }) => [id, body.version]);
   }
 
-  #accept(document: SignedDocument, nowMs: number, source: string | undefined): void {
+  #accept(document: SignedDocument, nowMs: number, source: string | undefined, news: (() => void)[]): void {
     const { id, body, digest, bytes, kind } = document;
-    const wasPending = inTransaction(this.#db, () => {
-      this.#db
-        .prepare(
-          "INSERT INTO documents (id, version, digest, bytes) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET version = excluded.version, digest = excluded.digest, bytes = excluded.bytes",
-        )
-        .run(id, body.version, digest, bytes);
-      if (kind === "Charter") {
-        this.#db.prepare("INSERT OR REPLACE INTO charters (version, bytes) VALUES (?, ?)").run(body.version, bytes);
-      }
-      return this.#pending.remove(id);
-    });
+    this.#db
+      .prepare(
+        "INSERT INTO documents (id, version, digest, bytes) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET version = excluded.version, digest = excluded.digest, bytes = excluded.bytes",
+      )
+      .run(id, body.version, digest, bytes);
+    if (kind === "Charter") {
+      this.#db.prepare("INSERT OR REPLACE INTO charters (version, bytes) VALUES (?, ?)").run(body.version, bytes);
+    }
+    if (this.#pending.remove(id)) news.push(() => this.#pending.changed());
     this.#force.accept(document, nowMs);
-    if (wasPending) this.#pending.changed();
-    for (const listener of this.#listeners) listener(document, source);
+    for (const listener of this.#listeners) news.push(() => listener(document, source));
     if (kind !== "Charter") return;
     // what waited for a charter, or for the keys of a new one, may suffice now
-    for (const waiting of this.#pending.envelopes()) this.submit(waiting, nowMs, source);
+    for (const waiting of this.#pending.envelopes()) this.#take(waiting, nowMs, source, news);
   }
 
   /** Reads what was accepted before. Signatures are verified again: the disk is not trusted to have stayed as it was. */
@@ -288,6 +309,19 @@ export class DocumentStore {
       .prepare("INSERT INTO equivocations (id, version, kept, refused) VALUES (?, ?, ?, ?)")
       .run(id, kept.body.version, kept.bytes, refused);
   }
+}
+
+/** Nobody's failure, such as a full disk, keeps news from the others: one may be a revocation. */
+function tellAll(news: readonly (() => void)[]): void {
+  const failures: unknown[] = [];
+  for (const tell of news) {
+    try {
+      tell();
+    } catch (error) {
+      failures.push(error);
+    }
+  }
+  if (failures.length > 0) throw failures[0];
 }
 
 const startsWith =

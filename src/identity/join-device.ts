@@ -190,7 +190,7 @@ function judgeOffer(offer: JoinOffer, { token, floor, registrar }: DeviceContext
   const version = store.charter?.body.version ?? 0;
   if (version !== offer.charter) throw badAnswer("its charters and their number differ");
   if (version < least.charter) throw rolledBack("charter", version, least.charter);
-  for (const bytes of offer.documents) store.submit(bytes, nowMs);
+  store.submitAll(offer.documents, nowMs);
   const document = store.list("Registrar").find(({ body }) => body.spec.node === registrar);
   const key = store.keys.get(keyHash(publicKeyOf(registrar)));
   if (document === undefined || key === undefined || key.keepMembers !== undefined) {

@@ -60,7 +60,13 @@ type Deps = {
 };
 
 /** The comparison that this node has under way. `wanted`: what is still to come, by key; undefined until the peer has told its versions. */
-type Comparison = { peer: NodeId; wanted: Map<string, StatementVersion> | undefined; requests: number };
+type Comparison = {
+  peer: NodeId;
+  wanted: Map<string, StatementVersion> | undefined;
+  requests: number;
+  /** Ends the wait for an answer. */
+  done: AbortController;
+};
 type Allowance = { comparisons: RateLimit; bytes: RateLimit };
 
 /**
@@ -72,7 +78,7 @@ export class GossipRepair {
   readonly #deps: Deps;
   readonly #due = new Set<NodeId>();
   readonly #allowances = new Map<NodeId, Allowance>();
-  readonly #stopping = new AbortController();
+  #stopped = false;
   #current: Comparison | undefined;
   #isFirst = true;
 
@@ -102,7 +108,8 @@ export class GossipRepair {
   }
 
   [Symbol.dispose](): void {
-    this.#stopping.abort();
+    this.#stopped = true;
+    this.#current?.done.abort();
   }
 
   #hear<T>(kind: string, schema: z.ZodType<T>, then: (session: Session, body: T) => void): void {
@@ -116,21 +123,22 @@ export class GossipRepair {
 
   #next(): void {
     const { host, clock, table } = this.#deps;
-    if (this.#current !== undefined) return;
+    if (this.#current !== undefined || this.#stopped) return;
     for (const peer of this.#due) {
       this.#due.delete(peer);
       if (host.session(peer)?.send(DIGEST_MESSAGE, { buckets: table.digest() }) !== true) continue;
-      const comparison: Comparison = { peer, wanted: undefined, requests: 0 };
-      this.#current = comparison;
-      clock.sleep(ANSWER_MS, this.#stopping.signal).then(
-        () => (this.#current === comparison ? this.#end() : undefined),
-        () => undefined, // the node stops
+      const done = new AbortController();
+      this.#current = { peer, wanted: undefined, requests: 0, done };
+      clock.sleep(ANSWER_MS, done.signal).then(
+        () => this.#end(),
+        () => undefined, // it ended before, or the node stops
       );
       return;
     }
   }
 
   #end(): void {
+    this.#current?.done.abort();
     if (this.#current?.wanted !== undefined) this.#isFirst = false;
     this.#current = undefined;
     this.#next();

@@ -22,6 +22,9 @@ const BUCKET_BYTES = 8;
 /** Ids asked for in one request, and entries told in one answer. */
 const MAX_IDS = 20_000;
 const MAX_HEADER_BYTES = 4 * 1024 * 1024;
+/** Documents that are kept in one write, and their bytes: each write waits for the disk, and the process for the write. */
+const BATCH_DOCUMENTS = 64;
+const BATCH_BYTES = 1024 * 1024;
 
 const bytesOf = (length: number) =>
   z.instanceof(Uint8Array).refine((bytes) => bytes.length === length, `${length} bytes`);
@@ -192,11 +195,22 @@ class RunningReplica implements Replica {
 
   async #receive(frames: FrameStream, peer: NodeId, signal: AbortSignal): Promise<void> {
     const { store, trustedMs } = this.#deps;
-    for (;;) {
-      const frame = await frames.read(signal);
-      if (frame === undefined || "end" in Item.parse(frame.header)) return;
-      const bytes = frame.payload.length === 1 ? (frame.payload[0] as Uint8Array) : Buffer.concat(frame.payload);
-      store.submit(Uint8Array.from(bytes), trustedMs(), peer); // a copy: the piece may be a view of a larger read
+    const batch: Uint8Array[] = [];
+    let bytes = 0;
+    const keep = (): void => {
+      bytes = 0;
+      store.submitAll(batch.splice(0), trustedMs(), peer);
+    };
+    try {
+      for (;;) {
+        const frame = await frames.read(signal);
+        if (frame === undefined || "end" in Item.parse(frame.header)) return;
+        batch.push(Buffer.concat(frame.payload)); // a copy: the piece may be a view of a larger read
+        bytes += frame.payloadBytes;
+        if (batch.length >= BATCH_DOCUMENTS || bytes >= BATCH_BYTES) keep();
+      }
+    } finally {
+      keep(); // also what came before the peer went away
     }
   }
 

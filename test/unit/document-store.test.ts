@@ -2,10 +2,12 @@ import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { decodeEnvelope, type Ed25519Key, encodeEnvelope } from "#core";
+import { decodeEnvelope, type Ed25519Key, encodeEnvelope, SILENT_LOG } from "#core";
 import { signPayload } from "../../src/identity/document.ts";
+import { DocumentStore } from "../../src/identity/document-store.ts";
 import type { Kind, Spec } from "../../src/identity/kinds.ts";
 import { keyHash, nodeIdOf, publicKeyOf, shortId } from "../../src/identity/node-id.ts";
+import { openStateDatabase } from "../../src/identity/state-database.ts";
 import { ARTIFACT_SPEC, base64, NOW_MS, TestFleet, testKey } from "../support/fleet.ts";
 
 const DAY_MS = 86_400_000;
@@ -283,6 +285,58 @@ describe("document store", () => {
     } finally {
       rmSync(folder, { recursive: true });
     }
+  });
+
+  const artifacts = (count: number): Uint8Array[] =>
+    Array.from({ length: count }, (_, i) => fleet.sign("Artifact", `x${i}`, ARTIFACT_SPEC, [fleet.publisher]));
+
+  it("keeps several in one write, in the order in which they depend on each other, and tells of each", () => {
+    const db = openStateDatabase(":memory:");
+    const store = new DocumentStore(db, SILENT_LOG, NOW_MS);
+    store.pinFleet(fleet.id);
+    let commits = 0;
+    const exec = db.exec.bind(db);
+    db.exec = (sql) => {
+      if (sql === "COMMIT") commits += 1;
+      exec(sql);
+    };
+    const told: string[] = [];
+    store.onAccepted(({ id }) => told.push(id));
+    const wrong = Buffer.from("wrong");
+    const verdicts = store.submitAll([fleet.charter, ...fleet.foundation(), wrong, ...artifacts(3)], NOW_MS);
+    const outcomes = new Set(verdicts.map(({ outcome }) => outcome));
+    assert.deepEqual([commits, [...outcomes], told.length], [1, ["accepted", "refused"], verdicts.length - 1]);
+    assert.deepEqual(told.slice(-3), ["Artifact/default/x0", "Artifact/default/x1", "Artifact/default/x2"]);
+  });
+
+  it("takes in nothing of several that the disk has no room for, and all of them when it has", () => {
+    const db = openStateDatabase(":memory:");
+    const store = new DocumentStore(db, SILENT_LOG, NOW_MS);
+    store.pinFleet(fleet.id);
+    store.submitAll([fleet.charter, ...fleet.foundation()], NOW_MS);
+    const [before, revision] = [store.digest(), store.revision];
+    const { page_count: pages } = db.prepare("PRAGMA page_count").get() as { page_count: number };
+    db.exec(`PRAGMA max_page_count = ${pages + 2}`);
+    let told = 0;
+    store.onAccepted(() => (told += 1));
+    assert.throws(() => store.submitAll(artifacts(40), NOW_MS), /full/u);
+    assert.deepEqual([store.digest(), told], [before, 0]);
+    assert.equal(store.hasSeen("Artifact/default/x0", 1), false);
+    assert.equal(store.changesSince(revision), undefined, "who keeps something works it out anew");
+    db.exec("PRAGMA max_page_count = 10000");
+    assert.ok(store.submitAll(artifacts(40), NOW_MS).every(({ outcome }) => outcome === "accepted"));
+    assert.equal(told, 40);
+  });
+
+  it("tells everybody of a document, though one of them fails", () => {
+    const store = fleet.seededStore();
+    let told = 0;
+    store.onAccepted(() => {
+      throw new Error("the disk is full");
+    });
+    store.onAccepted(() => (told += 1));
+    assert.throws(() => store.submitAll(artifacts(2), NOW_MS), /the disk is full/u);
+    assert.deepEqual([told, store.hasSeen("Artifact/default/x1", 1)], [2, true]);
   });
 
   it("takes expired documents out of force but remembers their version", () => {
