@@ -198,6 +198,7 @@ class RunningReplica implements Replica {
     const batch: Uint8Array[] = [];
     let bytes = 0;
     const keep = (): void => {
+      if (batch.length === 0) return;
       bytes = 0;
       store.submitAll(batch.splice(0), trustedMs(), peer);
     };
@@ -205,7 +206,7 @@ class RunningReplica implements Replica {
       for (;;) {
         const frame = await frames.read(signal);
         if (frame === undefined || "end" in Item.parse(frame.header)) return;
-        batch.push(Buffer.concat(frame.payload)); // a copy: the piece may be a view of a larger read
+        batch.push(Uint8Array.from(Buffer.concat(frame.payload))); // in memory of its own: it is kept, and must keep no larger read
         bytes += frame.payloadBytes;
         if (batch.length >= BATCH_DOCUMENTS || bytes >= BATCH_BYTES) keep();
       }

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { decodeEnvelope, type Ed25519Key, encodeEnvelope, SILENT_LOG } from "#core";
 import { signPayload } from "../../src/identity/document.ts";
 import { DocumentStore } from "../../src/identity/document-store.ts";
@@ -326,6 +327,22 @@ describe("document store", () => {
     db.exec("PRAGMA max_page_count = 10000");
     assert.ok(store.submitAll(artifacts(40), NOW_MS).every(({ outcome }) => outcome === "accepted"));
     assert.equal(told, 40);
+  });
+
+  it("judges what it need not keep on a disk that cannot be written to", () => {
+    const folder = mkdtempSync(join(tmpdir(), "portolan-store-"));
+    try {
+      const path = join(folder, "state.db");
+      fleet.seededStore(path);
+      const store = new DocumentStore(new DatabaseSync(path, { readOnly: true }), SILENT_LOG, NOW_MS);
+      const verdicts = store.submitAll([fleet.charter, Buffer.from("wrong")], NOW_MS);
+      assert.deepEqual(
+        verdicts.map(({ outcome }) => outcome),
+        ["known", "refused"],
+      );
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 
   it("tells everybody of a document, though one of them fails", () => {
