@@ -1,4 +1,4 @@
-import { isAlias, isMap, LineCounter, parseAllDocuments } from "yaml";
+import { isAlias, isMap, isScalar, LineCounter, parseAllDocuments, visit } from "yaml";
 import type { ControlClient } from "#api";
 import { errorMessage, Fault } from "#core";
 import type { Io } from "./io.ts";
@@ -73,6 +73,12 @@ function parseDocuments(text: string, source: string): Record<string, unknown>[]
     if (document.contents === null) return [];
     if (!isMap(document.contents) || isAlias(document.contents))
       throw refuse(`${source} holds something that is no document`);
+    visit(document, {
+      // written as text, as JavaScript needs it, a key that holds keys takes a time that grows with the cube of its depth
+      Pair: (_, { key }) => {
+        if (!isScalar(key)) throw refuse(`${source} has a key that is no text`);
+      },
+    });
     try {
       return [document.toJS({ maxAliasCount: MAX_ALIASES }) as Record<string, unknown>];
     } catch (error) {

@@ -1,4 +1,4 @@
-import { type Document, isMap, isNode, isScalar, LineCounter, parseDocument } from "yaml";
+import { type Document, isMap, isNode, isScalar, LineCounter, parseDocument, visit } from "yaml";
 import { errorMessage, Fault } from "#core";
 
 /** The options that a file gives, and where each stands. */
@@ -38,8 +38,16 @@ export function readConfigFile(text: string, file: string, known: readonly strin
   };
 }
 
-/** Aliases are refused: nobody needs them here, and they can make a small file a huge value. */
+/**
+ * Aliases are refused: nobody needs them here, and they can make a small file a huge value. So are keys that are no text: written as such they take
+ * a time that grows with the cube of their depth.
+ */
 function toObject(document: Document, file: string): Record<string, unknown> {
+  visit(document, {
+    Pair: (_, { key }) => {
+      if (!isScalar(key)) throw refuse(`${file}: a key is no text`);
+    },
+  });
   try {
     return document.toJS({ maxAliasCount: 0 }) as Record<string, unknown>;
   } catch (error) {

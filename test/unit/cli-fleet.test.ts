@@ -117,6 +117,7 @@ describe("a fleet's documents on the command line", function () {
       ["", /holds no document/u],
       ["- 1\n", /no document/u],
       ["a: [\n", /x\.yaml: /u],
+      [`${head}spec: {? {a: b} : c}\n`, /a key that is no text/u],
       ["kind: Placement\n", /apiVersion/u],
       [`${head}spec: {}\n`, /metadata\.name/u],
       [`${head}metadata: {name: m}\n`, /spec is missing/u],
