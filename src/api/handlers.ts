@@ -9,6 +9,8 @@ import type {
   LinkView,
   NodeView,
   PendingView,
+  RouteDetail,
+  RouteView,
   TokenView,
 } from "./views.ts";
 
@@ -16,6 +18,7 @@ import type {
 export type Resources = {
   nodes: { view: NodeView; detail: NodeView };
   links: { view: LinkView; detail: LinkView };
+  routes: { view: RouteView; detail: RouteDetail };
   artifacts: { view: ArtifactView; detail: ArtifactDetail };
   documents: { view: DocumentView; detail: DocumentDetail };
   tokens: { view: TokenView; detail: TokenView };
@@ -29,6 +32,7 @@ export type ResourceName = keyof Resources;
 export const RESOURCE_NAMES = [
   "nodes",
   "links",
+  "routes",
   "artifacts",
   "documents",
   "tokens",

@@ -75,13 +75,22 @@ export const NodeView = z.object({
   limits: LimitsNow.optional(),
 });
 
-/** A live connection to another node. `name` is the other node's. */
+/** What a link's cost is made of, besides 1 for the hop: round trip, loss, leaving the site, and having come up lately. */
+export const LinkTermsView = z.object({
+  latency: z.number(),
+  loss: z.number(),
+  money: z.number(),
+  penalty: z.number(),
+});
+
+/** A live connection to another node, or, as A/B, the link from A to B as A tells of it. */
 export const LinkView = z.object({
   ...Base,
   nodeId: z.string(),
   site: z.string(),
-  address: z.string(),
-  direction: z.enum(["in", "out"]),
+  /** Of this node's own links. */
+  address: z.string().optional(),
+  direction: z.enum(["in", "out"]).optional(),
   state: z.enum(["up", "suspect"]),
   rttMs: z.number().optional(),
   /** Share of probes that were lost, 0 to 1; absent where it cannot be measured. */
@@ -90,6 +99,28 @@ export const LinkView = z.object({
   measuredBy: z.enum(["udp", "stream"]).optional(),
   /** What a byte over this link costs against other links; absent while its probes go unanswered. Smaller is better. */
   cost: z.number().optional(),
+  terms: LinkTermsView.optional(),
+});
+
+/** One link of a path, in its direction; nodes by name. */
+export const LegView = z.object({ from: z.string(), to: z.string(), cost: z.number(), ...LinkTermsView.shape });
+
+/** The cheapest way to another node. `name` is that node's. */
+export const RouteView = z.object({
+  ...Base,
+  nodeId: z.string(),
+  site: z.string(),
+  cost: z.number(),
+  /** Links on the way; 1 to a neighbour. */
+  hops: z.number().int(),
+  /** The neighbour that the way begins with. */
+  via: z.string(),
+});
+
+/** A way, link by link, and the one to take when it fails: it shares as little with it as can be. */
+export const RouteDetail = RouteView.extend({
+  legs: z.array(LegView),
+  backup: z.object({ cost: z.number(), legs: z.array(LegView) }).optional(),
 });
 
 /** What one node has of one artifact. `bytesFrom…` count payload that came over the mesh. */
@@ -213,6 +244,9 @@ export type Rates = z.output<typeof Rates>;
 export type RateChange = z.output<typeof RateChange>;
 export type NodeView = z.output<typeof NodeView>;
 export type LinkView = z.output<typeof LinkView>;
+export type LegView = z.output<typeof LegView>;
+export type RouteView = z.output<typeof RouteView>;
+export type RouteDetail = z.output<typeof RouteDetail>;
 export type CopyView = z.output<typeof CopyView>;
 export type SourceView = z.output<typeof SourceView>;
 export type ArtifactView = z.output<typeof ArtifactView>;

@@ -32,8 +32,20 @@ export const COLUMNS: ColumnsOf = {
     { head: "COST", text: (l) => (l.cost === undefined ? "" : String(l.cost)) },
     { head: "LOSS", text: (l) => lossText(l), wide: true },
     { head: "PROBED BY", text: (l) => l.measuredBy ?? "", wide: true },
-    { head: "DIRECTION", text: (l) => l.direction, wide: true },
-    { head: "ADDRESS", text: (l) => l.address, wide: true },
+    { head: "LATENCY", text: (l) => termText(l.terms?.latency), wide: true },
+    { head: "LOST", text: (l) => termText(l.terms?.loss), wide: true },
+    { head: "MONEY", text: (l) => termText(l.terms?.money), wide: true },
+    { head: "PENALTY", text: (l) => termText(l.terms?.penalty), wide: true },
+    { head: "DIRECTION", text: (l) => l.direction ?? "", wide: true },
+    { head: "ADDRESS", text: (l) => l.address ?? "", wide: true },
+  ],
+  routes: () => [
+    { head: "NODE", text: (r) => r.name },
+    { head: "SITE", text: (r) => r.site },
+    { head: "COST", text: (r) => String(r.cost) },
+    { head: "HOPS", text: (r) => String(r.hops) },
+    { head: "VIA", text: (r) => r.via },
+    { head: "NODE ID", text: (r) => r.nodeId, wide: true },
   ],
   artifacts: (nowMs) => [
     { head: "NAME", text: (a) => a.name },
@@ -85,6 +97,10 @@ export const COLUMNS: ColumnsOf = {
     { head: "DIGEST", text: (p) => p.digest, wide: true },
   ],
 };
+
+function termText(term: number | undefined): string {
+  return term === undefined ? "" : String(term);
+}
 
 function lossText({
   lossRatio,

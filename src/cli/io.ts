@@ -40,6 +40,7 @@ export type UpRequest = {
     lan?: string[];
     proxy?: string;
     mdns?: boolean;
+    transit?: boolean;
     logLevel?: "debug" | "info" | "warn" | "error";
     metrics?: string;
   };

@@ -29,6 +29,7 @@ const document = (kind: string, plural: string, ...short: string[]): KindName =>
 export const KIND_NAMES: readonly KindName[] = [
   resource("nodes", "node", "no"),
   resource("links", "link", "li"),
+  resource("routes", "route", "ro"),
   { ...resource("artifacts", "artifact", "art"), document: "Artifact" },
   resource("tokens", "token", "tok"),
   resource("documents", "document", "doc", "docs"),

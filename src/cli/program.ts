@@ -9,6 +9,7 @@ import { registerNode } from "./commands/node.ts";
 import { examples } from "./commands/options.ts";
 import { registerPasses } from "./commands/passes.ts";
 import { registerResources } from "./commands/resources.ts";
+import { registerRoutes } from "./commands/routes.ts";
 import { registerStore } from "./commands/store.ts";
 import { registerTorrents } from "./commands/torrents.ts";
 import { registerShell } from "./commands/shell.ts";
@@ -48,6 +49,7 @@ const GROUPS: readonly [string, (program: Command, cli: Cli) => void][] = [
   ["Admission", registerAdmit],
   ["Admission", registerPasses],
   ["What there is", registerResources],
+  ["What there is", registerRoutes],
   ["Artifacts", registerArtifacts],
   ["Artifacts", registerStore],
   ["Artifacts", registerTorrents],

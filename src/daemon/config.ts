@@ -75,6 +75,8 @@ const Config = z.strictObject({
   proxy: ProxyUrl.optional(),
   /** Find nodes of the fleet on the same network by multicast. */
   mdns: z.boolean().default(true),
+  /** Pass on what other nodes send each other, where that is the cheapest way. */
+  transit: z.boolean().default(true),
   logLevel: z.enum(["debug", "info", "warn", "error"]).default("info"),
   /** Serve GET /metrics here. Off unless given. */
   metrics: HostPort.optional(),

@@ -3,6 +3,7 @@ import { SOCKET_NAME } from "#api";
 import { createLog, Fault, SystemClock, SystemRandom } from "#core";
 import type { NodeId } from "#identity";
 import { Gossip, type Host, LazyDht, type Rendezvous, startRendezvous, startReplica } from "#mesh";
+import { Router } from "#routing";
 import { ArtifactKeeper } from "./artifact-keeper.ts";
 import { BlobIndex } from "./blob-index.ts";
 import { hearOfClones, wasOutbid } from "./clone-watch.ts";
@@ -73,7 +74,7 @@ type DhtOf = (finding: {
 }) => Pick<LazyDht, "open">;
 
 /** What a node does over a host, once that listens. */
-type Life = { keeper: ArtifactKeeper; joining: Joining; limits: RateKeeper };
+type Life = { keeper: ArtifactKeeper; joining: Joining; limits: RateKeeper; router: Router };
 
 /** The parts of a running node, wired together. */
 export class Daemon {
@@ -117,21 +118,24 @@ export class Daemon {
   async live(host: Host, dhtOf: DhtOf): Promise<Life> {
     const { state, registrar } = this.#node;
     state.settings.set("addresses", JSON.stringify(host.addresses()));
-    this.#spread(host);
+    const router = this.#spread(host);
     const rendezvous = this.#stack.use(await this.#meetOthers(host));
-    const keeper = await this.#keepArtifacts(host, rendezvous, dhtOf);
+    const keeper = await this.#keepArtifacts(host, rendezvous, router, dhtOf);
     const limits = this.#stack.use(new RateKeeper(state, this.#config.limits));
     limits.start((rates) => keeper.limit(rates));
     new FrontDesk(state, registrar).open(host, this.#stop.signal);
     this.#endRevoked(host);
-    return { keeper, limits, joining: this.#join(host, rendezvous) };
+    return { keeper, limits, router, joining: this.#join(host, rendezvous) };
   }
 
-  /** What goes round among the nodes: documents, beacons, news. */
-  #spread(host: Host): void {
+  /** What goes round among the nodes: documents, beacons, news. Says which way leads where. */
+  #spread(host: Host): Router {
     const { state, copies } = this.#node;
     const { clock, random, log, data, store, members, trustedMs, provisional } = state;
     const stack = this.#stack;
+    const self = data.key.nodeId;
+    const site = (): string | undefined => members.of(self)?.site;
+    const isMember = (id: NodeId): boolean => members.of(id) !== undefined;
     const gossip: Gossip = stack.use(
       new Gossip({
         host,
@@ -139,8 +143,8 @@ export class Daemon {
         boot: nextBoot(state),
         outbid: (boot, answers) => wasOutbid(state, gossip, { boot, answers }),
         fleet: () => store.fleet,
-        site: () => members.of(data.key.nodeId)?.site,
-        isMember: (id) => members.of(id) !== undefined,
+        site,
+        isMember,
         clock,
         random,
       }),
@@ -152,6 +156,8 @@ export class Daemon {
     stack.use(copies);
     stack.defer(hearOfClones(state, gossip));
     stack.use(startTimeKeeper({ state, gossip, host }));
+    const { transit } = this.#config;
+    return stack.use(new Router({ host, gossip, clock, self, site, isMember, transit }));
   }
 
   /** Looks for neighbours among the peers that are remembered, told of, named by the token, or heard on the local network. */
@@ -182,7 +188,7 @@ export class Daemon {
     return rendezvous;
   }
 
-  async #keepArtifacts(host: Host, rendezvous: Rendezvous, dhtOf: DhtOf): Promise<ArtifactKeeper> {
+  async #keepArtifacts(host: Host, rendezvous: Rendezvous, router: Router, dhtOf: DhtOf): Promise<ArtifactKeeper> {
     const { state } = this.#node;
     const { clock, log, data, members, whereabouts } = state;
     const dht = dhtOf({
@@ -198,14 +204,15 @@ export class Daemon {
         announceAfterMs: ANNOUNCE_AFTER_MS,
       }),
     );
-    const options = { mesh: plugMesh(state, { host, index }), storeLimits: this.#config.store };
+    const options = { mesh: plugMesh(state, { host, index, router }), storeLimits: this.#config.store };
     return this.#stack.use(await ArtifactKeeper.open(this.#node, options));
   }
 
-  async #serveControl(host: Host, { keeper, joining, limits }: Life): Promise<void> {
+  async #serveControl(host: Host, { keeper, joining, limits, router }: Life): Promise<void> {
     const { clock, log, data } = this.#node.state;
     const handlers = createHandlers(this.#node.state, {
       host,
+      router,
       join: () => joining.status(),
       otherFleets: () => this.#otherFleets.all,
       usage: () => keeper.usage(),

@@ -1,8 +1,8 @@
 import { Fault, withDeadline, type ByteStream } from "#core";
 import type { Holders, Locality, SwarmNet } from "#artifacts";
 import type { NodeId } from "#identity";
-import type { Host, Session } from "#mesh";
-import { type LinkCost, linkCost } from "#routing";
+import type { Host } from "#mesh";
+import type { Router } from "#routing";
 import type { BlobIndex } from "./blob-index.ts";
 import type { NodeState } from "./node-state.ts";
 
@@ -15,9 +15,10 @@ const CONNECT_MS = 10_000;
 export type MeshDeps = {
   host: Host;
   index: BlobIndex;
+  router: Router;
 };
 
-export function plugMesh(state: NodeState, { host, index }: MeshDeps): Mesh {
+export function plugMesh(state: NodeState, { host, index, router }: MeshDeps): Mesh {
   const siteOf = (peer: NodeId): string | undefined => state.members.of(peer)?.site;
   const self = state.data.key.nodeId;
   return {
@@ -37,23 +38,12 @@ export function plugMesh(state: NodeState, { host, index }: MeshDeps): Mesh {
     holders: {
       announce: (root) => index.announce(root),
       neighbours: () => {
-        const near = host.sessions().map((session) => ({ session, cost: costOf(state, session).total }));
+        const near = host.sessions().map((session) => ({ session, cost: router.costOf(session).total }));
         return near.toSorted((a, b) => (a.cost < b.cost ? -1 : 1)).map(({ session }) => session.nodeId);
       },
       lookUp: (root, signal) => index.find(root, signal),
     },
   };
-}
-
-/** What the link to a neighbour costs just now. */
-export function costOf({ members, data }: NodeState, session: Session): LinkCost {
-  const ownSite = members.of(data.key.nodeId)?.site;
-  return linkCost({
-    rttMs: session.rttMs(),
-    lossRatio: session.lossRatio(),
-    suspect: session.suspect(),
-    sameSite: session.site === ownSite,
-  });
 }
 
 async function openTo(

@@ -21,6 +21,7 @@ export async function startOffline(dataDir: string): Promise<AsyncDisposable> {
   const keeper = stack.use(await ArtifactKeeper.open(node, {}));
   const handlers = createHandlers(node.state, {
     host: undefined,
+    router: undefined,
     join: () => standing(node.state) ?? { state: "joining" },
     otherFleets: () => [],
     usage: () => keeper.usage(),

@@ -1,1 +1,2 @@
-export { type LinkCost, type LinkSample, linkCost } from "./link-cost.ts";
+export { type LinkCost, type LinkTerms, totalOf } from "./link-cost.ts";
+export { type Leg, type Route, Router } from "./router.ts";

@@ -8,6 +8,8 @@ export type LinkSample = {
   suspect: boolean;
   /** Both ends stand in one site, so its bytes are free. */
   sameSite: boolean;
+  /** What it costs more for coming up lately (LinkPenalty). */
+  penalty: number;
 };
 
 export type LinkCostOptions = {
@@ -37,7 +39,16 @@ export const DEFAULT_LINK_COST: Readonly<LinkCostOptions> = {
 };
 
 /** The terms of a link's cost, each without a unit; smaller is better. `Infinity` in `loss`: do not use it now. */
-export type LinkCost = { latency: number; money: number; loss: number; total: number };
+export type LinkTerms = { latency: number; loss: number; money: number; penalty: number };
+export type LinkCost = LinkTerms & { total: number };
+
+/** Every hop costs something, so that of two ways that are equal else the shorter one is taken. */
+const HOP = 1;
+
+/** What a link costs in all. */
+export function totalOf({ latency, loss, money, penalty }: LinkTerms): number {
+  return HOP + latency + loss + money + penalty;
+}
 
 /**
  * The cost of a link from here to a neighbour: bounded, linear between the two round trips, so that jitter at either end changes
@@ -49,7 +60,8 @@ export function linkCost(sample: LinkSample, options: Readonly<LinkCostOptions> 
   const latency = share === undefined ? unmeasured : Math.round(maxLatency * Math.min(1, Math.max(0, share)));
   const money = sample.sameSite ? 0 : options.money;
   const loss = sample.suspect ? Number.POSITIVE_INFINITY : lossCost(sample.lossRatio ?? 0, options);
-  return { latency, money, loss, total: latency + money + loss };
+  const terms = { latency, loss, money, penalty: sample.penalty };
+  return { ...terms, total: totalOf(terms) };
 }
 
 function lossCost(lossRatio: number, { lowLossRatio, highLossRatio, maxLoss }: Readonly<LinkCostOptions>): number {

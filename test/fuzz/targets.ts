@@ -6,6 +6,7 @@ import { DOCUMENT_TARGETS } from "./targets/documents.ts";
 import { IDENTITY_TARGETS } from "./targets/identity.ts";
 import { JOIN_TARGET } from "./targets/join.ts";
 import { MESH_TARGETS } from "./targets/mesh.ts";
+import { ROUTING_TARGET } from "./targets/routing.ts";
 import { SESSION_TARGETS } from "./targets/session.ts";
 import { SWARM_TARGET } from "./targets/swarm.ts";
 
@@ -19,5 +20,6 @@ export const TARGETS: readonly FuzzTarget[] = [
   ...SESSION_TARGETS,
   ...ARTIFACT_TARGETS,
   SWARM_TARGET,
+  ROUTING_TARGET,
   ...CONTROL_TARGETS,
 ];

@@ -28,6 +28,7 @@ export function memoryResources(): MemoryResources {
   return {
     nodes: new MemoryResource(),
     links: new MemoryResource(),
+    routes: new MemoryResource(),
     artifacts: new MemoryResource(),
     documents: new MemoryResource(),
     tokens: new MemoryResource(),

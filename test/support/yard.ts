@@ -122,6 +122,8 @@ export class Yard implements AsyncDisposable {
   }
 }
 
+type UpWith = { env?: NodeJS.ProcessEnv; through?: readonly string[]; listen?: readonly string[] };
+
 /** One node: a data directory, perhaps a daemon on it, its log, and commands that are about it. */
 export class YardNode {
   readonly yard: Yard;
@@ -153,12 +155,18 @@ export class YardNode {
     await this.upWith({}, ...flags);
   }
 
-  /** As `up`, with more environment, or through another command that ends in executing `portolan`. */
+  /** As `up`, but nobody can dial it. */
+  async upDialling(...flags: readonly string[]): Promise<void> {
+    const config = this.yard.write(`${this.name}.yaml`, "listen: []\n");
+    await this.upWith({ listen: [] }, "--config", config, ...flags);
+  }
+
+  /** As `up`, with more environment, through another command that ends in executing `portolan`, or with other words on where to listen. */
   async upWith(
-    { env = {}, through = [PORTOLAN] }: { env?: NodeJS.ProcessEnv; through?: readonly string[] },
+    { env = {}, through = [PORTOLAN], listen = ["--listen", "/ip4/127.0.0.1/tcp/0/tls"] }: UpWith,
     ...flags: readonly string[]
   ): Promise<void> {
-    const where = flags.includes("--listen") ? [] : ["--listen", "/ip4/127.0.0.1/tcp/0/tls"];
+    const where = flags.includes("--listen") ? [] : listen;
     const argv = [...through, "up", "--data", this.data, "--no-mdns", ...where, ...flags];
     const log = this.yard.path(`${this.name}.log`);
     const all = { ...this.yard.env, ...env };

@@ -26,6 +26,7 @@ describe("configuration", () => {
       announce: [],
       lan: [],
       mdns: true,
+      transit: true,
       logLevel: "info",
       limits: { base: {}, windows: [], timezone: ownTimezone() },
       store: {},

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { linkCost } from "#routing";
+import { linkCost } from "../../src/routing/link-cost.ts";
 
-const near = { rttMs: 1, lossRatio: 0, suspect: false, sameSite: true };
+const near = { rttMs: 1, lossRatio: 0, suspect: false, sameSite: true, penalty: 0 };
 
 describe("link cost", () => {
-  it("is nothing for a quick link in the own site", () => assert.equal(linkCost(near).total, 0));
+  it("is one hop for a quick link in the own site", () => assert.equal(linkCost(near).total, 1));
 
   it("does not follow jitter below 10 ms or above 120 ms", () => {
     assert.equal(linkCost({ ...near, rttMs: 9 }).latency, linkCost(near).latency);

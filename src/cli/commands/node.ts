@@ -95,6 +95,7 @@ function registerUp(program: Command, cli: Cli): void {
     .option("--lan <cidr>", "range that is dialled directly when there is a proxy; repeat", collect)
     .option("--proxy <url>", "HTTP proxy (CONNECT) to everything outside --lan")
     .option("--no-mdns", "do not look for nodes by multicast")
+    .option("--no-transit", "pass on nothing that is not for this node")
     .addOption(new Option("--log-level <level>", "how much to log").choices(["debug", "info", "warn", "error"]))
     .option("--metrics <port>", "serve GET /metrics on this loopback port")
     .option("--config <file>", "read options from a YAML or JSON file; flags win")
@@ -133,7 +134,8 @@ async function runDaemon(session: Session<UpOptions>): Promise<void> {
 }
 
 async function upRequest({ data, options, io }: Session<UpOptions>): Promise<UpRequest> {
-  const { label, config, token, site, serial, model, listen, announce, lan, proxy, mdns, logLevel, metrics } = options;
+  const { label, config, token, site, serial, model, listen, announce, lan, proxy, mdns, transit, logLevel, metrics } =
+    options;
   const passFile = options.passFile === "-" ? undefined : options.passFile;
   const given = {
     token,
@@ -149,10 +151,11 @@ async function upRequest({ data, options, io }: Session<UpOptions>): Promise<UpR
     logLevel,
     metrics,
   };
-  // --no-mdns is the only way to set it, so that "true" here means "not said"
   // a configuration file may name the data directory; only what was typed beats it
   const where = config !== undefined && options.data === undefined && options.context === undefined ? undefined : data;
-  const all = { ...given, mdns: mdns === false ? false : undefined, data: where };
+  // --no-… is the only way to set these, so that "true" here means "not said"
+  const off = { mdns: mdns === false ? false : undefined, transit: transit === false ? false : undefined };
+  const all = { ...given, ...off, data: where };
   const said = Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
   return {
     options: said,

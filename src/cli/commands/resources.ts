@@ -17,7 +17,7 @@ type View = Resources[ResourceName]["view"];
 export function registerResources(program: Command, cli: Cli): void {
   examples(
     formats(program.command("get <kind> [name]"))
-      .description("list what there is: nodes, links, artifacts, tokens, documents, events, pending, …")
+      .description("list what there is: nodes, links, routes, artifacts, tokens, documents, events, pending, …")
       .option("-l, --selector <selector>", "only what this matches, e.g. site=berlin,gpu")
       .option("-w, --watch", "go on and show changes as they happen")
       .action(action<GetOptions>(cli, get)),
@@ -27,10 +27,11 @@ export function registerResources(program: Command, cli: Cli): void {
     "portolan get events -w",
   );
   examples(
-    formats(program.command("describe <kind> <name>"))
-      .description("show everything about one thing")
+    formats(program.command("describe <kind> <name> [peer]"))
+      .description("show everything about one thing; with a peer, about the link from one node to another")
       .action(action(cli, describeOne)),
     "portolan describe artifact model:1.4",
+    "portolan describe link pisa-1 genoa-1",
   );
   examples(
     signs(program.command("apply"))
@@ -129,11 +130,17 @@ async function follow(
   }
 }
 
-async function describeOne(session: Session, [word = "", name = ""]: string[]): Promise<void> {
+async function describeOne(session: Session, [word = "", name = "", peer]: string[]): Promise<void> {
   const kind = kindNamed(word);
   const { output } = session.options;
+  if (peer !== undefined && kind.resource !== "links") {
+    throw new Fault("cli.describe", `only a link has two ends, ${kind.plural} have none`, {
+      exit: "invalid",
+      fix: `portolan describe ${kind.singular} ${name}`,
+    });
+  }
   await session.withNode(async (client) => {
-    const detail = await getOne(client, kind, name);
+    const detail = await getOne(client, kind, peer === undefined ? name : `${name}/${peer}`);
     if (output === "json" || output === "yaml") return session.print(await serialise(detail, output));
     session.print(describe(detail));
   });

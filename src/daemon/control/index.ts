@@ -1,6 +1,7 @@
 import type { Handlers } from "#api";
 import { Fault } from "#core";
 import type { Host } from "#mesh";
+import type { Router } from "#routing";
 import type { NodeState } from "../node-state.ts";
 import type { RateKeeper } from "../rate-keeper.ts";
 import { lastAddresses } from "../remembered.ts";
@@ -9,12 +10,15 @@ import { documentHandlers } from "./documents.ts";
 import { eventHandlers } from "./events.ts";
 import { fleetHandlers } from "./fleet.ts";
 import { limitHandlers } from "./limits.ts";
+import { linkHandlers } from "./links.ts";
 import { machineHandlers } from "./machine.ts";
 import { nodeHandlers } from "./nodes.ts";
 import { type StatusDeps, statusHandlers } from "./status.ts";
 
 export type ControlDeps = {
   host: Host | undefined;
+  /** Absent while the node does not run. */
+  router: Router | undefined;
   join: () => JoinStatus;
   otherFleets: StatusDeps["otherFleets"];
   usage: StatusDeps["usage"];
@@ -46,7 +50,15 @@ export function createHandlers(state: NodeState, deps: ControlDeps): Handlers {
       deps.shutdown();
       return { done: true };
     },
-    resources: { documents, pending, tokens, artifacts, ...nodeHandlers(state, deps), ...eventHandlers(state) },
+    resources: {
+      documents,
+      pending,
+      tokens,
+      artifacts,
+      ...nodeHandlers(state, deps),
+      ...linkHandlers(state, deps),
+      ...eventHandlers(state),
+    },
   };
 }
 

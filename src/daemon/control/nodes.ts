@@ -1,17 +1,12 @@
-import type { LimitsNow, LinkView, NodeView, ResourceHandler } from "#api";
+import type { LimitsNow, NodeView, ResourceHandler } from "#api";
 import { sixWords, keyHash, type MemberInfo, type NodeId, publicKeyOf, shortId } from "#identity";
 import type { Host, Session } from "#mesh";
-import { costOf } from "../mesh.ts";
 import type { NodeState } from "../node-state.ts";
 
 type NodeDeps = { host: Host | undefined; limits: { now(): LimitsNow } | undefined };
 
-/** Nodes of the fleet as this one sees them, and its live connections. `host` and `limits` are absent while the node does not run. */
-export function nodeHandlers(
-  state: NodeState,
-  { host, limits }: NodeDeps,
-): { nodes: ResourceHandler<"nodes">; links: ResourceHandler<"links"> } {
-  const onSession = (listener: () => void): (() => void) => host?.onSession(listener) ?? (() => undefined);
+/** Nodes of the fleet as this one sees them. `host` and `limits` are absent while the node does not run. */
+export function nodeHandlers(state: NodeState, { host, limits }: NodeDeps): { nodes: ResourceHandler<"nodes"> } {
   return {
     nodes: {
       list: async () => listNodes(state, host),
@@ -20,19 +15,12 @@ export function nodeHandlers(
         return node?.state === "self" && limits !== undefined ? { ...node, limits: limits.now() } : node;
       },
       onChange: (listener) => {
-        const stops = [state.store.onAccepted(listener), state.events.onEvent(listener), onSession(listener)];
+        const onSession = host?.onSession(listener) ?? (() => undefined);
+        const stops = [state.store.onAccepted(listener), state.events.onEvent(listener), onSession];
         return () => {
           for (const stop of stops) stop();
         };
       },
-    },
-    links: {
-      list: async () => (host?.sessions() ?? []).map((session) => linkView(state, session)),
-      get: async (name) => {
-        const session = host?.sessions().find((s) => s.name === name || s.nodeId === name);
-        return session === undefined ? undefined : linkView(state, session);
-      },
-      onChange: onSession,
     },
   };
 }
@@ -129,26 +117,6 @@ function strangerView(state: NodeState, node: NodeId, is: "pending" | "refused" 
 /** What a person compares with the device's own screen. */
 function wordsOf(state: NodeState, node: NodeId): string[] {
   return state.store.fleet === undefined ? [] : sixWords(state.store.fleet, publicKeyOf(node));
-}
-
-function linkView(state: NodeState, session: Session): LinkView {
-  const rttMs = session.rttMs();
-  const lossRatio = session.lossRatio();
-  const measuredBy = session.measuredBy();
-  const { total } = costOf(state, session);
-  return {
-    name: session.name,
-    labels: {},
-    nodeId: session.nodeId,
-    site: session.site,
-    address: session.address,
-    direction: session.direction === "inbound" ? "in" : "out",
-    state: session.suspect() ? "suspect" : "up",
-    ...(Number.isFinite(total) ? { cost: total } : {}),
-    ...(lossRatio === undefined ? {} : { lossRatio }),
-    ...(measuredBy === undefined ? {} : { measuredBy }),
-    ...(rttMs === undefined ? {} : { rttMs: Math.round(rttMs * 100) / 100 }),
-  };
 }
 
 /** By name, node id, serial, or an unambiguous beginning of the node id or key hash. */

@@ -1,0 +1,40 @@
+import type { Command } from "commander";
+import type { LegView } from "#api";
+import { serialise } from "../output.ts";
+import { type Cli, action, type Session } from "../session.ts";
+import { printable } from "../table.ts";
+import { examples, formats } from "./options.ts";
+
+/** `route`. */
+export function registerRoutes(program: Command, cli: Cli): void {
+  examples(
+    formats(program.command("route <node>"))
+      .description("show the cheapest way to a node, what each link on it costs, and the way to take when it fails")
+      .action(action(cli, showRoute)),
+    "portolan route genoa-3",
+    "portolan get routes",
+  );
+}
+
+async function showRoute(session: Session, [name = ""]: string[]): Promise<void> {
+  await session.withDaemon(async (client) => {
+    const route = await client.call("routes.get", { name });
+    const { output } = session.options;
+    if (output === "name") return session.print(`route/${route.name}`);
+    if (output === "json" || output === "yaml") return session.print(await serialise(route, output));
+    const { backup } = route;
+    const lines = [wayText(`to ${route.name}`, route), ...route.legs.map(legText)];
+    if (backup === undefined) lines.push("there is no other way");
+    else lines.push(wayText("if that fails", backup), ...backup.legs.map(legText));
+    for (const line of lines) session.print(printable(line));
+  });
+}
+
+function wayText(what: string, { cost, legs }: { cost: number; legs: readonly LegView[] }): string {
+  return `${what}: cost ${cost}, ${legs.length} ${legs.length === 1 ? "hop" : "hops"}`;
+}
+
+function legText({ from, to, cost, ...terms }: LegView): string {
+  const parts = Object.entries(terms).flatMap(([term, value]) => (value === 0 ? [] : [`${term} ${value}`]));
+  return `  ${from} → ${to}: ${[`${cost} = 1`, ...parts].join(" + ")}`;
+}

@@ -1,0 +1,44 @@
+import { type NodeId, hasNodeIdForm } from "#identity";
+import { z } from "zod";
+import { type LinkTerms, totalOf } from "./link-cost.ts";
+
+/** Topic of the statements in which nodes tell of their links (docs/spec/link-state.md). */
+export const LINKS_TOPIC = "links";
+/** Links in one advertisement: three times what a node keeps. Those that cost least are told. */
+export const MAX_LINKS = 128;
+/** Largest term: a sum of many links stays exact. */
+const MAX_TERM = 1_000_000;
+
+const Term = z.int().min(0).max(MAX_TERM);
+const Node = z.string().refine(hasNodeIdForm, "not a node id");
+/** Later versions may say more of a link, and of the node. */
+const Wire = z.object({
+  transit: z.boolean(),
+  links: z.array(z.tuple([Node, Term, Term, Term, Term]).rest(z.unknown())).max(MAX_LINKS),
+});
+
+/** What a node says of its links: to whom, and what each costs in the direction away from it. */
+export type Advertisement = {
+  /** It passes on what is not for itself. */
+  transit: boolean;
+  links: ReadonlyMap<NodeId, LinkTerms>;
+};
+
+/** The value of the statement. */
+export function writeAdvertisement({ transit, links }: Advertisement): unknown {
+  const cheapest = [...links].toSorted(([, a], [, b]) => totalOf(a) - totalOf(b)).slice(0, MAX_LINKS);
+  return {
+    transit,
+    links: cheapest.map(([peer, { latency, loss, money, penalty }]) => [peer, latency, loss, money, penalty]),
+  };
+}
+
+/** `undefined`: it makes no sense. */
+export function readAdvertisement(value: unknown): Advertisement | undefined {
+  const parsed = Wire.safeParse(value);
+  if (!parsed.success) return undefined;
+  const links = new Map(
+    parsed.data.links.map(([peer, latency, loss, money, penalty]) => [peer, { latency, loss, money, penalty }]),
+  );
+  return { transit: parsed.data.transit, links };
+}

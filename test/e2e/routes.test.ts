@@ -1,0 +1,76 @@
+import assert from "node:assert/strict";
+import type { RouteView } from "#api";
+import { Yard, type YardNode } from "../support/yard.ts";
+
+describe("routes between daemons", function () {
+  this.timeout(60_000);
+  let yard: Yard;
+  let hub: YardNode;
+  let cam: YardNode;
+  let pump: YardNode;
+
+  before(async () => {
+    yard = new Yard();
+    hub = await yard.demoFleet();
+    const claims = "serial,model,key,tenant,labels,expires\ncam,,,,,\npump,,,,,\n";
+    await hub.ok("admit", "-f", yard.write("claims.csv", claims));
+    const token = await hub.ok("token");
+    [cam, pump] = [yard.node("cam"), yard.node("pump")];
+    // neither can be dialled, so that both have the hub for their only neighbour
+    for (const node of [cam, pump]) await node.upDialling("--token", token, "--serial", node.name, "--site", "berlin");
+    await cam.until("member");
+    await pump.until("member");
+  });
+  after(() => yard[Symbol.asyncDispose]());
+
+  const routes = async (node: YardNode): Promise<RouteView[]> =>
+    (JSON.parse(await node.ok("get", "routes", "-o", "json")) as { items: RouteView[] }).items;
+
+  it("lead over a node in between, where two are no neighbours", async () => {
+    const seen = await yard.until("a way from cam to pump", async () =>
+      (await routes(cam)).find(({ name }) => name === "pump"),
+    );
+    const { name } = await hub.status();
+    assert.deepEqual([seen.hops, seen.via, seen.site], [2, name, "berlin"]);
+    const text = await cam.ok("route", "pump");
+    assert.match(text, /^to pump: cost \d+, 2 hops\n {2}cam → n-\w+: \d+ = 1 \+ (latency \d+ \+ )?money 320/u);
+    assert.match(text, /\nthere is no other way$/u);
+  });
+
+  it("are told link by link, also of links between others", async () => {
+    const { name } = await hub.status();
+    const link = JSON.parse(await cam.ok("describe", "link", name, "pump", "-o", "json")) as {
+      cost: number;
+      terms: object;
+    };
+    assert.deepEqual(Object.keys(link.terms), ["latency", "loss", "money", "penalty"]);
+    assert.ok(link.cost > 320);
+    assert.match(await cam.ok("get", "links", "-o", "wide"), /LATENCY +LOST +MONEY +PENALTY/u);
+  });
+
+  it("end with the node that they lead to or through", async () => {
+    await pump.kill();
+    await yard.until("cam to hear that pump is gone", async () => (await cam.run("route", "pump")).code === 4);
+    await hub.kill();
+    await yard.until("cam to have no way at all", async () => (await routes(cam)).length === 0);
+  });
+
+  it("say what is wrong with what was asked for", async () => {
+    assert.match(await cam.fails(4, "route", "nobody"), /there is no route "nobody"/u);
+    assert.match(await cam.fails(4, "describe", "link", "cam", "nobody"), /there is no link "cam\/nobody"/u);
+    assert.match(await cam.fails(2, "describe", "node", "cam", "pump"), /only a link has two ends/u);
+  });
+
+  it("lead through no node that was told to carry nothing", async () => {
+    await hub.up("--no-transit");
+    await pump.upDialling();
+    await hub.untilSees("pump", "connected");
+    await hub.untilSees("cam", "connected");
+    await yard.until("cam to know the way to the hub", async () => (await routes(cam)).length === 1);
+    await yard.until("the hub to know both", async () => (await routes(hub)).length === 2);
+    assert.deepEqual(
+      (await routes(cam)).map(({ hops }) => hops),
+      [1],
+    );
+  });
+});

@@ -1,0 +1,57 @@
+import { decodeCbor, encodeCbor } from "#core";
+import { nodeIdOf } from "../../../src/identity/node-id.ts";
+import { totalOf } from "../../../src/routing/link-cost.ts";
+import { LinkGraph } from "../../../src/routing/link-graph.ts";
+import { readAdvertisement, writeAdvertisement } from "../../../src/routing/link-state.ts";
+import { PathTree } from "../../../src/routing/path-tree.ts";
+import { testKey } from "../../support/fleet.ts";
+import { type FuzzTarget, mustHold } from "../target.ts";
+
+const NODES = [60, 61, 62, 63].map((seed) => nodeIdOf(testKey(seed).publicKey));
+const [A, B, C, D] = NODES;
+const link = (peer: string | undefined, latency: number): unknown[] => [peer, latency, 0, 320, 25];
+
+/** What four nodes tell of their links, one after the other: `[which of them, what]…`. */
+export const ROUTING_TARGET: FuzzTarget = {
+  name: "link-state",
+  covers: ["src/routing/link-state.ts#readAdvertisement", "src/routing/link-state.ts"],
+  grammar: "cbor",
+  maxBytes: 8 * 1024,
+  seeds: () =>
+    [
+      [
+        [0, { transit: true, links: [link(B, 5), link(C, 90)] }],
+        [1, { transit: true, links: [link(A, 5), link(C, 7)] }],
+        [2, { transit: false, links: [link(A, 90), link(B, 7)] }],
+      ],
+      [
+        [3, { transit: true, links: [link(D, 0), link(A, 1)] }],
+        [0, { transit: true, links: [[...link(D, 1), "later"]], area: "later" }],
+        [3, { transit: true, links: [] }],
+      ],
+    ].map(encodeCbor),
+  refuses: ["core.cbor"],
+  prepare: () => (input) => {
+    const said = decodeCbor(input, 32 * 1024);
+    const graph = new LinkGraph();
+    graph.set(NODES[0] ?? "", new Map(), true);
+    const tree = new PathTree(graph, 0);
+    let read = 0;
+    for (const one of Array.isArray(said) ? (said as unknown[]) : []) {
+      const [who, what] = Array.isArray(one) ? (one as unknown[]) : [];
+      const origin = NODES[typeof who === "number" ? who : 0];
+      const told = readAdvertisement(what);
+      if (told === undefined || origin === undefined) continue;
+      read += 1;
+      const again = readAdvertisement(writeAdvertisement(told));
+      mustHold(again?.links.size === told.links.size, "written and read again, there are other links");
+      tree.update(
+        graph.set(origin, new Map([...told.links].map(([peer, terms]) => [peer, totalOf(terms)])), told.transit),
+      );
+    }
+    const anew = new PathTree(graph, 0);
+    for (const node of NODES)
+      mustHold(tree.to(node)?.cost === anew.to(node)?.cost, "a path is not what it would be anew");
+    return `${read} read, ${NODES.filter((node) => tree.to(node) !== undefined).length} reached`;
+  },
+};
