@@ -9,10 +9,11 @@ import { LinkPenalty } from "./link-penalty.ts";
 import { type Advertisement, LINKS_TOPIC, readAdvertisement, writeAdvertisement } from "./link-state.ts";
 import { type Path, PathTree } from "./path-tree.ts";
 
-/** How often links are measured; a node that starts tells of all its links at once. */
+/** How often links are measured. */
 const MEASURE_MS = 1_000;
-/** A link that went is told of so soon, with those that went at the same time. */
+/** A link that went is told of so soon, with those that went at the same time; one that came a little later: a node that starts has many. */
 const GONE_MS = 20;
+const CAME_MS = 200;
 
 export type RouterDeps = {
   host: Pick<Host, "sessions" | "session" | "onSession">;
@@ -51,7 +52,8 @@ export class Router implements Disposable {
   readonly #stopping = new AbortController();
   readonly #unlisten: readonly (() => void)[];
   #told = "";
-  #soon = false;
+  /** When it is next told which links there are, if that is to be soon. */
+  #tellAtMs = Number.POSITIVE_INFINITY;
   /** Neighbours of whom the graph knows more than they told. */
   #vouched: readonly NodeId[] = [];
 
@@ -64,7 +66,7 @@ export class Router implements Disposable {
       gossip.on(LINKS_TOPIC, ({ origin, value }) => (origin === self ? undefined : this.#news.set(origin, value))),
       host.onSession(({ nodeId }, event) => {
         if (event === "up") this.#link(nodeId).penalty.up(clock.nowMs());
-        else this.#tellSoon();
+        this.#tellWithin(event === "up" ? CAME_MS : GONE_MS);
       }),
     ];
     void this.#run();
@@ -84,13 +86,14 @@ export class Router implements Disposable {
     }
   }
 
-  #tellSoon(): void {
-    if (this.#soon) return;
-    this.#soon = true;
-    this.#deps.clock.sleep(GONE_MS, this.#stopping.signal).then(
+  #tellWithin(ms: number): void {
+    const { clock } = this.#deps;
+    const atMs = clock.nowMs() + ms;
+    if (this.#tellAtMs <= atMs) return;
+    this.#tellAtMs = atMs;
+    clock.sleep(ms, this.#stopping.signal).then(
       () => {
-        this.#soon = false;
-        this.#tell(false);
+        if (this.#tellAtMs === atMs) this.#tell(false);
       },
       () => undefined, // the node stops
     );
@@ -103,12 +106,9 @@ export class Router implements Disposable {
     let changed = false;
     for (const session of host.sessions()) {
       const { total, ...terms } = this.costOf(session);
-      // one that is silent just now is told of as before: it may come back, and is given up within seconds if it does not
-      if (!Number.isFinite(total)) continue;
       const link = this.#link(session.nodeId);
-      const measured = total - terms.money; // beside what leaving the site costs, a round trip that doubled would look like nothing
-      if (link.told?.measure(measured, nowMs) === false) continue;
-      link.told ??= new AdvertisedCost(measured, nowMs);
+      // one that is silent just now is told of as before: it may come back, and is given up within seconds if it does not
+      if (!Number.isFinite(total) || link.told?.measure(varying(terms), nowMs) !== true) continue;
       link.terms = terms;
       changed = true;
     }
@@ -119,15 +119,28 @@ export class Router implements Disposable {
   /** Tells what links there are and what they cost, if any cost is another one, or there are other links. */
   #tell(changed: boolean): void {
     const { host, gossip, transit, site } = this.#deps;
+    this.#tellAtMs = Number.POSITIVE_INFINITY;
+    if (site() === undefined) return;
     const links = new Map<NodeId, LinkTerms>();
-    for (const { nodeId } of host.sessions()) {
-      const terms = this.#own.get(nodeId)?.terms;
-      if (terms !== undefined) links.set(nodeId, terms);
+    for (const session of host.sessions()) {
+      const terms = this.#toldOf(session);
+      if (terms !== undefined) links.set(session.nodeId, terms);
     }
     const peers = [...links.keys()].toSorted().join();
-    if (site() === undefined || (!changed && peers === this.#told)) return;
+    if (!changed && peers === this.#told) return;
     this.#told = peers;
     gossip.publish(LINKS_TOPIC, writeAdvertisement({ transit, links }));
+  }
+
+  /** What others are told of a link: of a new one, what it costs just now. */
+  #toldOf(session: Session): LinkTerms | undefined {
+    const link = this.#link(session.nodeId);
+    if (link.told !== undefined) return link.terms;
+    const { total, ...terms } = this.costOf(session);
+    if (!Number.isFinite(total)) return undefined;
+    link.told = new AdvertisedCost(varying(terms), this.#deps.clock.nowMs());
+    link.terms = terms;
+    return terms;
   }
 
   /** A link that went is remembered while it would start dearer. */
@@ -244,4 +257,9 @@ export class Router implements Disposable {
     const costs = new Map([...besides, ...links].map(([peer, terms]) => [peer, totalOf(terms)]));
     return this.#graph.set(origin, costs, transit);
   }
+}
+
+/** What may change of a cost: beside what leaving the site costs, a round trip that doubled would look like nothing. */
+function varying({ latency, loss, penalty }: LinkTerms): number {
+  return latency + loss + penalty;
 }

@@ -1,7 +1,13 @@
 import { FLEET_SCENARIOS } from "./fleet-scenarios.ts";
 import { GOSSIP_SCENARIOS } from "./gossip-scenarios.ts";
+import { ROUTING_SCENARIOS } from "./routing-scenarios.ts";
 import type { Scenario } from "./scenario.ts";
 import { SWARM_SCENARIOS } from "./swarm-scenarios.ts";
 
 /** Everything that `npm run sim` knows. A new world adds its list here. */
-export const SCENARIOS: readonly Scenario[] = [...SWARM_SCENARIOS, ...GOSSIP_SCENARIOS, ...FLEET_SCENARIOS];
+export const SCENARIOS: readonly Scenario[] = [
+  ...SWARM_SCENARIOS,
+  ...GOSSIP_SCENARIOS,
+  ...ROUTING_SCENARIOS,
+  ...FLEET_SCENARIOS,
+];
