@@ -1,6 +1,6 @@
 import { isAlias, isMap, isScalar, LineCounter, parseAllDocuments, visit } from "yaml";
 import type { ControlClient } from "#api";
-import { errorMessage, Fault } from "#core";
+import { errorMessage, Fault, openBrackets } from "#core";
 import type { Io } from "./io.ts";
 import { type CommonOptions, readText, type Session } from "./session.ts";
 
@@ -8,7 +8,7 @@ import { type CommonOptions, readText, type Session } from "./session.ts";
 const MAX_DOCUMENTS = 1_000;
 /** Aliases of aliases that one document may spell out: a hundred of them in 4 KiB took a quarter second. */
 const MAX_ALIASES = 20;
-/** Brackets open at once; documents are at most 16 deep, and the parser takes a time that grows with depth times length. */
+/** Brackets open at once; documents are at most 16 deep. */
 const MAX_OPEN_BRACKETS = 100;
 /** Longest text from stdin, in characters. */
 const MAX_STDIN_CHARS = 16 * 1024 * 1024;
@@ -87,16 +87,6 @@ function parseDocuments(text: string, source: string): Record<string, unknown>[]
   });
   if (found.length === 0) throw refuse(`${source} holds no document`);
   return found;
-}
-
-/** Most brackets that are open at once; in quotes they count, too. */
-function openBrackets(text: string): number {
-  let [open, most] = [0, 0];
-  for (const [bracket] of text.matchAll(/[[\]{}]/gu)) {
-    open = Math.max(0, open + (bracket === "[" || bracket === "{" ? 1 : -1));
-    most = Math.max(most, open);
-  }
-  return most;
 }
 
 async function readStdin(io: Io): Promise<string> {
