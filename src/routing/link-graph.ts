@@ -38,11 +38,6 @@ export class LinkGraph {
     return changes;
   }
 
-  /** Forgets what a node said. */
-  remove(origin: NodeId): LinkChange[] {
-    return this.#numbers.has(origin) ? this.set(origin, new Map(), false) : [];
-  }
-
   /** Makes the link from one node to the other what both say together. */
   #settle(from: number, to: number, changes: LinkChange[]): void {
     const isMutual = this.#listed[to]?.has(this.nodeAt(from)) === true;

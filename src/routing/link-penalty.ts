@@ -18,7 +18,12 @@ export class LinkPenalty {
 
   /** At this moment, rounded. */
   at(nowMs: number): number {
-    const left = this.#penalty * 0.5 ** (Math.max(0, nowMs - this.#atMs) / HALF_LIFE_MS);
-    return left < LEAST_PENALTY ? 0 : Math.round(left);
+    return penaltyAfter(this.#penalty, nowMs - this.#atMs);
   }
+}
+
+/** What is left of a penalty after so long. Whoever hears of one works it out by itself, so that nobody has to tell how it falls. */
+export function penaltyAfter(penalty: number, ageMs: number): number {
+  const left = penalty * 0.5 ** (Math.max(0, ageMs) / HALF_LIFE_MS);
+  return left < LEAST_PENALTY ? 0 : Math.round(left);
 }

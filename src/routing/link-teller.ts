@@ -1,0 +1,162 @@
+import type { Clock } from "#core";
+import type { NodeId } from "#identity";
+import type { Gossip, Host, Session } from "#mesh";
+import { AdvertisedCost } from "./advertised-cost.ts";
+import { type LinkCost, linkCost, type LinkTerms } from "./link-cost.ts";
+import { LinkPenalty } from "./link-penalty.ts";
+import { LINKS_TOPIC, writeAdvertisement } from "./link-state.ts";
+
+/** How often links are measured. */
+const MEASURE_MS = 1_000;
+/** A link that went is told of so soon, with those that went at the same time. */
+const GONE_MS = 20;
+/** One that came is told of so soon, and so long after what was told before: a node that starts gets many, and everybody hears of each. */
+const CAME_MS = 200;
+const CAME_EVERY_MS = 2_000;
+
+export type LinkTellerDeps = {
+  host: Pick<Host, "sessions" | "session" | "onSession">;
+  gossip: Pick<Gossip, "publish">;
+  clock: Clock;
+  /** Where this node is, once it is a member. */
+  site: () => string | undefined;
+  /** Whether this node passes on what is not for itself. */
+  transit: boolean;
+};
+
+/** A link of this node: what it costs more for coming up lately, and what others were told of it, if anything. */
+type OwnLink = { penalty: LinkPenalty; terms: LinkTerms | undefined; told: AdvertisedCost | undefined };
+
+/** Knows what this node's links cost, and tells the fleet when that changes for long, and when they come and go. */
+export class LinkTeller implements Disposable {
+  readonly #deps: LinkTellerDeps;
+  readonly #links = new Map<NodeId, OwnLink>();
+  readonly #stopping = new AbortController();
+  readonly #unlisten: () => void;
+  /** To whom there were links, when it was told last, and when it will be told next, if that is to be soon. */
+  #told = "";
+  #toldMs = Number.NEGATIVE_INFINITY;
+  #tellAtMs = Number.POSITIVE_INFINITY;
+
+  constructor(deps: LinkTellerDeps) {
+    this.#deps = deps;
+    this.#unlisten = deps.host.onSession(({ nodeId }, event) => {
+      const nowMs = deps.clock.nowMs();
+      if (event === "down") return this.#tellAt(nowMs + GONE_MS);
+      this.#link(nodeId).penalty.up(nowMs);
+      this.#tellAt(Math.max(nowMs + CAME_MS, this.#toldMs + CAME_EVERY_MS));
+    });
+    void this.#run();
+  }
+
+  [Symbol.dispose](): void {
+    this.#unlisten();
+    this.#stopping.abort();
+  }
+
+  /** What the link to a neighbour costs just now. */
+  costOf(session: Session): LinkCost {
+    return linkCost({
+      rttMs: session.rttMs(),
+      lossRatio: session.lossRatio(),
+      suspect: session.suspect(),
+      sameSite: session.site === this.#deps.site(),
+      penalty: this.#links.get(session.nodeId)?.penalty.at(this.#deps.clock.nowMs()) ?? 0,
+    });
+  }
+
+  async #run(): Promise<void> {
+    const { clock } = this.#deps;
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
+      await clock.sleep(MEASURE_MS, signal).catch(() => undefined);
+      if (!signal.aborted) this.#measure();
+    }
+  }
+
+  #tellAt(atMs: number): void {
+    const { clock } = this.#deps;
+    if (this.#tellAtMs <= atMs) return;
+    this.#tellAtMs = atMs;
+    clock.sleep(atMs - clock.nowMs(), this.#stopping.signal).then(
+      () => {
+        if (this.#tellAtMs === atMs) this.#tell(false);
+      },
+      () => undefined, // the node stops
+    );
+  }
+
+  /** Measures all links, and tells of them if that is news to others. */
+  #measure(): void {
+    const { host, clock } = this.#deps;
+    const nowMs = clock.nowMs();
+    let changed = false;
+    for (const session of host.sessions()) {
+      const { total, ...terms } = this.costOf(session);
+      const link = this.#link(session.nodeId);
+      // one that is silent just now is told of as before: it may come back, and is given up within seconds if it does not
+      if (!Number.isFinite(total) || link.told?.measure(varying(terms), nowMs) !== true) continue;
+      link.terms = terms;
+      changed = true;
+    }
+    this.#forgetGone(nowMs);
+    if (changed || this.#tellAtMs === Number.POSITIVE_INFINITY) this.#tell(changed);
+  }
+
+  /** Tells what links there are and what they cost, if any cost is another one, or there are other links. */
+  #tell(changed: boolean): void {
+    const { host, gossip, clock, transit, site } = this.#deps;
+    this.#tellAtMs = Number.POSITIVE_INFINITY;
+    if (site() === undefined) return;
+    const links = new Map<NodeId, LinkTerms>();
+    for (const session of host.sessions()) {
+      const terms = this.#toldOf(session);
+      if (terms !== undefined) links.set(session.nodeId, terms);
+    }
+    const peers = [...links.keys()].toSorted().join();
+    if (!changed && peers === this.#told) return;
+    this.#told = peers;
+    this.#toldMs = clock.nowMs();
+    gossip.publish(LINKS_TOPIC, writeAdvertisement({ transit, links }));
+  }
+
+  /** What others are told of a link: of a new one, what it costs just now. */
+  #toldOf(session: Session): LinkTerms | undefined {
+    const link = this.#link(session.nodeId);
+    if (link.told !== undefined && link.terms !== undefined) {
+      return { ...link.terms, penalty: link.penalty.at(this.#deps.clock.nowMs()) };
+    }
+    const { total, ...terms } = this.costOf(session);
+    if (!Number.isFinite(total)) return undefined;
+    link.told = new AdvertisedCost(varying(terms), this.#deps.clock.nowMs());
+    link.terms = terms;
+    return terms;
+  }
+
+  /** A link that went is remembered while it would start dearer. */
+  #forgetGone(nowMs: number): void {
+    for (const [peer, link] of this.#links) {
+      if (this.#deps.host.session(peer) !== undefined) continue;
+      link.told = undefined;
+      link.terms = undefined;
+      if (link.penalty.at(nowMs) === 0) this.#links.delete(peer);
+    }
+  }
+
+  #link(peer: NodeId): OwnLink {
+    let link = this.#links.get(peer);
+    if (link === undefined) {
+      link = { penalty: new LinkPenalty(), terms: undefined, told: undefined };
+      this.#links.set(peer, link);
+    }
+    return link;
+  }
+}
+
+/**
+ * What others are told of again when it changes: not what leaving the site costs, beside which a round trip that doubled looks like nothing, nor the
+ * penalty, whose fall everybody works out.
+ */
+function varying({ latency, loss }: LinkTerms): number {
+  return latency + loss;
+}
