@@ -6,8 +6,10 @@ import { type LinkCost, linkCost, type LinkTerms } from "./link-cost.ts";
 import { LinkPenalty } from "./link-penalty.ts";
 import { LINKS_TOPIC, writeAdvertisement } from "./link-state.ts";
 
-/** How often links are measured. */
-const MEASURE_MS = 1_000;
+/** How often links are measured: as often as they are probed at rest. */
+const MEASURE_MS = 2_000;
+/** Other costs are told so long after anything was told before: everybody hears of all links of this node each time. */
+const COSTS_EVERY_MS = 10_000;
 /** A link that went is told of so soon, with those that went at the same time. */
 const GONE_MS = 20;
 /** One that came is told of so soon, and so long after what was told before: a node that starts gets many, and everybody hears of each. */
@@ -36,6 +38,7 @@ export class LinkTeller implements Disposable {
   /** To whom there were links, when it was told last, and when it will be told next, if that is to be soon. */
   #told = "";
   #toldMs = Number.NEGATIVE_INFINITY;
+  #costsChanged = false;
   #tellAtMs = Number.POSITIVE_INFINITY;
 
   constructor(deps: LinkTellerDeps) {
@@ -80,7 +83,7 @@ export class LinkTeller implements Disposable {
     this.#tellAtMs = atMs;
     clock.sleep(atMs - clock.nowMs(), this.#stopping.signal).then(
       () => {
-        if (this.#tellAtMs === atMs) this.#tell(false);
+        if (this.#tellAtMs === atMs) this.#tell();
       },
       () => undefined, // the node stops
     );
@@ -90,21 +93,21 @@ export class LinkTeller implements Disposable {
   #measure(): void {
     const { host, clock } = this.#deps;
     const nowMs = clock.nowMs();
-    let changed = false;
     for (const session of host.sessions()) {
       const { total, ...terms } = this.costOf(session);
       const link = this.#link(session.nodeId);
       // one that is silent just now is told of as before: it may come back, and is given up within seconds if it does not
       if (!Number.isFinite(total) || link.told?.measure(varying(terms), nowMs) !== true) continue;
       link.terms = terms;
-      changed = true;
+      this.#costsChanged = true;
     }
     this.#forgetGone(nowMs);
-    if (changed || this.#tellAtMs === Number.POSITIVE_INFINITY) this.#tell(changed);
+    if (this.#costsChanged) this.#tellAt(Math.max(nowMs, this.#toldMs + COSTS_EVERY_MS));
+    else if (this.#tellAtMs === Number.POSITIVE_INFINITY) this.#tell(); // what became usable without a session coming up
   }
 
   /** Tells what links there are and what they cost, if any cost is another one, or there are other links. */
-  #tell(changed: boolean): void {
+  #tell(): void {
     const { host, gossip, clock, transit, site } = this.#deps;
     this.#tellAtMs = Number.POSITIVE_INFINITY;
     if (site() === undefined) return;
@@ -114,7 +117,8 @@ export class LinkTeller implements Disposable {
       if (terms !== undefined) links.set(session.nodeId, terms);
     }
     const peers = [...links.keys()].toSorted().join();
-    if (!changed && peers === this.#told) return;
+    if (!this.#costsChanged && peers === this.#told) return;
+    this.#costsChanged = false;
     this.#told = peers;
     this.#toldMs = clock.nowMs();
     gossip.publish(LINKS_TOPIC, writeAdvertisement({ transit, links }));
