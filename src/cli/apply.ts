@@ -1,6 +1,6 @@
 import { isAlias, isMap, isScalar, LineCounter, parseAllDocuments, visit } from "yaml";
 import type { ControlClient } from "#api";
-import { errorMessage, Fault, openBrackets } from "#core";
+import { errorMessage, Fault, bracketDepth } from "#core";
 import type { Io } from "./io.ts";
 import { type CommonOptions, readText, type Session } from "./session.ts";
 
@@ -58,7 +58,7 @@ function readPlan(document: Record<string, unknown>) {
 }
 
 function parseDocuments(text: string, source: string): Record<string, unknown>[] {
-  if (openBrackets(text) > MAX_OPEN_BRACKETS) throw refuse(`${source} is nested too deep`);
+  if (bracketDepth(text) > MAX_OPEN_BRACKETS) throw refuse(`${source} is nested too deep`);
   const lineCounter = new LineCounter();
   // What is only odd is refused later, with a better reason. Pretty errors would show the place of each; the first is enough.
   const parsed = parseAllDocuments(text, { logLevel: "error", prettyErrors: false, lineCounter });

@@ -22,7 +22,7 @@ export { encodeFrame, type Frame, type FrameLimits, FrameReader, FrameStream } f
 export { MAX_JSON_DEPTH, parseJson } from "./json.ts";
 export { createLog, type Log, type LogFields, type LogLevel, SILENT_LOG } from "./log.ts";
 export { auditPath, HASH_BYTES, leafHash, merkleRoot, nodeHash, verifyAuditPath } from "./merkle.ts";
-export { openBrackets } from "./open-brackets.ts";
+export { bracketDepth } from "./bracket-depth.ts";
 export { type Random, SeededRandom, SystemRandom } from "./random.ts";
 export { RateLimit } from "./rate-limit.ts";
 export { inTransaction } from "./transaction.ts";

@@ -1,5 +1,5 @@
 import { type Document, isMap, isNode, isScalar, LineCounter, parseDocument, visit } from "yaml";
-import { errorMessage, Fault, openBrackets } from "#core";
+import { errorMessage, Fault, bracketDepth } from "#core";
 
 /** Brackets open at once; no option nests deeper than three. */
 const MAX_OPEN_BRACKETS = 20;
@@ -18,7 +18,7 @@ export type ConfigFile = {
  * option, which is answered with the nearest known one.
  */
 export function readConfigFile(text: string, file: string, known: readonly string[]): ConfigFile {
-  if (openBrackets(text) > MAX_OPEN_BRACKETS) throw refuse(`${file} is nested too deep`);
+  if (bracketDepth(text) > MAX_OPEN_BRACKETS) throw refuse(`${file} is nested too deep`);
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, logLevel: "error" });
   const at = (offset: number): string => `${file}:${lines.linePos(offset).line}`;
