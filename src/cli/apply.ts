@@ -1,6 +1,6 @@
 import { isAlias, isMap, isScalar, LineCounter, parseAllDocuments, visit } from "yaml";
 import type { ControlClient } from "#api";
-import { errorMessage, Fault, bracketDepth } from "#core";
+import { bracketDepth, errorMessage, Fault } from "#core";
 import type { Io } from "./io.ts";
 import { type CommonOptions, readText, type Session } from "./session.ts";
 
@@ -8,8 +8,8 @@ import { type CommonOptions, readText, type Session } from "./session.ts";
 const MAX_DOCUMENTS = 1_000;
 /** Aliases of aliases that one document may spell out: a hundred of them in 4 KiB took a quarter second. */
 const MAX_ALIASES = 20;
-/** Brackets open at once; documents are at most 16 deep. */
-const MAX_OPEN_BRACKETS = 100;
+/** Brackets open at once; documents are at most 16 deep, and a hundred take the parser 50 ms. */
+const MAX_OPEN_BRACKETS = 32;
 /** Longest text from stdin, in characters. */
 const MAX_STDIN_CHARS = 16 * 1024 * 1024;
 

@@ -32,10 +32,7 @@ export const COLUMNS: ColumnsOf = {
     { head: "COST", text: (l) => (l.cost === undefined ? "" : String(l.cost)) },
     { head: "LOSS", text: (l) => lossText(l), wide: true },
     { head: "PROBED BY", text: (l) => l.measuredBy ?? "", wide: true },
-    { head: "LATENCY", text: (l) => termText(l.terms?.latency), wide: true },
-    { head: "LOST", text: (l) => termText(l.terms?.loss), wide: true },
-    { head: "MONEY", text: (l) => termText(l.terms?.money), wide: true },
-    { head: "PENALTY", text: (l) => termText(l.terms?.penalty), wide: true },
+    { head: "COST IS", text: (l) => (l.terms === undefined ? "" : termsText(l.terms)), wide: true },
     { head: "DIRECTION", text: (l) => l.direction ?? "", wide: true },
     { head: "ADDRESS", text: (l) => l.address ?? "", wide: true },
   ],
@@ -98,8 +95,10 @@ export const COLUMNS: ColumnsOf = {
   ],
 };
 
-function termText(term: number | undefined): string {
-  return term === undefined ? "" : String(term);
+/** What a cost is the sum of: `1 + money 320 + penalty 165`. */
+export function termsText(terms: Readonly<Record<string, number>>): string {
+  const parts = Object.entries(terms).flatMap(([term, value]) => (value === 0 ? [] : [`${term} ${value}`]));
+  return ["1", ...parts].join(" + ");
 }
 
 function lossText({

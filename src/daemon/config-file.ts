@@ -1,5 +1,5 @@
 import { type Document, isMap, isNode, isScalar, LineCounter, parseDocument, visit } from "yaml";
-import { errorMessage, Fault, bracketDepth } from "#core";
+import { bracketDepth, errorMessage, Fault } from "#core";
 
 /** Brackets open at once; no option nests deeper than three. */
 const MAX_OPEN_BRACKETS = 20;

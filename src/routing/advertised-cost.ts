@@ -5,7 +5,7 @@ const LEAST_SHARE = 0.1;
 const HELD_FOR = 3;
 /**
  * A better cost is told this seldom: who waits for it has a path meanwhile. A worse one is told as soon as it held. Probes lost while a machine was busy
- * are forgotten step by step for minutes; told every 10 s, that took 11 idle nodes 32 kbit/s each.
+ * are forgotten step by step for minutes: told every 10 s, an idle node with 10 neighbours sent and received 46 kbit/s.
  */
 const BETTER_EVERY_MS = 120_000;
 
@@ -22,10 +22,6 @@ export class AdvertisedCost {
   constructor(cost: number, nowMs: number) {
     this.#told = cost;
     this.#toldMs = nowMs;
-  }
-
-  get cost(): number {
-    return this.#told;
   }
 
   /** One more measurement. Returns whether others are to hear of it. */

@@ -2,8 +2,11 @@ import { MinHeap } from "./heap.ts";
 import type { LinkGraph } from "./link-graph.ts";
 import type { Path } from "./path-tree.ts";
 
-/** More than any path costs: what is shared with the other path counts before what it costs. */
-const SHARED = 2 ** 32;
+/**
+ * More than any path costs, of some thousand links at 4,000,000 each: what is shared with the other path counts before what it costs. As often as a path
+ * may share, the sum stays exact.
+ */
+const SHARED = 2 ** 40;
 
 /**
  * The path to take when the other one fails: of those that share the fewest nodes and links with it, the cheapest, so that no single failure

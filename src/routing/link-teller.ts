@@ -27,7 +27,7 @@ export type LinkTellerDeps = {
 };
 
 /** A link of this node: what it costs more for coming up lately, and what others were told of it, if anything. */
-type OwnLink = { penalty: LinkPenalty; terms: LinkTerms | undefined; told: AdvertisedCost | undefined };
+type OwnLink = { penalty: LinkPenalty; told: { terms: LinkTerms; cost: AdvertisedCost } | undefined };
 
 /** Knows what this node's links cost, and tells the fleet when that changes for long, and when they come and go. */
 export class LinkTeller implements Disposable {
@@ -97,8 +97,8 @@ export class LinkTeller implements Disposable {
       const { total, ...terms } = this.costOf(session);
       const link = this.#link(session.nodeId);
       // one that is silent just now is told of as before: it may come back, and is given up within seconds if it does not
-      if (!Number.isFinite(total) || link.told?.measure(varying(terms), nowMs) !== true) continue;
-      link.terms = terms;
+      if (!Number.isFinite(total) || link.told?.cost.measure(varying(terms), nowMs) !== true) continue;
+      link.told.terms = terms;
       this.#costsChanged = true;
     }
     this.#forgetGone(nowMs);
@@ -127,13 +127,11 @@ export class LinkTeller implements Disposable {
   /** What others are told of a link: of a new one, what it costs just now. */
   #toldOf(session: Session): LinkTerms | undefined {
     const link = this.#link(session.nodeId);
-    if (link.told !== undefined && link.terms !== undefined) {
-      return { ...link.terms, penalty: link.penalty.at(this.#deps.clock.nowMs()) };
-    }
+    const nowMs = this.#deps.clock.nowMs();
+    if (link.told !== undefined) return { ...link.told.terms, penalty: link.penalty.at(nowMs) };
     const { total, ...terms } = this.costOf(session);
     if (!Number.isFinite(total)) return undefined;
-    link.told = new AdvertisedCost(varying(terms), this.#deps.clock.nowMs());
-    link.terms = terms;
+    link.told = { terms, cost: new AdvertisedCost(varying(terms), nowMs) };
     return terms;
   }
 
@@ -142,7 +140,6 @@ export class LinkTeller implements Disposable {
     for (const [peer, link] of this.#links) {
       if (this.#deps.host.session(peer) !== undefined) continue;
       link.told = undefined;
-      link.terms = undefined;
       if (link.penalty.at(nowMs) === 0) this.#links.delete(peer);
     }
   }
@@ -150,7 +147,7 @@ export class LinkTeller implements Disposable {
   #link(peer: NodeId): OwnLink {
     let link = this.#links.get(peer);
     if (link === undefined) {
-      link = { penalty: new LinkPenalty(), terms: undefined, told: undefined };
+      link = { penalty: new LinkPenalty(), told: undefined };
       this.#links.set(peer, link);
     }
     return link;

@@ -24,7 +24,9 @@ export class PathTree {
     this.#root = root;
     this.#grow();
     this.#costs[root] = 0;
-    this.#spread(this.#heapOf([root]));
+    const heap = new MinHeap();
+    heap.push(0, root);
+    this.#spread(heap);
   }
 
   /** Follows the graph, which has changed so. Returns how many nodes were looked at. */
@@ -98,12 +100,6 @@ export class PathTree {
       for (const to of this.#graph.from(next.value).keys()) this.#relax(next.value, to, heap);
     }
     return looked;
-  }
-
-  #heapOf(nodes: readonly number[]): MinHeap {
-    const heap = new MinHeap();
-    for (const node of nodes) heap.push(this.#costs[node] ?? 0, node);
-    return heap;
   }
 
   #grow(): void {

@@ -77,21 +77,20 @@ export class Router implements Disposable {
   /** The ways to all members that can be reached. */
   routes(): Route[] {
     this.#workIn();
-    return [...new Set([...this.#heard.keys(), ...this.#vouched])].flatMap((node) => this.#routeTo(node) ?? []);
+    const nodes = new Set([...this.#heard.keys(), ...this.#vouched]);
+    return [...nodes].flatMap((node) => this.#pathTo(node) ?? []).map((path) => this.#along(path));
   }
 
   /** The cheapest way to a node, and the one to take when it fails; `undefined` where there is none. */
   route(to: NodeId): (Route & { backup: Route | undefined }) | undefined {
     this.#workIn();
-    const route = this.#routeTo(to);
-    if (route === undefined) return undefined;
-    const backup = backupPath(this.#graph, { nodes: [this.#deps.self, ...route.legs.map((leg) => leg.to)], cost: 0 });
-    return { ...route, backup: backup && this.#along(backup) };
+    const path = this.#pathTo(to);
+    const backup = path && backupPath(this.#graph, path);
+    return path && { ...this.#along(path), backup: backup && this.#along(backup) };
   }
 
-  #routeTo(to: NodeId): Route | undefined {
-    const path = to === this.#deps.self ? undefined : this.#tree.to(to);
-    return path && this.#along(path);
+  #pathTo(to: NodeId): Path | undefined {
+    return to === this.#deps.self ? undefined : this.#tree.to(to);
   }
 
   #along({ nodes, cost }: Path): Route {

@@ -45,7 +45,9 @@ describe("routes between daemons", function () {
     };
     assert.deepEqual(Object.keys(link.terms), ["latency", "loss", "money", "penalty"]);
     assert.ok(link.cost > 320);
-    assert.match(await cam.ok("get", "links", "-o", "wide"), /LATENCY +LOST +MONEY +PENALTY/u);
+    const [head = "", row = ""] = (await cam.ok("get", "links", "-o", "wide")).split("\n");
+    assert.match(head, / COST IS /u);
+    assert.match(row, / 1 \+ (latency \d+ \+ )?(loss \d+ \+ )?money 320 \+ penalty \d+ /u);
   });
 
   it("end with the node that they lead to or through", async () => {

@@ -108,7 +108,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: "backup path",
     off: "the backup path may share what it likes with the path",
     file: "src/routing/backup-path.ts",
-    from: "const SHARED = 2 ** 32;",
+    from: "const SHARED = 2 ** 40;",
     to: "const SHARED = 1;",
     test: "test/unit/routing-paths.test.ts",
     title: "shares no node with the path, though another way would be cheaper",

@@ -32,7 +32,8 @@ describe("advertised cost", () => {
     assert.deepEqual([at(300, 1), at(300, 2), at(300, 3), at(300, 119)], [false, false, false, false]);
     assert.equal(at(300, 120), true);
     assert.deepEqual([at(600, 121), at(600, 122), at(600, 123)], [false, false, true]);
-    assert.equal(cost.cost, 600);
+    assert.deepEqual([at(600, 124), at(600, 125), at(600, 126)], [false, false, false], "it is told once");
+    assert.deepEqual([at(500, 300), at(500, 301), at(500, 302)], [false, false, true], "and what is told last counts");
   });
 });
 

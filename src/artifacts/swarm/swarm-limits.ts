@@ -33,7 +33,7 @@ export const LANE_WINDOW_S = 0.12;
 export const LAN_PEER_WINDOW_S = 0.12;
 /**
  * Over the WAN: more makes CUBIC overrun the queue of an access link, and halt after (sim: 3 × 4 took 1.043 × the bound with 60 ms, 1.061 with 100,
- * 1.074 with 150); BBR needs bytes to probe with (lab: 1.22 with 60 ms, 1.17–1.19 with 100, 1.19 with 150).
+ * 1.074 with 150); BBR needs bytes to probe with (lab: 1.22 with 60 ms, 1.17–1.21 with 100, 1.19 with 150).
  */
 export const WAN_PEER_WINDOW_S = 0.1;
 /** At least one cell is on the way to each receiver, and four in all. */

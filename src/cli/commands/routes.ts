@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import type { LegView } from "#api";
+import { termsText } from "../columns.ts";
 import { serialise } from "../output.ts";
 import { type Cli, action, type Session } from "../session.ts";
 import { printable } from "../table.ts";
@@ -35,6 +36,5 @@ function wayText(what: string, { cost, legs }: { cost: number; legs: readonly Le
 }
 
 function legText({ from, to, cost, ...terms }: LegView): string {
-  const parts = Object.entries(terms).flatMap(([term, value]) => (value === 0 ? [] : [`${term} ${value}`]));
-  return `  ${from} → ${to}: ${[`${cost} = 1`, ...parts].join(" + ")}`;
+  return `  ${from} → ${to}: ${cost} = ${termsText(terms)}`;
 }

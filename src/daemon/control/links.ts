@@ -21,8 +21,9 @@ export function linkHandlers(
     links: {
       list: async () => (router === undefined ? [] : (host?.sessions() ?? []).map((s) => linkView(s, router))),
       get: async (name) => {
-        const [from = "", to] = name.split("/");
-        return to === undefined ? ownLink(name) : linkBetween(state, router, from, to);
+        const [from = "", to, ...more] = name.split("/");
+        if (to === undefined) return ownLink(name);
+        return more.length === 0 ? linkBetween(state, router, from, to) : undefined;
       },
       onChange: onSession,
     },
@@ -60,10 +61,11 @@ function nameOf({ members }: NodeState, node: NodeId): string {
 
 function linkBetween(state: NodeState, router: Router | undefined, from: string, to: string): LinkView | undefined {
   const [a, b] = [nodeNamed(state, from), nodeNamed(state, to)];
-  const terms = a === undefined || b === undefined ? undefined : router?.terms(a, b);
-  if (terms === undefined || b === undefined) return undefined;
-  const { name = to, site = "" } = state.members.of(b) ?? {};
-  return { name: `${from}/${name}`, labels: {}, nodeId: b, site, state: "up", ...costView(terms) };
+  if (a === undefined || b === undefined) return undefined;
+  const terms = router?.terms(a, b);
+  if (terms === undefined) return undefined;
+  const name = `${nameOf(state, a)}/${nameOf(state, b)}`;
+  return { name, labels: {}, nodeId: b, site: state.members.of(b)?.site ?? "", state: "up", ...costView(terms) };
 }
 
 /** Nothing while probes go unanswered. */
