@@ -3,6 +3,7 @@ import type { RouteName, Routes } from "./routes.ts";
 import type {
   ArtifactDetail,
   ArtifactView,
+  CircuitView,
   DocumentDetail,
   DocumentView,
   EventView,
@@ -19,6 +20,7 @@ export type Resources = {
   nodes: { view: NodeView; detail: NodeView };
   links: { view: LinkView; detail: LinkView };
   routes: { view: RouteView; detail: RouteDetail };
+  circuits: { view: CircuitView; detail: CircuitView };
   artifacts: { view: ArtifactView; detail: ArtifactDetail };
   documents: { view: DocumentView; detail: DocumentDetail };
   tokens: { view: TokenView; detail: TokenView };
@@ -33,6 +35,7 @@ export const RESOURCE_NAMES = [
   "nodes",
   "links",
   "routes",
+  "circuits",
   "artifacts",
   "documents",
   "tokens",

@@ -260,6 +260,12 @@ export const Limits = LimitsNow.extend({
 
 const Rate = z.number().int().min(MIN_RATE_BPS, `at least ${MIN_RATE_BPS} bytes per second`).nullable().optional();
 
+/** By name, node id, serial number, or an unambiguous beginning of the id. */
+export const Ping = z.strictObject({ node: z.string().min(1).max(253) });
+
+/** A round trip. `via`: the nodes that carried it; none over a link. */
+export const Pong = z.object({ name: z.string(), node: z.string(), rttMs: z.number(), via: z.array(z.string()) });
+
 /** Limits for now, before what the configuration says; what was set before counts no longer. */
 export const SetLimits = z
   .strictObject({

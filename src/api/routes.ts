@@ -115,6 +115,7 @@ export const ROUTES = {
     m.Limits,
   ),
   resetLimits: call("DELETE", "/v1/limits", "Goes back to the limits configured.", {}, m.Limits),
+  ping: call("POST", "/v1/ping", "Measures the round trip to a node.", { body: m.Ping }, m.Pong),
   leave: call("POST", "/v1/leave", "Forgets the fleet: documents, membership, remembered peers.", {}, Done),
   rekey: call(
     "POST",
@@ -135,6 +136,9 @@ export const ROUTES = {
   "routes.list": list("routes", v.RouteView),
   "routes.get": get("routes", v.RouteDetail),
   "routes.watch": changes("routes", z.union([v.RouteDetail, v.RouteView])),
+  "circuits.list": list("circuits", v.CircuitView),
+  "circuits.get": get("circuits", v.CircuitView),
+  "circuits.watch": changes("circuits", v.CircuitView),
   "artifacts.list": list("artifacts", v.ArtifactView),
   "artifacts.get": get("artifacts", v.ArtifactDetail),
   "artifacts.watch": changes("artifacts", z.union([v.ArtifactDetail, v.ArtifactView])),

@@ -123,6 +123,23 @@ export const RouteDetail = RouteView.extend({
   backup: z.object({ cost: z.number(), legs: z.array(LegView) }).optional(),
 });
 
+/** A connection that others carry. `name` is the node at its other end; of one that this node carries, both ends, as in `cam/pump`. */
+export const CircuitView = z.object({
+  ...Base,
+  nodeId: z.string(),
+  /** What this node is to it. */
+  role: z.enum(["source", "target", "gateway"]),
+  /** `waiting`: its way broke, and there is no other yet. */
+  state: z.enum(["up", "waiting"]),
+  /** The gateways on its way, where they are known: at its source. At a gateway, the nodes before and behind. */
+  via: z.array(z.string()).optional(),
+  /** How often it went another way. */
+  moves: z.number().int(),
+  rttMs: z.number().optional(),
+  bytesIn: Bytes,
+  bytesOut: Bytes,
+});
+
 /** What one node has of one artifact. `bytesFrom…` count payload that came over the mesh. */
 export const CopyView = z.object({
   node: z.string(),
@@ -247,6 +264,7 @@ export type LinkView = z.output<typeof LinkView>;
 export type LegView = z.output<typeof LegView>;
 export type RouteView = z.output<typeof RouteView>;
 export type RouteDetail = z.output<typeof RouteDetail>;
+export type CircuitView = z.output<typeof CircuitView>;
 export type CopyView = z.output<typeof CopyView>;
 export type SourceView = z.output<typeof SourceView>;
 export type ArtifactView = z.output<typeof ArtifactView>;

@@ -44,6 +44,17 @@ export const COLUMNS: ColumnsOf = {
     { head: "VIA", text: (r) => r.via },
     { head: "NODE ID", text: (r) => r.nodeId, wide: true },
   ],
+  circuits: () => [
+    { head: "NODE", text: (c) => c.name },
+    { head: "ROLE", text: (c) => c.role },
+    { head: "STATE", text: (c) => c.state },
+    { head: "VIA", text: (c) => c.via?.join(",") ?? "" },
+    { head: "MOVES", text: (c) => String(c.moves) },
+    { head: "RTT", text: (c) => (c.rttMs === undefined ? "" : `${c.rttMs.toFixed(1)} ms`) },
+    { head: "IN", text: (c) => formatBytes(c.bytesIn) },
+    { head: "OUT", text: (c) => formatBytes(c.bytesOut) },
+    { head: "NODE ID", text: (c) => c.nodeId, wide: true },
+  ],
   artifacts: (nowMs) => [
     { head: "NAME", text: (a) => a.name },
     { head: "SIZE", text: (a) => formatBytes(a.sizeBytes) },

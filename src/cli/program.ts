@@ -9,6 +9,7 @@ import { registerNode } from "./commands/node.ts";
 import { examples } from "./commands/options.ts";
 import { registerPasses } from "./commands/passes.ts";
 import { registerResources } from "./commands/resources.ts";
+import { registerPing } from "./commands/ping.ts";
 import { registerRoutes } from "./commands/routes.ts";
 import { registerStore } from "./commands/store.ts";
 import { registerTorrents } from "./commands/torrents.ts";
@@ -50,6 +51,7 @@ const GROUPS: readonly [string, (program: Command, cli: Cli) => void][] = [
   ["Admission", registerPasses],
   ["What there is", registerResources],
   ["What there is", registerRoutes],
+  ["What there is", registerPing],
   ["Artifacts", registerArtifacts],
   ["Artifacts", registerStore],
   ["Artifacts", registerTorrents],

@@ -64,23 +64,12 @@ export class FrameReader {
 
   /** Adds a piece and hands every frame that it completes to `onFrame`, in order. */
   push(piece: Uint8Array, onFrame: (frame: Frame) => void): void {
-    this.#hold(piece);
-    for (;;) {
-      if (this.#headerBytes < 0) {
-        if (this.#bytes < PREFIX_BYTES) return;
-        this.#readPrefix();
-      }
-      if (this.#bytes < this.#headerBytes + this.#payloadBytes) return;
-      const header = decodeCbor(Buffer.concat(this.#take(this.#headerBytes)), this.#limits.maxHeaderBytes);
-      const payloadBytes = this.#payloadBytes;
-      const payload = this.#take(payloadBytes);
-      this.#headerBytes = -1;
-      onFrame({ header, payload, payloadBytes });
-    }
+    this.add(piece);
+    for (let frame = this.next(); frame !== undefined; frame = this.next()) onFrame(frame);
   }
 
-  /** Small pieces are merged in doubling sizes (each byte is copied at most 12 times), so that few of them wait. */
-  #hold(piece: Uint8Array): void {
+  /** Adds a piece; small ones are merged in doubling sizes (each byte is copied at most 12 times), so that few of them wait. */
+  add(piece: Uint8Array): void {
     this.#bytes += piece.length;
     let held = piece;
     while (held.length < SMALL_PIECE_BYTES) {
@@ -90,6 +79,25 @@ export class FrameReader {
       held = Buffer.concat([last, held]);
     }
     if (held.length > 0) this.#pieces.push(held);
+  }
+
+  /** The next whole frame. Throws as `push` does. */
+  next(): Frame | undefined {
+    if (this.#headerBytes < 0) {
+      if (this.#bytes < PREFIX_BYTES) return undefined;
+      this.#readPrefix();
+    }
+    if (this.#bytes < this.#headerBytes + this.#payloadBytes) return undefined;
+    const header = decodeCbor(Buffer.concat(this.#take(this.#headerBytes)), this.#limits.maxHeaderBytes);
+    const payloadBytes = this.#payloadBytes;
+    const payload = this.#take(payloadBytes);
+    this.#headerBytes = -1;
+    return { header, payload, payloadBytes };
+  }
+
+  /** What has arrived behind the last frame, where no further frame is to come. */
+  rest(): Uint8Array[] {
+    return this.#take(this.#bytes);
   }
 
   #readPrefix(): void {

@@ -7,6 +7,7 @@ import { Router } from "#routing";
 import { ArtifactKeeper } from "./artifact-keeper.ts";
 import { BlobIndex } from "./blob-index.ts";
 import { hearOfClones, wasOutbid } from "./clone-watch.ts";
+import { startCircuits, type Ways } from "./circuits.ts";
 import { type ConfigInput, type DaemonConfig, loadConfig } from "./config.ts";
 import { artifactHandlers } from "./control/artifacts.ts";
 import { createHandlers } from "./control/index.ts";
@@ -101,7 +102,9 @@ export class Daemon {
     const { clock, log, data } = state;
     const host = this.#stack.use(await listen(state, this.#config, this.#stop.signal));
     const life = await this.live(host, (finding) => this.#stack.use(new LazyDht({ host, clock, log, ...finding })));
-    await this.#serveControl(host, life);
+    const { transit } = this.#config;
+    const ways = this.#stack.use(startCircuits(state, { host, router: life.router, transit }));
+    await this.#serveControl(host, life, ways);
     this.#stack.use(startMemoryKeeper(clock));
     log.info("ready", {
       name: nodeName(state),
@@ -208,11 +211,12 @@ export class Daemon {
     return this.#stack.use(await ArtifactKeeper.open(this.#node, options));
   }
 
-  async #serveControl(host: Host, { keeper, joining, limits, router }: Life): Promise<void> {
+  async #serveControl(host: Host, { keeper, joining, limits, router }: Life, ways: Ways): Promise<void> {
     const { clock, log, data } = this.#node.state;
     const handlers = createHandlers(this.#node.state, {
       host,
       router,
+      ways,
       join: () => joining.status(),
       otherFleets: () => this.#otherFleets.all,
       usage: () => keeper.usage(),

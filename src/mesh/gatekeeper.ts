@@ -18,6 +18,8 @@ const CLOSE_TIMEOUT_MS = 1_000;
 /** A link that lost against another one of the same peer waits this long for its streams, looking this often. */
 const RETIRE_TIMEOUT_MS = 60_000;
 const RETIRE_LOOK_MS = 1_000;
+/** A carried connection without streams for this long is closed, by whichever end sees it first. */
+const CARRIED_IDLE_MS = 60_000;
 
 /** Sessions at most, whoever wants them. Far above the neighbours that a node keeps: a gateway may be all that a few hundred have. */
 const MAX_SESSIONS = 512;
@@ -63,6 +65,7 @@ export class Gatekeeper {
   readonly #deps: GatekeeperDeps;
   readonly #guests = new Map<Connection, Guest>();
   readonly #sessions = new Map<NodeId, LiveSession>();
+  readonly #carried = new Map<NodeId, LiveSession>();
   /** Old connections of peers that seem to have restarted, and the probe that must stay unanswered. */
   readonly #challenges = new Map<Connection, number>();
   #challenged = CHALLENGES_FROM;
@@ -75,6 +78,11 @@ export class Gatekeeper {
     return this.#sessions;
   }
 
+  /** Sessions over bytes that others carry; they are no links. */
+  get carried(): ReadonlyMap<NodeId, LiveSession> {
+    return this.#carried;
+  }
+
   /** Connections that are open, accepted or not. */
   get connections(): number {
     return this.#guests.size;
@@ -83,7 +91,7 @@ export class Gatekeeper {
   /** The session that this connection belongs to, once it is accepted. */
   sessionOf(connection: Connection): LiveSession | undefined {
     const link = this.#guests.get(connection)?.link;
-    return link === undefined ? undefined : this.#sessions.get(connection.remotePeer.toString());
+    return link === undefined ? undefined : this.#tableOf(connection).get(connection.remotePeer.toString());
   }
 
   /** Resolves when an accepted connection may carry every protocol; `undefined`: it may at once. */
@@ -166,10 +174,10 @@ export class Gatekeeper {
     }
   }
 
-  /** Closes the peer's accepted connections in good order. */
+  /** Closes the peer's accepted connections in good order, but for those that others carry. */
   part(peer: NodeId, reason: string): void {
     for (const [connection, guest] of this.#guests) {
-      if (guest.link === undefined || connection.remotePeer.toString() !== peer) continue;
+      if (guest.link === undefined || !connection.direct || connection.remotePeer.toString() !== peer) continue;
       guest.why ??= reason;
       this.close(connection);
     }
@@ -213,7 +221,7 @@ export class Gatekeeper {
     const probe = drawProbeKey(this.#deps.random);
     const hooks: HelloHooks = {
       self: () => ({ boot, addresses: addresses(), offer: gate.offer(), probe }),
-      judge: (offer) => (this.#isFull(peer) ? FULL : gate.judge(peer, offer)),
+      judge: (offer) => (this.#isFull(connection) ? FULL : gate.judge(peer, offer)),
       accepted: (greeting) => {
         if (!this.#guests.has(connection)) return NOBODY;
         guest.guard.limit(undefined);
@@ -222,6 +230,7 @@ export class Gatekeeper {
         greeting.settled?.catch((error: unknown) => this.end(connection, asError(error)));
         this.#deps.releaseStranger(connection);
         const session = this.#adopt(peer, guest.link);
+        if (!connection.direct) this.#closeIdle(connection).catch(() => undefined); // the host stops
         done(session);
         return this.#line(session, connection);
       },
@@ -234,26 +243,32 @@ export class Gatekeeper {
     startHello(bytes, role, hooks);
   }
 
-  #isFull(peer: NodeId): boolean {
-    return this.#sessions.size >= MAX_SESSIONS && !this.#sessions.has(peer);
+  #isFull(connection: Connection): boolean {
+    const sessions = this.#tableOf(connection);
+    return sessions.size >= MAX_SESSIONS && !sessions.has(connection.remotePeer.toString());
+  }
+
+  #tableOf(connection: Connection): Map<NodeId, LiveSession> {
+    return connection.direct ? this.#sessions : this.#carried;
   }
 
   #line(session: LiveSession, connection: Connection): SessionLine {
     return {
       message: (kind, body) => {
         if (kind === "pong" && this.#isChallenge(connection, body)) this.#deps.gate.cloned?.(session.nodeId);
-        else if (!session.receive(kind, body)) this.#deps.message(session, kind, body);
+        else if (!session.receive(kind, body) && connection.direct) this.#deps.message(session, kind, body);
       },
       ended: (error) => this.end(connection, error ?? new Fault("mesh.closed", "the peer ended the session")),
     };
   }
 
   #adopt(peer: NodeId, link: Link): LiveSession {
-    const current = this.#sessions.get(peer);
+    const sessions = this.#tableOf(link.connection);
+    const current = sessions.get(peer);
     if (current === undefined) {
       const session = new LiveSession(this.#deps.clock, peer, link);
-      this.#sessions.set(peer, session);
-      this.#deps.changed(session, "up");
+      sessions.set(peer, session);
+      if (link.connection.direct) this.#deps.changed(session, "up");
       return session;
     }
     const old = current.link;
@@ -285,7 +300,17 @@ export class Gatekeeper {
     return challenge !== undefined && typeof body === "object" && body !== null && "n" in body && body.n === challenge;
   }
 
+  async #closeIdle(connection: Connection): Promise<void> {
+    const { clock, stop } = this.#deps;
+    for (let idleMs = 0; idleMs < CARRIED_IDLE_MS && connection.status === "open"; idleMs += RETIRE_LOOK_MS) {
+      await clock.sleep(RETIRE_LOOK_MS, stop);
+      if (connection.streams.length > 1) idleMs = 0; // the hello's own stream stays
+    }
+    this.close(connection);
+  }
+
   async #retire({ connection }: Link): Promise<void> {
+    if (!connection.direct) return; // it closes when it is idle
     const { clock, stop } = this.#deps;
     for (let waitedMs = 0; waitedMs < RETIRE_TIMEOUT_MS; waitedMs += RETIRE_LOOK_MS) {
       await clock.sleep(RETIRE_LOOK_MS, stop);
@@ -297,18 +322,19 @@ export class Gatekeeper {
 
   #linkEnded(connection: Connection, link: Link, why = "the peer closed the connection"): void {
     const peer = connection.remotePeer.toString();
-    const session = this.#sessions.get(peer);
+    const session = this.#tableOf(connection).get(peer);
     if (session === undefined || session.link !== link) return;
-    const other = [...this.#guests.values()].find(
-      (guest) => guest.link !== undefined && guest.link.connection.remotePeer.toString() === peer,
-    )?.link;
+    const isOther = ({ remotePeer, direct }: Connection): boolean =>
+      remotePeer.toString() === peer && direct === connection.direct;
+    const other = [...this.#guests.values()].find((guest) => guest.link && isOther(guest.link.connection))?.link;
     if (other !== undefined) return session.move(other);
     this.#end(session, why);
   }
 
   #end(session: LiveSession, why: string): void {
-    this.#sessions.delete(session.nodeId);
+    const { connection } = session.link;
+    this.#tableOf(connection).delete(session.nodeId);
     session.end();
-    this.#deps.changed(session, "down", why);
+    if (connection.direct) this.#deps.changed(session, "down", why);
   }
 }

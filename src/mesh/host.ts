@@ -1,5 +1,6 @@
 import type { ByteStream, Clock, Log, Random } from "#core";
 import type { NodeId } from "#identity";
+import type { Carrier } from "./carrier.ts";
 import type { Gate } from "./gatekeeper.ts";
 import type { Session } from "./session.ts";
 
@@ -82,4 +83,18 @@ export interface Host extends AsyncDisposable {
   isBusy(peer: NodeId): boolean;
   /** Hears messages of a kind that sessions send. One handler per kind. */
   onMessage(kind: string, handler: MessageHandler): void;
+}
+
+/**
+ * A host that also keeps sessions over bytes that others carry. Such a session serves every protocol, but it is no link: the fleet's news and
+ * documents do not go over it, and `session` and `sessions` do not know of it.
+ */
+export interface CarriedHost extends Host {
+  /** Says hello to a peer over a carrier. Throws Fault as `connect` does. */
+  connectOver(carrier: Carrier, signal: AbortSignal): Promise<Session>;
+  /** The other end of `connectOver`: resolves when the peer may say hello. */
+  acceptOver(carrier: Carrier, signal: AbortSignal): Promise<void>;
+  carriedSession(peer: NodeId): Session | undefined;
+  /** Opens a stream to a peer over its carried session. Throws as `open`. */
+  openCarried(peer: NodeId, protocol: string, signal: AbortSignal): Promise<ByteStream>;
 }

@@ -1,6 +1,8 @@
 export type { Gate } from "./gatekeeper.ts";
 export type { GateVerdict } from "./hello-exchange.ts";
+export type { Carrier } from "./carrier.ts";
 export {
+  type CarriedHost,
   type Host,
   type HostDeps,
   type HostOptions,

@@ -4,8 +4,9 @@ import type { NodeId } from "#identity";
 import { parseAddress, parseNetworks } from "./address.ts";
 import { Gatekeeper } from "./gatekeeper.ts";
 import { HELLO_PROTOCOL } from "./hello-exchange.ts";
+import type { Carrier } from "./carrier.ts";
 import type {
-  Host,
+  CarriedHost,
   HostDeps,
   HostOptions,
   MessageHandler,
@@ -28,7 +29,7 @@ const MAX_PROTOCOL_STREAMS = 256;
 const STREAM_LIMITS = { maxInboundStreams: MAX_PROTOCOL_STREAMS, maxOutboundStreams: MAX_PROTOCOL_STREAMS };
 
 /** A host over libp2p, for what builds on libp2p itself: the DHT. */
-export interface Libp2pBackedHost extends Host {
+export interface Libp2pBackedHost extends CarriedHost {
   readonly parts: Libp2pParts;
   /** Serves a protocol with libp2p's own streams, to neighbours only. */
   serveRaw(protocol: string, handler: (stream: Stream, connection: Connection) => void): void;
@@ -155,6 +156,18 @@ class Libp2pHost implements Libp2pBackedHost {
     return this.#keeper.sessions.get(peer);
   }
 
+  carriedSession(peer: NodeId): Session | undefined {
+    return this.#keeper.carried.get(peer);
+  }
+
+  async connectOver(carrier: Carrier, signal: AbortSignal): Promise<Session> {
+    return this.#keeper.greet(await this.#node.connectOver(carrier, signal), signal);
+  }
+
+  acceptOver(carrier: Carrier, signal: AbortSignal): Promise<void> {
+    return this.#node.acceptOver(carrier, signal);
+  }
+
   sessions(): Session[] {
     return [...this.#keeper.sessions.values()];
   }
@@ -165,7 +178,19 @@ class Libp2pHost implements Libp2pBackedHost {
   }
 
   open(peer: NodeId, protocol: string, signal: AbortSignal): Promise<ByteStream> {
-    const session = this.#keeper.sessions.get(peer);
+    return this.#openOver(this.#keeper.sessions.get(peer), peer, protocol, signal);
+  }
+
+  openCarried(peer: NodeId, protocol: string, signal: AbortSignal): Promise<ByteStream> {
+    return this.#openOver(this.#keeper.carried.get(peer), peer, protocol, signal);
+  }
+
+  #openOver(
+    session: LiveSession | undefined,
+    peer: NodeId,
+    protocol: string,
+    signal: AbortSignal,
+  ): Promise<ByteStream> {
     if (session === undefined) {
       return Promise.reject(new Fault("mesh.not-connected", `no connection to ${peer}`, { exit: "offline" }));
     }

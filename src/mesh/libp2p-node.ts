@@ -5,6 +5,7 @@ import { multiaddr } from "@multiformats/multiaddr";
 import { createLibp2p, type Libp2p, type Libp2pOptions } from "libp2p";
 import { type Clock, Ed25519Key, errorMessage, Fault, type Random, withDeadline } from "#core";
 import { parseAddress } from "./address.ts";
+import { acceptOver, type Carrier, connectOver } from "./carrier.ts";
 import { STRANGER_LIMITS } from "./gatekeeper.ts";
 import { GuardedYamux, MuxGuards, NATIVE_WINDOW_BYTES, STANDARD_WINDOW_BYTES } from "./mux-guard.ts";
 import type { DialRoute } from "./socket-dial.ts";
@@ -43,6 +44,9 @@ export type Libp2pNode = {
   isDirect: (host: string) => boolean;
   /** Dials the addresses of one peer, staggered; the first that is secured wins. */
   dial: (addresses: readonly string[], signal: AbortSignal) => Promise<Connection>;
+  /** Connects over bytes that others carry; throws as `connectOver` of carrier.ts. */
+  connectOver: (carrier: Carrier, signal: AbortSignal) => Promise<Connection>;
+  acceptOver: (carrier: Carrier, signal: AbortSignal) => Promise<void>;
 };
 
 /** Builds the node, not yet started. */
@@ -93,7 +97,8 @@ export async function createNode(deps: NodeDeps, options: NodeOptions): Promise<
   });
   if (transport === undefined || parts === undefined) throw new Fault("mesh.libp2p", "libp2p made no transport");
   const dial = transport.dial.bind(transport);
-  const { upgrader } = parts;
+  const { upgrader, logger } = parts;
+  const carrying = { tls, muxerFactory: nativeMuxer, upgrader, log: logger.forComponent("portolan:carrier") };
   return {
     libp2p,
     start: async () => {
@@ -107,7 +112,10 @@ export async function createNode(deps: NodeDeps, options: NodeOptions): Promise<
     guards,
     listening: () => [...listeners].flatMap((listener) => listener.bound()),
     isDirect: (host) => options.route.proxy === undefined || options.route.isLan(host),
-    releaseStranger: ({ remoteAddr }) => {
+    connectOver: (carrier, signal) => connectOver(carrier, carrying, signal),
+    acceptOver: (carrier, signal) => acceptOver(carrier, carrying, signal),
+    releaseStranger: ({ remoteAddr, direct }) => {
+      if (!direct) return; // it took no place
       const [ip, tcp] = remoteAddr.getComponents();
       budget.proved(ip?.value ?? "", Number(tcp?.value));
     },

@@ -2,9 +2,10 @@ import { yamux } from "@chainsafe/libp2p-yamux";
 import type { Connection, MessageStream, StreamMuxer, StreamMuxerFactory } from "@libp2p/interface";
 import type { Uint8ArrayList } from "uint8arraylist";
 import { asError, type Clock, Fault } from "#core";
-import { tellWindowsByHalves } from "./yamux-windows.ts";
+import { keepPaused, tellWindowsByHalves } from "./yamux-windows.ts";
 
 tellWindowsByHalves();
+keepPaused();
 
 /** First window of a stream over native TLS (docs/spec/transport.md): a fresh stream need not wait for it to grow. */
 export const NATIVE_WINDOW_BYTES = 1024 * 1024;

@@ -22,6 +22,8 @@ export interface Session {
   /** Where the peer says it listens; a hint, never proof. */
   readonly addresses: readonly string[];
   readonly direction: "inbound" | "outbound";
+  /** Others carry its bytes: it is no link (see `CarriedHost`). */
+  readonly carried: boolean;
   /** Smoothed round trip in milliseconds; `undefined` until the first probe has come back. */
   rttMs(): number | undefined;
   /** Share of probes that were lost, from 0 to 1; `undefined` where that cannot be measured, or not yet. */
@@ -90,6 +92,9 @@ export class LiveSession implements Session {
   }
   get direction(): "inbound" | "outbound" {
     return this.#link.connection.direction;
+  }
+  get carried(): boolean {
+    return !this.#link.connection.direct;
   }
 
   rttMs(): number | undefined {

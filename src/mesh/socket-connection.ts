@@ -16,6 +16,8 @@ export type SocketConnectionInit = {
   remoteAddr: Multiaddr;
   direction: MessageStreamDirection;
   log: Logger;
+  /** See `SocketOutbox`. */
+  joinBytes?: number;
 };
 
 /** A TCP or TLS socket as libp2p sees it. Bytes come in as they were received. */
@@ -29,7 +31,7 @@ export class SocketConnection extends AbstractMultiaddrConnection {
     super(init);
     const socket = init.socket;
     this.#socket = socket;
-    this.#outbox = new SocketOutbox(socket, () => this.safeDispatchEvent("drain"));
+    this.#outbox = new SocketOutbox(socket, () => this.safeDispatchEvent("drain"), init.joinBytes);
     socket.setNoDelay(true);
     socket.on("data", (bytes: Uint8Array) => this.#receive(bytes));
     socket.resume(); // the listener had it paused

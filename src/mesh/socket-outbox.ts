@@ -5,13 +5,17 @@ export const SOCKET_HIGH_WATER_BYTES = 256 * 1024;
 /** Largest plaintext of a TLS record (RFC 8446 §5.1). */
 const RECORD_BYTES = 16 * 1024;
 
+/** Over a stream in JavaScript a write takes a turn of the event loop, whatever its size; then it is worth a copy to have few of them. */
+export const STREAM_JOIN_BYTES = 256 * 1024;
+
 /**
  * Bytes on their way out of a socket. Node copies all pieces of a `writev` into one for TLS, so it is given one piece at a time: small ones
- * joined, up to one full record, and large ones as they are.
+ * joined, up to one full record (or `joinBytes`), and large ones as they are.
  */
 export class SocketOutbox {
   readonly #socket: Socket;
   readonly #drained: () => void;
+  readonly #joinBytes: number;
   #pieces: Uint8Array[] = [];
   #waitingBytes = 0;
   #writing = false;
@@ -19,7 +23,8 @@ export class SocketOutbox {
   #ending = false;
 
   /** `drained` is called when there is room again after `push` returned false. */
-  constructor(socket: Socket, drained: () => void) {
+  constructor(socket: Socket, drained: () => void, joinBytes = RECORD_BYTES) {
+    this.#joinBytes = joinBytes;
     this.#socket = socket;
     this.#drained = drained;
   }
@@ -61,7 +66,7 @@ export class SocketOutbox {
 
   #take(): Uint8Array | undefined {
     const joined: Uint8Array[] = [];
-    let left = RECORD_BYTES;
+    let left = this.#joinBytes;
     for (let next = this.#pieces[0]; next !== undefined && left > 0; next = this.#pieces[0]) {
       if (joined.length > 0 && next.length > left) {
         joined.push(next.subarray(0, left));

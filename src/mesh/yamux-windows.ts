@@ -1,7 +1,18 @@
 import { StreamState, YamuxStream } from "@chainsafe/libp2p-yamux/stream";
 
 /** What yamux keeps of a stream's window, which its types call private. */
-type Window = { state: StreamState; recvWindow: number; recvWindowCapacity: number };
+type Window = { state: StreamState; recvWindow: number; recvWindowCapacity: number; readStatus: string };
+
+/**
+ * A reader may pause a stream again while `resume` hands it what waited. @libp2p/utils then goes on as if it had not, and yamux gives the sender
+ * window after window until the stream dies of its full read buffer.
+ */
+export function keepPaused(): void {
+  const resume: (this: YamuxStream) => void = Reflect.get(YamuxStream.prototype, "sendResume");
+  YamuxStream.prototype.sendResume = function (this: YamuxStream): void {
+    if ((this as unknown as Window).readStatus === "readable") resume.call(this);
+  };
+}
 
 /**
  * Tells the sender of a window when half of it is used up, as yamux in Go does (hashicorp/yamux stream.go, `sendWindowUpdate`). Of itself

@@ -89,6 +89,14 @@ export class Router implements Disposable {
     return path && { ...this.#along(path), backup: backup && this.#along(backup) };
   }
 
+  /** The nodes on the cheapest way to a node, from the first behind this one, and those on the way to take when it fails. */
+  ways(to: NodeId): NodeId[][] {
+    this.#workIn();
+    const path = this.#pathTo(to);
+    const backup = path && backupPath(this.#graph, path);
+    return [path, backup].flatMap((way) => (way === undefined ? [] : [way.nodes.slice(1)]));
+  }
+
   #pathTo(to: NodeId): Path | undefined {
     return to === this.#deps.self ? undefined : this.#tree.to(to);
   }

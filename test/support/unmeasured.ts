@@ -1,5 +1,6 @@
 /** What a session says of a link that nobody probes: nothing. */
 export class Unmeasured {
+  readonly carried = false;
   rttMs(): undefined {
     return undefined;
   }

@@ -2,10 +2,12 @@ import type { Handlers } from "#api";
 import { Fault } from "#core";
 import type { Host } from "#mesh";
 import type { Router } from "#routing";
+import type { Ways } from "../circuits.ts";
 import type { NodeState } from "../node-state.ts";
 import type { RateKeeper } from "../rate-keeper.ts";
 import { lastAddresses } from "../remembered.ts";
 import type { JoinStatus } from "../standing.ts";
+import { circuitHandlers } from "./circuits.ts";
 import { documentHandlers } from "./documents.ts";
 import { eventHandlers } from "./events.ts";
 import { fleetHandlers } from "./fleet.ts";
@@ -19,6 +21,8 @@ export type ControlDeps = {
   host: Host | undefined;
   /** Absent while the node does not run. */
   router: Router | undefined;
+  /** Absent while the node does not run. */
+  ways: Ways | undefined;
   join: () => JoinStatus;
   otherFleets: StatusDeps["otherFleets"];
   usage: StatusDeps["usage"];
@@ -36,6 +40,7 @@ export function createHandlers(state: NodeState, deps: ControlDeps): Handlers {
   const { documents, pending, ...documentCalls } = documentHandlers(state);
   const { tokens, ...fleetCalls } = fleetHandlers(state, () => knownAddresses(state, deps.host));
   const { artifacts, ...artifactCalls } = deps.artifacts;
+  const { circuits, ping } = circuitHandlers(state, deps.ways);
   return {
     ...documentCalls,
     ...fleetCalls,
@@ -43,6 +48,7 @@ export function createHandlers(state: NodeState, deps: ControlDeps): Handlers {
     ...statusHandlers(state, deps),
     ...limitHandlers(deps.limits),
     ...machineHandlers(state, deps.shutdown),
+    ping,
     shutdown: async () => {
       if (deps.host === undefined) {
         throw new Fault("api.daemon-down", "no daemon runs on this data directory", { exit: "offline" });
@@ -57,6 +63,7 @@ export function createHandlers(state: NodeState, deps: ControlDeps): Handlers {
       artifacts,
       ...nodeHandlers(state, deps),
       ...linkHandlers(state, deps),
+      circuits,
       ...eventHandlers(state),
     },
   };

@@ -1,0 +1,98 @@
+import type { CircuitView, Handlers, ResourceHandler } from "#api";
+import { type Clock, Fault, withDeadline } from "#core";
+import type { NodeId } from "#identity";
+import { type CarriedCircuit, type CircuitState, ping } from "#routing";
+import type { Ways } from "../circuits.ts";
+import { noSuch } from "../control-events.ts";
+import type { NodeState } from "../node-state.ts";
+
+/** How often a list that is followed is looked at: bytes change all the time. */
+const LOOK_MS = 1_000;
+const PING_TIMEOUT_MS = 10_000;
+
+/** The circuits that begin, end or pass here, and pings. `ways` is absent while the node does not run. */
+export function circuitHandlers(
+  state: NodeState,
+  ways: Ways | undefined,
+): { circuits: ResourceHandler<"circuits">; ping: Handlers["ping"] } {
+  const list = (): CircuitView[] => {
+    if (ways === undefined) return [];
+    const { circuits } = ways;
+    return [
+      ...circuits.list().map((circuit) => endView(state, circuit)),
+      ...circuits.gateway.carried().map((circuit) => carriedView(state, circuit)),
+    ];
+  };
+  return {
+    circuits: {
+      list: async () => list(),
+      get: async (name) => list().find((circuit) => circuit.name === name || circuit.nodeId === name),
+      onChange: (listener) => every(state.clock, LOOK_MS, listener),
+    },
+    ping: async ({ node: text }, { signal }) => {
+      if (ways === undefined)
+        throw new Fault("api.daemon-down", "no daemon runs here", { exit: "offline", fix: "portolan up" });
+      const member = state.members.find(text);
+      if (member === undefined) throw noSuch("nodes", text);
+      const { clock, random } = state;
+      const open = ways.reach.open.bind(ways.reach);
+      const pinging = (inner: AbortSignal): Promise<number> => ping(member.node, { clock, random, open }, inner);
+      const rttMs = await withDeadline(clock, PING_TIMEOUT_MS, `the ping to ${member.name}`, pinging, signal);
+      return { name: member.name, node: member.node, rttMs, via: viaOf(state, ways, member.node) };
+    },
+  };
+}
+
+/** The gateways on the way; none to a neighbour. */
+function viaOf(state: NodeState, { circuits }: Ways, node: NodeId): string[] {
+  const circuit = circuits.list().find(({ peer, path }) => peer === node && path !== undefined);
+  return (circuit?.path ?? []).slice(0, -1).map((gateway) => nameOf(state, gateway));
+}
+
+function endView(
+  state: NodeState,
+  { peer, role, path, moves, isAttached, rttMs, bytesIn, bytesOut }: CircuitState,
+): CircuitView {
+  return {
+    name: nameOf(state, peer),
+    labels: {},
+    nodeId: peer,
+    role,
+    state: isAttached ? "up" : "waiting",
+    ...(path === undefined ? {} : { via: path.slice(0, -1).map((gateway) => nameOf(state, gateway)) }),
+    moves,
+    rttMs: Math.round(rttMs * 100) / 100,
+    bytesIn,
+    bytesOut,
+  };
+}
+
+function carriedView(state: NodeState, { source, target, from, to, bytes }: CarriedCircuit): CircuitView {
+  return {
+    name: `${nameOf(state, source)}/${nameOf(state, target)}`,
+    labels: {},
+    nodeId: target,
+    role: "gateway",
+    state: "up",
+    via: [nameOf(state, from), nameOf(state, to)],
+    moves: 0,
+    bytesIn: bytes,
+    bytesOut: bytes,
+  };
+}
+
+function nameOf({ members }: NodeState, node: NodeId): string {
+  return members.of(node)?.name ?? node;
+}
+
+function every(clock: Clock, ms: number, listener: () => void): () => void {
+  const stop = new AbortController();
+  const look = async (): Promise<void> => {
+    for (;;) {
+      await clock.sleep(ms, stop.signal);
+      listener();
+    }
+  };
+  look().catch(() => undefined); // stopped
+  return () => stop.abort();
+}

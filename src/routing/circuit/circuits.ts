@@ -1,0 +1,234 @@
+import {
+  asError,
+  type Clock,
+  type Ed25519Key,
+  Fault,
+  HeadedStream,
+  type Log,
+  type Random,
+  RateLimit,
+  withDeadline,
+} from "#core";
+import type { NodeId } from "#identity";
+import type { CarriedHost, Session } from "#mesh";
+import { CIRCUIT_PROTOCOL, MAX_HEAD_BYTES, type Open, readOpen, signAnswer } from "./circuit-open.ts";
+import { Gateway } from "./gateway.ts";
+import type { CircuitPath } from "./order-paths.ts";
+import { PING_MS } from "./path-watch.ts";
+import { ResumableDuplex } from "./resumable-duplex.ts";
+import { SeenOpens } from "./seen-opens.ts";
+import { SourceCircuit } from "./source-circuit.ts";
+
+/** How long a circuit without a path is kept. A user's connection sees a pause for so long, then a reset. */
+export const HOLD_MS = 30_000;
+/** From the stream to its head. */
+const HEAD_TIMEOUT_MS = 3_000;
+/** The handshake and the hello at the target's end. */
+const ACCEPT_TIMEOUT_MS = 10_000;
+/** Circuits that end here, of all and of one source. */
+const MAX_TARGETS = 1_024;
+const MAX_TARGETS_PER_SOURCE = 8;
+/** Openings that one neighbour may bring in a second. Each costs a signature to check. */
+const OPENS_PER_SECOND = 200;
+
+export type CircuitsDeps = {
+  host: CarriedHost;
+  clock: Clock;
+  random: Random;
+  log: Log;
+  key: Ed25519Key;
+  fleet: () => string | undefined;
+  /** The fleet's time, in Unix milliseconds. */
+  trustedMs: () => number;
+  isMember: (node: NodeId) => boolean;
+  transit: boolean;
+  /** Ways to a node, cheapest first. */
+  pathsTo: (node: NodeId) => CircuitPath[];
+};
+
+/** A circuit that begins or ends here. `path` is known at its source. */
+export type CircuitState = {
+  peer: NodeId;
+  role: "source" | "target";
+  path: CircuitPath | undefined;
+  /** How often it went another way. */
+  moves: number;
+  isAttached: boolean;
+  rttMs: number;
+  bytesIn: number;
+  bytesOut: number;
+};
+
+type Target = { source: NodeId; duplex: ResumableDuplex; epoch: number; hold: AbortController };
+
+/**
+ * Connections to members that cannot be dialled, over links of others: opens them, accepts them, carries those of others, and moves live ones
+ * to another way when theirs breaks. docs/spec/circuits.md.
+ */
+export class Circuits implements Disposable {
+  readonly #deps: CircuitsDeps;
+  readonly #gateway: Gateway;
+  readonly #seen = new SeenOpens();
+  readonly #limits = new WeakMap<Session, RateLimit>();
+  readonly #sources = new Map<NodeId, SourceCircuit>();
+  readonly #targets = new Map<string, Target>();
+  readonly #stop = new AbortController();
+
+  constructor(deps: CircuitsDeps) {
+    this.#deps = deps;
+    this.#gateway = new Gateway(deps);
+    deps.host.handle(CIRCUIT_PROTOCOL, (stream, session) => {
+      this.#opened(new HeadedStream(stream, MAX_HEAD_BYTES), session).catch((error: Error) => stream.abort(error));
+    });
+    void this.#watch();
+  }
+
+  [Symbol.dispose](): void {
+    const reason = new Fault("routing.stopped", "the node stops");
+    this.#stop.abort(reason);
+    for (const circuit of this.#sources.values()) circuit.end(reason);
+    for (const { duplex } of this.#targets.values()) duplex.destroy(reason);
+  }
+
+  get gateway(): Gateway {
+    return this.#gateway;
+  }
+
+  /** Circuits that begin or end here. */
+  list(): CircuitState[] {
+    const sources = [...this.#sources.values()].map((circuit) => circuit.state());
+    const targets = [...this.#targets.values()].map(({ source, duplex, epoch }) => ({
+      peer: source,
+      role: "target" as const,
+      path: undefined,
+      moves: epoch,
+      isAttached: duplex.isAttached,
+      rttMs: duplex.rttMs,
+      bytesIn: duplex.bytesIn,
+      bytesOut: duplex.bytesOut,
+    }));
+    return [...sources, ...targets];
+  }
+
+  /**
+   * The session with a member over a circuit; opens one if there is none. Throws Fault `routing.no-route` when no way is known, or what the last
+   * way that was tried failed with.
+   */
+  connect(peer: NodeId, signal: AbortSignal): Promise<Session> {
+    const live = this.#deps.host.carriedSession(peer);
+    if (live !== undefined) return Promise.resolve(live);
+    let circuit = this.#sources.get(peer);
+    if (circuit === undefined) {
+      circuit = new SourceCircuit(peer, this.#deps, this.#stop.signal, () => this.#sources.delete(peer));
+      this.#sources.set(peer, circuit);
+    }
+    return circuit.connected(signal);
+  }
+
+  /** Ends what has no business any more: circuits of and to nodes that are no members. */
+  endRevoked(): void {
+    const { isMember } = this.#deps;
+    const reason = new Fault("routing.not-member", "the node at the other end is no member any more", {
+      exit: "denied",
+    });
+    this.#gateway.endRevoked();
+    for (const [peer, circuit] of this.#sources) if (!isMember(peer)) circuit.end(reason);
+    for (const { source, duplex } of this.#targets.values()) if (!isMember(source)) duplex.destroy(reason);
+  }
+
+  async #watch(): Promise<void> {
+    const { clock } = this.#deps;
+    const { signal } = this.#stop;
+    while (!signal.aborted) {
+      await clock.sleep(PING_MS, signal).catch(() => undefined);
+      for (const circuit of this.#sources.values()) circuit.look();
+    }
+  }
+
+  async #opened(stream: HeadedStream, session: Session): Promise<void> {
+    const { clock, host } = this.#deps;
+    const { signal } = this.#stop;
+    try {
+      const head = await withDeadline(clock, HEAD_TIMEOUT_MS, "a circuit's opening", () => stream.head(), signal);
+      const open = this.#judge(head, session);
+      if (open.path.at(-1) === host.nodeId) this.#accept(stream, open);
+      else await this.#gateway.carry(stream, head, open, signal);
+    } catch (error) {
+      const { message } = asError(error);
+      const code = error instanceof Fault ? error.code : "routing.failed";
+      this.#deps.log.debug("circuit refused", { from: session.nodeId, code, message });
+      stream.say({ code, reason: message.slice(0, 300), at: host.nodeId });
+      stream.close();
+    }
+  }
+
+  #judge(head: unknown, session: Session): Open {
+    const { host, fleet, trustedMs, clock } = this.#deps;
+    if (session.carried) throw refuse("a circuit over a circuit");
+    const limit = this.#limits.get(session) ?? new RateLimit(clock, OPENS_PER_SECOND, OPENS_PER_SECOND);
+    this.#limits.set(session, limit);
+    if (!limit.take()) throw refuse("too many openings at a time");
+    const open = readOpen(head, { fleet: fleet(), nowMs: trustedMs() });
+    const place = open.path.indexOf(host.nodeId);
+    if (place < 0 || (place === 0 ? open.source : open.path[place - 1]) !== session.nodeId)
+      throw refuse("this node is not next on the path");
+    if (!this.#seen.isFirst(open, clock.nowMs())) throw refuse("an opening that was used before");
+    return open;
+  }
+
+  #accept(stream: HeadedStream, open: Open): void {
+    const { isMember } = this.#deps;
+    if (!isMember(open.source)) throw new Fault("routing.not-member", "the source is no member", { exit: "denied" });
+    if (open.epoch === 0) this.#begin(stream, open);
+    else this.#resume(stream, open);
+  }
+
+  #begin(stream: HeadedStream, open: Open): void {
+    const { host, clock, key, log } = this.#deps;
+    const ofSource = [...this.#targets.values()].filter(({ source }) => source === open.source).length;
+    if (this.#targets.size >= MAX_TARGETS || ofSource >= MAX_TARGETS_PER_SOURCE)
+      throw new Fault("routing.target-full", "this node has as many circuits as it may", { exit: "conflict" });
+    const id = Buffer.from(open.circuit).toString("hex");
+    const duplex = new ResumableDuplex("target", clock, {
+      detached: () => this.#hold(target),
+      over: (error) => {
+        target.hold.abort();
+        this.#targets.delete(id);
+        log.debug("circuit ended", { source: open.source, why: error?.message });
+      },
+    });
+    const target: Target = { source: open.source, duplex, epoch: 0, hold: new AbortController() };
+    this.#targets.set(id, target);
+    stream.say(signAnswer(key, open, 0));
+    duplex.attach(stream, 0, 0);
+    const carrier = { duplex, peer: open.source, secured: (secret: Uint8Array) => duplex.key(secret) };
+    const accepting = (signal: AbortSignal): Promise<void> => host.acceptOver(carrier, signal);
+    withDeadline(clock, ACCEPT_TIMEOUT_MS, "accepting a circuit", accepting, this.#stop.signal).catch((error: Error) =>
+      duplex.destroy(error),
+    );
+  }
+
+  #resume(stream: HeadedStream, open: Open): void {
+    const target = this.#targets.get(Buffer.from(open.circuit).toString("hex"));
+    if (target?.source !== open.source || !target.duplex.isResumable)
+      throw new Fault("routing.unknown-circuit", "this node does not have that circuit", { exit: "missing" });
+    if (open.epoch <= target.epoch) throw refuse("an epoch that is over");
+    target.epoch = open.epoch;
+    target.hold.abort();
+    stream.say(signAnswer(this.#deps.key, open, target.duplex.received));
+    target.duplex.attach(stream, open.epoch, open.received);
+  }
+
+  #hold(target: Target): void {
+    target.hold = new AbortController();
+    this.#deps.clock.sleep(HOLD_MS, target.hold.signal).then(
+      () =>
+        target.duplex.destroy(new Fault("routing.circuit-lost", "the source did not come back", { exit: "offline" })),
+      () => undefined, // it did, or the circuit is over
+    );
+  }
+}
+
+function refuse(what: string): Fault {
+  return new Fault("routing.circuit-open", what, { exit: "denied" });
+}

@@ -1,0 +1,108 @@
+import { asError, type ByteStream, type Clock, encodeFrame, Fault, type Log, withDeadline } from "#core";
+import type { NodeId } from "#identity";
+import type { Host } from "#mesh";
+import { CIRCUIT_PROTOCOL, type Open } from "./circuit-open.ts";
+import { splice } from "./splice.ts";
+
+/** Circuits that this node carries for others. Each may have `MAX_WINDOW_BYTES` on its way, of which most is not here. */
+export const MAX_CARRIED = 1_024;
+/** Of one source, so that nobody takes the places of all. */
+export const MAX_CARRIED_PER_SOURCE = 128;
+/** Opening the stream to the next node. */
+const NEXT_TIMEOUT_MS = 3_000;
+
+export type GatewayDeps = {
+  host: Pick<Host, "nodeId" | "session" | "open">;
+  clock: Clock;
+  log: Log;
+  /** Whether this node passes on what is not for itself. */
+  transit: boolean;
+  isMember: (node: NodeId) => boolean;
+};
+
+/** A circuit between two other nodes that goes over this one. */
+export type CarriedCircuit = { source: NodeId; target: NodeId; from: NodeId; to: NodeId; bytes: number };
+type Carried = CarriedCircuit & { end: (reason: Error) => void };
+
+/** Carries circuits between other members, within limits. */
+export class Gateway {
+  readonly #deps: GatewayDeps;
+  readonly #carried = new Set<Carried>();
+  #bytes = 0;
+
+  constructor(deps: GatewayDeps) {
+    this.#deps = deps;
+  }
+
+  carried(): readonly CarriedCircuit[] {
+    return [...this.#carried];
+  }
+
+  /** Bytes passed on since the start, both ways. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /**
+   * Passes the opening on to the next node, and then everything both ways. Throws Fault `routing.no-transit`, `routing.gateway-full`,
+   * `routing.not-member` or `routing.no-link`; the caller says so to the node before.
+   */
+  async carry(stream: ByteStream, head: unknown, open: Open, signal: AbortSignal): Promise<void> {
+    const { host, clock } = this.#deps;
+    const place = open.path.indexOf(host.nodeId);
+    const from = place === 0 ? open.source : (open.path[place - 1] as NodeId);
+    const to = open.path[place + 1] as NodeId;
+    const target = open.path.at(-1) as NodeId;
+    this.#judge(open.source, target, to);
+    const carried: Carried = { source: open.source, target, from, to, bytes: 0, end: (reason) => stream.abort(reason) };
+    this.#carried.add(carried); // before any wait, so that the limits hold
+    try {
+      const opening = (inner: AbortSignal) => host.open(to, CIRCUIT_PROTOCOL, inner);
+      const next = await withDeadline(clock, NEXT_TIMEOUT_MS, "opening the next link", opening, signal);
+      next.send(...encodeFrame(head));
+      this.#splice(stream, next, carried);
+    } catch (error) {
+      this.#carried.delete(carried);
+      throw new Fault("routing.no-link", asError(error).message, { exit: "offline", cause: error });
+    }
+  }
+
+  /** Ends what does not end at members any more. */
+  endRevoked(): void {
+    const { isMember } = this.#deps;
+    for (const { source, target, end } of this.#carried) {
+      if (!isMember(source) || !isMember(target))
+        end(new Fault("routing.not-member", "an end of the circuit is no member any more", { exit: "denied" }));
+    }
+  }
+
+  #judge(source: NodeId, target: NodeId, to: NodeId): void {
+    const { transit, isMember, host } = this.#deps;
+    const ofSource = [...this.#carried].filter((carried) => carried.source === source).length;
+    if (!transit) throw new Fault("routing.no-transit", "this node carries nothing for others", { exit: "denied" });
+    if (!isMember(source) || !isMember(target))
+      throw new Fault("routing.not-member", "an end of the circuit is no member", { exit: "denied" });
+    if (this.#carried.size >= MAX_CARRIED || ofSource >= MAX_CARRIED_PER_SOURCE)
+      throw new Fault("routing.gateway-full", "this node carries as much as it may", { exit: "conflict" });
+    if (host.session(to) === undefined)
+      throw new Fault("routing.no-link", "this node has no link to the next", { exit: "offline" });
+  }
+
+  #splice(stream: ByteStream, onward: ByteStream, carried: Carried): void {
+    const { host, log } = this.#deps;
+    const stops = [host.session(carried.from)?.carry(), host.session(carried.to)?.carry()];
+    carried.end = (reason) => {
+      stream.abort(reason);
+      onward.abort(reason);
+    };
+    const over = (error?: Error): void => {
+      this.#carried.delete(carried);
+      for (const stop of stops) stop?.();
+      log.debug("circuit carried", { source: carried.source, target: carried.target, why: error?.message });
+    };
+    splice(stream, onward, over, (bytes) => {
+      carried.bytes += bytes;
+      this.#bytes += bytes;
+    });
+  }
+}

@@ -1,0 +1,221 @@
+import { asError, Fault, faultCode, HeadedStream, withDeadline } from "#core";
+import type { NodeId } from "#identity";
+import type { Session } from "#mesh";
+import {
+  CIRCUIT_BYTES,
+  CIRCUIT_PROTOCOL,
+  MAX_HEAD_BYTES,
+  OPEN_LIFETIME_MS,
+  type Open,
+  readAnswer,
+  signOpen,
+} from "./circuit-open.ts";
+import { type CircuitsDeps, type CircuitState, HOLD_MS } from "./circuits.ts";
+import { type CircuitPath, orderPaths } from "./order-paths.ts";
+import { ResumableDuplex } from "./resumable-duplex.ts";
+
+/** From the opening to the target's answer over one path: as long at least, and so many round trips of the path before. */
+const OPEN_TIMEOUT_MS = 1_500;
+const OPEN_ROUND_TRIPS = 8;
+/** Handshake and hello over a path that answers. */
+const CONNECT_TIMEOUT_MS = 10_000;
+/** A path that says nothing for so long is opened once more itself, if there is no other. */
+const REOPEN_MS = 5_000;
+/** Pause after all paths failed; it doubles. */
+const FIRST_PAUSE_MS = 50;
+const MAX_PAUSE_MS = 1_000;
+
+/** One circuit at the node that opened it: finds ways for it until it is over. */
+export class SourceCircuit {
+  readonly #peer: NodeId;
+  readonly #deps: CircuitsDeps;
+  readonly #duplex: ResumableDuplex;
+  readonly #over = new AbortController();
+  readonly #session: Promise<Session>;
+  #path: CircuitPath | undefined;
+  #failed: CircuitPath | undefined;
+  /** Drawn anew for each try until there is a path: the target may have heard of the try before. */
+  #id: Uint8Array = new Uint8Array(0);
+  #epoch = 0;
+  #moves = 0;
+  #seeking = false;
+  #soughtMs = 0;
+  #stopCarry: (() => void) | undefined;
+
+  /** `ended` is called once. */
+  constructor(peer: NodeId, deps: CircuitsDeps, stop: AbortSignal, ended: () => void) {
+    this.#peer = peer;
+    this.#deps = deps;
+    this.#duplex = new ResumableDuplex("source", deps.clock, {
+      detached: (why) => {
+        deps.log.info("circuit without a way", { peer, why });
+        void this.#seek();
+      },
+      over: (error) => {
+        this.#stopCarry?.();
+        this.#over.abort(error ?? new Fault("routing.circuit-over", "the circuit is over"));
+        deps.log.debug("circuit ended", { peer, why: error?.message });
+        ended();
+      },
+    });
+    this.#duplex.on("error", () => undefined); // heard through `over`; without a listener it would end the process
+    this.#session = this.#connect(stop);
+    this.#session.catch((error: Error) => this.#duplex.destroy(error));
+  }
+
+  /** Resolves when the peer has accepted the hello. */
+  connected(signal: AbortSignal): Promise<Session> {
+    return withDeadline(
+      this.#deps.clock,
+      CONNECT_TIMEOUT_MS,
+      `a circuit to ${this.#peer}`,
+      () => this.#session,
+      signal,
+    );
+  }
+
+  end(reason: Error): void {
+    this.#duplex.destroy(reason);
+  }
+
+  state(): CircuitState {
+    const { isAttached, rttMs, bytesIn, bytesOut } = this.#duplex;
+    return {
+      peer: this.#peer,
+      role: "source",
+      path: this.#path,
+      moves: this.#moves,
+      isAttached,
+      rttMs,
+      bytesIn,
+      bytesOut,
+    };
+  }
+
+  /** To be called every `PING_MS`. */
+  look(): void {
+    if (this.#duplex.checkPath()?.doubtful === true && this.#duplex.isResumable) void this.#seek();
+  }
+
+  async #connect(stop: AbortSignal): Promise<Session> {
+    const { host, clock } = this.#deps;
+    await this.#tryPaths(stop);
+    const carrier = {
+      duplex: this.#duplex,
+      peer: this.#peer,
+      secured: (secret: Uint8Array) => this.#duplex.key(secret),
+    };
+    const connecting = (signal: AbortSignal): Promise<Session> => host.connectOver(carrier, signal);
+    return withDeadline(
+      clock,
+      CONNECT_TIMEOUT_MS,
+      `the hello over a circuit to ${this.#peer}`,
+      connecting,
+      this.#over.signal,
+    );
+  }
+
+  /** Looks for another way until there is one, the path in use comes back, or the time is over. */
+  async #seek(): Promise<void> {
+    if (this.#seeking) return;
+    this.#seeking = true;
+    const { clock, log } = this.#deps;
+    const sinceMs = clock.nowMs();
+    this.#failed = this.#path;
+    this.#soughtMs = sinceMs;
+    try {
+      for (let pauseMs = FIRST_PAUSE_MS; this.#needsPath(); pauseMs = Math.min(2 * pauseMs, MAX_PAUSE_MS)) {
+        const moved = await this.#tryPaths(this.#over.signal).then(
+          () => true,
+          (error: unknown) => this.#isHopeless(error),
+        );
+        if (moved) break;
+        if (clock.nowMs() - sinceMs > HOLD_MS) throw noWay(this.#peer, HOLD_MS);
+        await clock.sleep(pauseMs, this.#over.signal);
+      }
+      const tookMs = Math.round(clock.nowMs() - sinceMs);
+      log.info("circuit goes on", { peer: this.#peer, tookMs, path: this.#path?.join(" ") });
+    } catch (error) {
+      this.#duplex.destroy(asError(error));
+    } finally {
+      this.#seeking = false;
+    }
+  }
+
+  #needsPath(): boolean {
+    if (this.#duplex.destroyed) return false;
+    return !this.#duplex.isAttached || this.#duplex.checkPath()?.doubtful === true;
+  }
+
+  /** The target does not know the circuit, or does not want it: throws. */
+  #isHopeless(error: unknown): false {
+    const code = error instanceof Fault ? error.details.code : undefined;
+    const isFinal = faultCode(error) === "routing.circuit-refused" && code === "routing.unknown-circuit";
+    if (isFinal || this.#over.signal.aborted) throw error;
+    return false;
+  }
+
+  /** Takes the first way that the target answers over. */
+  async #tryPaths(signal: AbortSignal): Promise<void> {
+    const { clock, pathsTo } = this.#deps;
+    const paths = orderPaths(pathsTo(this.#peer), this.#failed);
+    let failure: unknown = new Fault("routing.no-route", `no way to ${this.#peer} is known`, { exit: "offline" });
+    const timeoutMs = Math.max(OPEN_TIMEOUT_MS, OPEN_ROUND_TRIPS * this.#duplex.rttMs);
+    for (const path of paths) {
+      if (this.#isInUse(path) && clock.nowMs() - this.#soughtMs < REOPEN_MS) continue; // it is the doubtful one
+      try {
+        await withDeadline(clock, timeoutMs, "opening a circuit", (inner) => this.#open(path, inner), signal);
+        return;
+      } catch (error) {
+        failure = error;
+        if (this.#path !== undefined) this.#isHopeless(error);
+      }
+    }
+    throw failure;
+  }
+
+  #isInUse(path: CircuitPath): boolean {
+    return this.#duplex.isAttached && path.join() === this.#path?.join();
+  }
+
+  async #open(path: CircuitPath, signal: AbortSignal): Promise<void> {
+    const { host, key, fleet, trustedMs } = this.#deps;
+    const fleetId = fleet();
+    if (fleetId === undefined) throw new Fault("routing.no-fleet", "this node is in no fleet", { exit: "offline" });
+    const first = path[0] as NodeId;
+    if (this.#path === undefined) this.#id = this.#deps.random.bytes(CIRCUIT_BYTES);
+    else this.#epoch += 1;
+    const epoch = this.#epoch;
+    const open: Open = {
+      fleet: fleetId,
+      circuit: this.#id,
+      source: host.nodeId,
+      path: [...path],
+      expires: trustedMs() + OPEN_LIFETIME_MS / 2,
+      epoch,
+      received: this.#duplex.received,
+    };
+    const stream = new HeadedStream(await host.open(first, CIRCUIT_PROTOCOL, signal), MAX_HEAD_BYTES);
+    try {
+      stream.say(signOpen(key, open));
+      const received = readAnswer(await stream.head(), open);
+      signal.throwIfAborted();
+      this.#attach(stream, path, epoch, received);
+    } catch (error) {
+      stream.abort(asError(error));
+      throw error;
+    }
+  }
+
+  #attach(stream: HeadedStream, path: CircuitPath, epoch: number, received: number): void {
+    if (this.#path !== undefined) this.#moves += 1;
+    this.#path = path;
+    this.#stopCarry?.();
+    this.#stopCarry = this.#deps.host.session(path[0] as NodeId)?.carry();
+    this.#duplex.attach(stream, epoch, received);
+  }
+}
+
+function noWay(peer: NodeId, forMs: number): Fault {
+  return new Fault("routing.circuit-lost", `there was no way to ${peer} for ${forMs / 1000} s`, { exit: "offline" });
+}

@@ -1,0 +1,62 @@
+import { asError, type ByteStream, Fault } from "#core";
+
+/** Passes everything from each of two streams to the other, uncopied, and no faster than it is taken. `over` is called once, with the bytes that went either way. */
+export function splice(
+  a: ByteStream,
+  b: ByteStream,
+  over: (error: Error | undefined) => void,
+  passed: (bytes: number) => void,
+): void {
+  let open = 2;
+  let isOver = false;
+  const end = (error: Error | undefined): void => {
+    open -= 1;
+    if (isOver || (error === undefined && open > 0)) return;
+    isOver = true;
+    if (error !== undefined) {
+      const reason = new Fault("routing.splice", `the other half of the circuit ended: ${error.message}`);
+      a.abort(reason);
+      b.abort(reason);
+    }
+    over(error);
+  };
+  pass(a, b, end, passed);
+  pass(b, a, end, passed);
+}
+
+/** What one turn of the event loop brings goes on in one piece. */
+function pass(
+  from: ByteStream,
+  to: ByteStream,
+  end: (error: Error | undefined) => void,
+  passed: (bytes: number) => void,
+): void {
+  let pieces: Uint8Array[] = [];
+  const flush = (): void => {
+    const batch = pieces;
+    pieces = [];
+    try {
+      if (batch.length === 0 || to.send(...batch)) return;
+    } catch (error) {
+      end(asError(error));
+      return;
+    }
+    from.pause();
+    to.drained().then(
+      () => from.resume(),
+      (error: unknown) => end(asError(error)),
+    );
+  };
+  from.listen({
+    data: (piece) => {
+      if (pieces.length === 0) queueMicrotask(flush);
+      pieces.push(piece);
+      passed(piece.length);
+    },
+    end: (error) => {
+      flush();
+      if (error === undefined) to.close();
+      end(error);
+    },
+  });
+}

@@ -1,0 +1,73 @@
+import { type ByteStream, type Clock, faultCode, withDeadline } from "#core";
+import type { NodeId } from "#identity";
+import type { CarriedHost, Session } from "#mesh";
+
+/** A peer with known addresses is dialled for so long before a circuit is tried beside it. */
+const DIRECT_FIRST_MS = 300;
+/** A peer that could not be dialled is not tried again for so long, while circuits lead to it. */
+const REDIAL_MS = 60_000;
+/** All ways together. */
+const REACH_TIMEOUT_MS = 10_000;
+
+export type ReachDeps = {
+  host: CarriedHost;
+  clock: Clock;
+  addressesOf: (peer: NodeId) => readonly string[];
+  /** Connects over links of others. */
+  circuit: (peer: NodeId, signal: AbortSignal) => Promise<Session>;
+};
+
+/** Opens streams to any member: over a link if there is one, else over what comes first, a connection of its own or a circuit. */
+export class Reach {
+  readonly #deps: ReachDeps;
+  readonly #unreachable = new Map<NodeId, number>();
+
+  constructor(deps: ReachDeps) {
+    this.#deps = deps;
+  }
+
+  /** Throws Fault as `Host.open`, `Host.connect` and `Circuits.connect` do. */
+  async open(peer: NodeId, protocol: string, signal: AbortSignal): Promise<ByteStream> {
+    const { host } = this.#deps;
+    if (host.session(peer) === undefined) await this.#connect(peer, signal);
+    return host.session(peer) === undefined
+      ? host.openCarried(peer, protocol, signal)
+      : host.open(peer, protocol, signal);
+  }
+
+  async #connect(peer: NodeId, signal: AbortSignal): Promise<void> {
+    const { host, clock, circuit } = this.#deps;
+    const addresses = this.#dialable(peer);
+    const direct = addresses.length === 0 ? [] : [this.#dial(peer, addresses)];
+    if (host.carriedSession(peer) !== undefined) return; // a link that comes takes over
+    const carried = async (inner: AbortSignal): Promise<Session> => {
+      if (direct.length > 0) await clock.sleep(DIRECT_FIRST_MS, inner);
+      return circuit(peer, inner);
+    };
+    const any = (inner: AbortSignal): Promise<Session> => Promise.any([...direct, carried(inner)]);
+    try {
+      await withDeadline(clock, REACH_TIMEOUT_MS, `reaching ${peer}`, any, signal);
+    } catch (error) {
+      const errors = error instanceof AggregateError ? (error.errors as unknown[]) : [error];
+      throw errors.find((one) => faultCode(one) !== "routing.no-route") ?? errors[0];
+    }
+  }
+
+  #dialable(peer: NodeId): readonly string[] {
+    const failedMs = this.#unreachable.get(peer);
+    if (failedMs !== undefined && this.#deps.clock.nowMs() - failedMs < REDIAL_MS) return [];
+    return this.#deps.addressesOf(peer);
+  }
+
+  /** Goes on when a circuit was faster. */
+  async #dial(peer: NodeId, addresses: readonly string[]): Promise<Session> {
+    const { host, clock } = this.#deps;
+    const dialling = (signal: AbortSignal): Promise<Session> => host.connect(addresses, signal);
+    const session = withDeadline(clock, REACH_TIMEOUT_MS, `dialling ${peer}`, dialling);
+    session.then(
+      () => this.#unreachable.delete(peer),
+      () => this.#unreachable.set(peer, clock.nowMs()),
+    );
+    return session;
+  }
+}
