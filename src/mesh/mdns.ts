@@ -1,8 +1,10 @@
 import { createHash } from "node:crypto";
+import { createSocket, type Socket } from "node:dgram";
 import makeMdns, { type MulticastDNS, type Options, type ResponsePacket } from "multicast-dns";
 import { type Clock, errorMessage, type Log } from "#core";
 import type { NodeId } from "#identity";
 import { MAX_ADDRESS_CHARS, parseAddress } from "./address.ts";
+import { fitsItsCounts } from "./dns-bounds.ts";
 import { MAX_HELLO_ADDRESSES } from "./hello-exchange.ts";
 
 /** DNS-SD service (RFC 6763); the port of the mesh is in the addresses of the TXT record. */
@@ -43,7 +45,8 @@ export type MdnsOptions = {
  */
 export function startMdns(deps: MdnsDeps, options: MdnsOptions): AsyncDisposable {
   const { clock, log, found, otherFleet } = deps;
-  const mdns = makeMdns(options.socket);
+  const socket = options.socket?.socket ?? createSocket({ type: "udp4", reuseAddr: true });
+  const mdns = makeMdns({ ...options.socket, socket: passingOver(socket) });
   const stop = new AbortController();
   let warned = false;
   const failed = (error: unknown): void => {
@@ -80,6 +83,15 @@ export function startMdns(deps: MdnsDeps, options: MdnsOptions): AsyncDisposable
       await new Promise<void>((resolve) => mdns.destroy(() => resolve()));
     },
   };
+}
+
+/** The socket, deaf to datagrams that would keep the DNS decoder busy. */
+function passingOver(socket: Socket): Socket {
+  const emit = socket.emit.bind(socket) as (event: string, ...given: unknown[]) => boolean;
+  return Object.assign(socket, {
+    emit: (event: string, ...given: unknown[]): boolean =>
+      event === "message" && !fitsItsCounts(given[0] as Uint8Array) ? false : emit(event, ...given),
+  });
 }
 
 async function ask(
