@@ -1,9 +1,16 @@
 import assert from "node:assert/strict";
 import type { CircuitView } from "#api";
 import { Yard, type YardNode } from "../support/yard.ts";
-import { CircuitWorld, throughEcho } from "../support/circuit-world.ts";
+import { HeadedStream } from "#core";
+import { CIRCUIT_PROTOCOL, MAX_HEAD_BYTES, type Open, signOpen } from "../../src/routing/circuit/circuit-open.ts";
+import { CircuitWorld, never, type Node, throughEcho } from "../support/circuit-world.ts";
+import { FastClock } from "../support/fast-clock.ts";
 
 const MIB = 1024 * 1024;
+
+async function untilTrue({ clock }: CircuitWorld, isTrue: () => boolean): Promise<void> {
+  while (!isTrue()) await clock.sleep(10);
+}
 
 describe("circuits", () => {
   it("carry every protocol to a node without a link, through three gateways, byte for byte", async () => {
@@ -22,6 +29,114 @@ describe("circuits", () => {
     await world.kill("g");
     assert.equal(await whole, true);
     assert.equal(world.of("a").circuits.list()[0]?.moves, 1);
+  });
+
+  it("go another way when a gateway changes a byte, and lose nothing", async () => {
+    let changed = 0;
+    const rogues = {
+      g: (piece: Uint8Array, passed: number) => {
+        if (passed < 3 * MIB || changed > 0) return piece;
+        changed += 1;
+        const other = Buffer.from(piece);
+        other[other.length >> 1] = (other[other.length >> 1] as number) ^ 1;
+        return other;
+      },
+    };
+    await using world = await CircuitWorld.start("a-g g-b a-h h-b", { rogues });
+    world.ways.set("a-b", ["g b", "h b"]);
+    assert.equal(await throughEcho(await world.echo("a", "b"), 8 * MIB), true);
+    assert.equal(changed, 1);
+    assert.equal(world.of("a").circuits.list()[0]?.moves, 1);
+  });
+
+  it("go another way when a gateway passes nothing on any more, though all its links stand", async () => {
+    const rogues = { g: (piece: Uint8Array, passed: number) => (passed < 3 * MIB ? piece : undefined) };
+    await using world = await CircuitWorld.start("a-g g-b a-h h-b", { rogues });
+    world.ways.set("a-b", ["g b", "h b"]);
+    assert.equal(await throughEcho(await world.echo("a", "b"), 8 * MIB), true);
+    assert.equal(world.of("a").circuits.list()[0]?.moves, 1);
+    assert.equal(world.of("a").host.sessions().length, 2);
+  });
+
+  it("end when no way is found for as long as they are held", async () => {
+    await using world = await CircuitWorld.start("a-g g-b", { clock: new FastClock(20) });
+    world.ways.set("a-b", ["g b"]);
+    const stream = await world.echo("a", "b");
+    const { promise, resolve } = Promise.withResolvers<Error | undefined>();
+    stream.listen({ data: () => undefined, end: resolve });
+    await world.kill("g");
+    assert.match(String(await promise), /connection|stream/u);
+    assert.equal(world.of("a").circuits.list().length, 0);
+    await untilTrue(world, () => world.of("b").circuits.list().length === 0);
+  });
+
+  it("go over nobody who does not carry, and to nobody who is no member", async () => {
+    await using world = await CircuitWorld.start("a-g g-b a-h", { idle: "h" });
+    world.ways.set("a-b", ["h b"]);
+    await assert.rejects(world.echo("a", "b"), { code: "routing.circuit-refused", message: /carries nothing/u });
+    world.ways.set("a-b", ["g b"]);
+    world.revoked.add("b");
+    await assert.rejects(world.echo("a", "b"), { code: "routing.circuit-refused", message: /no member/u });
+    world.ways.delete("a-b");
+    await assert.rejects(world.echo("a", "b"), { code: "routing.no-route" });
+  });
+
+  it("end when one of the two ends is no member any more, also at gateways", async () => {
+    await using world = await CircuitWorld.start("a-g g-b");
+    world.ways.set("a-b", ["g b"]);
+    const stream = await world.echo("a", "b");
+    const { promise, resolve } = Promise.withResolvers<Error | undefined>();
+    stream.listen({ data: () => undefined, end: resolve });
+    assert.equal(world.of("g").circuits.gateway.carried().length, 1);
+    world.revoked.add("a");
+    world.of("g").circuits.endRevoked();
+    await untilTrue(world, () => world.of("g").circuits.gateway.carried().length === 0);
+    world.of("b").circuits.endRevoked();
+    assert.notEqual(await promise, undefined);
+    assert.equal(world.of("b").circuits.list().length, 0);
+  });
+
+  it("are opened and moved only by who signed for it, in its turn, and once", async () => {
+    await using world = await CircuitWorld.start("a-g g-b a-b");
+    const [a, g, b] = ["a", "g", "b"].map((name) => world.of(name)) as [Node, Node, Node];
+    const open: Open = {
+      fleet: "fleet",
+      circuit: new Uint8Array(16).fill(9),
+      source: a.host.nodeId,
+      path: [b.host.nodeId],
+      expires: world.clock.wallMs() + 60_000,
+      epoch: 0,
+      received: 0,
+    };
+    const ask = async (head: unknown, from = a, to = b): Promise<string> => {
+      const stream = new HeadedStream(await from.host.open(to.host.nodeId, CIRCUIT_PROTOCOL, never), MAX_HEAD_BYTES);
+      stream.say(head);
+      const answer = (await stream.head()) as { reason?: string };
+      return answer.reason ?? "accepted";
+    };
+    const through = { ...open, path: [g.host.nodeId, b.host.nodeId] };
+    assert.match(await ask(signOpen(g.key, open)), /source has not signed/u);
+    assert.match(await ask(signOpen(a.key, { ...open, fleet: "other" })), /another fleet/u);
+    assert.match(await ask(signOpen(a.key, { ...open, expires: world.clock.wallMs() - 1 })), /clocks differ/u);
+    assert.match(await ask(signOpen(a.key, { ...open, expires: world.clock.wallMs() + 1e9 })), /clocks differ/u);
+    assert.match(await ask(signOpen(a.key, { ...open, path: [b.host.nodeId, b.host.nodeId] })), /malformed/u);
+    assert.match(await ask(signOpen(a.key, through)), /not next on the path/u, "it did not come over the gateway");
+    assert.match(await ask(signOpen(a.key, open), g), /not next on the path/u, "it came over a gateway");
+    assert.match(await ask(signOpen(a.key, { ...open, epoch: 2 })), /does not have that circuit/u);
+    assert.match(await ask("hello"), /malformed/u);
+    assert.equal(await ask(signOpen(a.key, open)), "accepted");
+    assert.match(await ask(signOpen(a.key, open)), /used before/u);
+  });
+
+  it("do not go back to an epoch that is over", async () => {
+    await using world = await CircuitWorld.start("a-g g-b a-h h-b");
+    world.ways.set("a-b", ["g b", "h b"]);
+    const stream = await world.echo("a", "b");
+    const [a, b] = [world.of("a"), world.of("b")];
+    await world.kill("g");
+    await untilTrue(world, () => a.circuits.list()[0]?.moves === 1);
+    assert.equal(b.circuits.list()[0]?.moves, 1);
+    assert.equal(await throughEcho(stream, MIB), true);
   });
 });
 

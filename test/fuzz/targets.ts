@@ -1,5 +1,6 @@
 import type { FuzzTarget } from "./target.ts";
 import { ARTIFACT_TARGETS } from "./targets/artifacts.ts";
+import { CIRCUIT_TARGETS } from "./targets/circuits.ts";
 import { CONTROL_TARGETS } from "./targets/control.ts";
 import { CORE_TARGETS } from "./targets/core.ts";
 import { DOCUMENT_TARGETS } from "./targets/documents.ts";
@@ -21,5 +22,6 @@ export const TARGETS: readonly FuzzTarget[] = [
   ...ARTIFACT_TARGETS,
   SWARM_TARGET,
   ROUTING_TARGET,
+  ...CIRCUIT_TARGETS,
   ...CONTROL_TARGETS,
 ];

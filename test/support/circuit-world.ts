@@ -1,51 +1,76 @@
 import { createHash } from "node:crypto";
-import { type ByteStream, Ed25519Key, SILENT_LOG, SystemClock, SystemRandom } from "#core";
+import {
+  type ByteStream,
+  type Clock,
+  decodeCbor,
+  Ed25519Key,
+  encodeFrame,
+  HeadedStream,
+  SILENT_LOG,
+  SystemClock,
+  SystemRandom,
+} from "#core";
 import type { NodeId } from "#identity";
 import { type Gate, type Libp2pBackedHost, startHost } from "#mesh";
 import { Circuits } from "#routing";
+import { CIRCUIT_PROTOCOL, MAX_HEAD_BYTES } from "../../src/routing/circuit/circuit-open.ts";
 
 const OPEN_GATE: Gate = { offer: () => ({}), judge: () => ({ accepted: true, site: "berlin", name: "cam-7" }) };
 const ECHO = "/test/echo/1";
 export const never = new AbortController().signal;
 
-type Node = { host: Libp2pBackedHost; circuits: Circuits };
+export type Node = { host: Libp2pBackedHost; circuits: Circuits; key: Ed25519Key };
+/** What a rogue gateway passes on of a piece; `undefined`: nothing. `passed`: bytes so far. */
+type Meddle = (piece: Uint8Array, passed: number) => Uint8Array | undefined;
 
 /** Real hosts on loopback that are linked as the test says, with circuits over the ways that it says. */
 export class CircuitWorld implements AsyncDisposable {
-  readonly clock = new SystemClock();
+  readonly clock: Clock;
   readonly #random = new SystemRandom();
   readonly #nodes = new Map<string, Node>();
   /** Ways by `from-to`, as names: `a-b` → [`g b`, `h b`]. */
   readonly ways = new Map<string, string[]>();
   readonly revoked = new Set<string>();
 
+  private constructor(clock: Clock) {
+    this.clock = clock;
+  }
+
   /** Links such as `a-g g-b`. Nodes in `idle` do not pass on. */
-  static async start(links: string, { idle = "" } = {}): Promise<CircuitWorld> {
-    const world = new CircuitWorld();
-    for (const name of new Set(links.split(/[- ]/u))) await world.#add(name, !idle.includes(name));
+  static async start(
+    links: string,
+    {
+      idle = "",
+      rogues = {},
+      clock = new SystemClock(),
+    }: { idle?: string; rogues?: Record<string, Meddle>; clock?: Clock } = {},
+  ): Promise<CircuitWorld> {
+    const world = new CircuitWorld(clock);
+    for (const name of new Set(links.split(/[- ]/u))) await world.#add(name, !idle.includes(name), rogues[name]);
     for (const link of links.split(" ")) await world.link(...(link.split("-") as [string, string]));
     return world;
   }
 
-  async #add(name: string, transit: boolean): Promise<void> {
+  async #add(name: string, transit: boolean, meddle: Meddle | undefined): Promise<void> {
     const [clock, random] = [this.clock, this.#random];
     const seed = random.bytes(32);
     const deps = { clock, random, log: SILENT_LOG, seed, gate: OPEN_GATE };
     const host = await startHost(deps, { listen: ["/ip4/127.0.0.1/tcp/0/tls"] });
     host.handle(ECHO, echo);
+    const key = new Ed25519Key(seed);
     const circuits = new Circuits({
-      host,
+      host: meddle === undefined ? host : withRogue(host, meddle),
       clock,
       random,
       log: SILENT_LOG,
-      key: new Ed25519Key(seed),
+      key,
       fleet: () => "fleet",
       trustedMs: () => clock.wallMs(),
       isMember: (node) => !this.revoked.has(this.nameOf(node)),
       transit,
       pathsTo: (to) => this.#pathsTo(name, this.nameOf(to)),
     });
-    this.#nodes.set(name, { host, circuits });
+    this.#nodes.set(name, { host, circuits, key });
   }
 
   #pathsTo(from: string, to: string): NodeId[][] {
@@ -83,6 +108,44 @@ export class CircuitWorld implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all([...this.#nodes.keys()].map((name) => this.kill(name).catch(() => undefined)));
   }
+}
+
+/** A host on which circuits go through a gateway that does as it likes. */
+function withRogue(host: Libp2pBackedHost, meddle: Meddle): Libp2pBackedHost {
+  const handle: Libp2pBackedHost["handle"] = (protocol) =>
+    host.handle(protocol, (stream, { nodeId }) => {
+      void carryBadly(host, new HeadedStream(stream, MAX_HEAD_BYTES), nodeId, meddle);
+    });
+  return new Proxy(host, {
+    get: (target, name) => {
+      if (name === "handle") return handle;
+      const value: unknown = Reflect.get(target, name, target);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+}
+
+async function carryBadly(host: Libp2pBackedHost, stream: HeadedStream, from: NodeId, meddle: Meddle): Promise<void> {
+  const head = (await stream.head()) as { open: Uint8Array };
+  const { path } = decodeCbor(head.open, MAX_HEAD_BYTES) as { path: NodeId[] };
+  const to = path[path.indexOf(host.nodeId) + 1] as NodeId;
+  const onward = await host.open(to === from ? from : to, CIRCUIT_PROTOCOL, never);
+  onward.send(...encodeFrame(head));
+  let passed = 0;
+  stream.listen({
+    data: (piece) => {
+      passed += piece.length;
+      const other = meddle(piece, passed);
+      if (other !== undefined) onward.send(other);
+    },
+    end: () => onward.abort(new Error("ended")),
+  });
+  onward.listen({
+    data: (piece) => {
+      if (meddle(piece, passed) !== undefined) stream.send(piece);
+    },
+    end: () => stream.abort(new Error("ended")),
+  });
 }
 
 function echo(stream: ByteStream): void {

@@ -90,9 +90,10 @@ export class ReliableLine {
 
   /** Sends, also while there is no path: then it goes with the next one. */
   write(pieces: readonly Uint8Array[]): void {
-    if (this.#path !== undefined) this.#sendData(this.#replay.until, pieces);
+    const from = this.#replay.until;
+    if (this.#path !== undefined) this.#sendData(from, pieces);
     this.#replay.push(pieces);
-    this.#window.sent(this.#replay.until, this.#ackedOffset, this.#hooks.nowMs());
+    this.#window.sent(from, this.#replay.until, this.#ackedOffset, this.#hooks.nowMs());
   }
 
   /** Says that nothing more will be written. */

@@ -1,18 +1,29 @@
-/** Least that may be on its way: some frames, however short the round trip. */
-const MIN_WINDOW_BYTES = 256 * 1024;
+/** Least that may be on its way, whatever was measured: a frame of the largest size. */
+const MIN_WINDOW_BYTES = 64 * 1024;
+/** Before anything was measured. */
+const FIRST_WINDOW_BYTES = 256 * 1024;
 /** Most that one circuit has on its way, and so keeps to send again: 100 ms round trip at 320 Mbit/s, twice. */
 export const MAX_WINDOW_BYTES = 8 * 1024 * 1024;
-/** Of the rate × the shortest round trip; what is more only waits in queues on the way (BBR's gain, Cardwell et al. 2016 §4.2.3.1). */
+/** Of the rate × the shortest round trip; what is more only waits in queues on the way (BBR's gain, Cardwell et al. 2016). */
 const GAIN = 2;
-/** A shorter round trip than this long ago counts no more: the way may have become longer. */
+/** After so long the shortest round trip is measured anew, with little on the way: the way may have become longer. */
 const SHORTEST_FOR_MS = 10_000;
 
-/** How much may be on its way unacknowledged: twice what the way holds, as measured. One measurement at a time, a round trip long. */
+type Sample = { offset: number; inFlight: number; atMs: number };
+
+/**
+ * How much may be on its way unacknowledged: twice what the way holds. What it holds follows from how long a byte takes that has so many before
+ * it (Little's law); of each round trip the byte with the most before it counts.
+ */
 export class SendWindow {
-  #bytes = MIN_WINDOW_BYTES;
-  #sample: { untilOffset: number; ackedOffset: number; atMs: number } | undefined;
+  #bytes = FIRST_WINDOW_BYTES;
+  #fullest: Sample | undefined;
+  /** A byte with nothing before it. */
+  #lone: Sample | undefined;
   #shortestMs = Number.POSITIVE_INFINITY;
   #shortestAtMs = 0;
+  /** The window to go back to when the shortest round trip has been measured anew. */
+  #before: number | undefined;
 
   /** Unacknowledged bytes that there may be. */
   get bytes(): number {
@@ -24,29 +35,48 @@ export class SendWindow {
     return Number.isFinite(this.#shortestMs) ? this.#shortestMs : undefined;
   }
 
-  /** All up to `offset` was sent. */
-  sent(offset: number, ackedOffset: number, nowMs: number): void {
-    this.#sample ??= { untilOffset: offset, ackedOffset, atMs: nowMs };
+  /** All between the offsets was sent. */
+  sent(from: number, offset: number, ackedOffset: number, nowMs: number): void {
+    const sample = { offset, inFlight: offset - ackedOffset, atMs: nowMs };
+    if (ackedOffset >= from) this.#lone ??= sample;
+    if (sample.inFlight > (this.#fullest?.inFlight ?? 0)) this.#fullest = sample;
   }
 
   /** All up to `offset` was acknowledged. */
   acked(offset: number, nowMs: number): void {
-    const sample = this.#sample;
-    if (sample === undefined || offset < sample.untilOffset) return;
-    this.#sample = undefined;
-    const tookMs = Math.max(0.1, nowMs - sample.atMs);
-    if (tookMs < this.#shortestMs || nowMs - this.#shortestAtMs > SHORTEST_FOR_MS) {
-      this.#shortestMs = tookMs;
-      this.#shortestAtMs = nowMs;
+    if (this.#lone !== undefined && offset >= this.#lone.offset) {
+      this.#tookAtLeast(nowMs - this.#lone.atMs, nowMs);
+      this.#lone = undefined;
     }
-    const held = (offset - sample.ackedOffset) * (this.#shortestMs / tookMs);
-    const wanted = Math.max(GAIN * held, this.#bytes * 0.9); // shrinks slowly: who sends little needs little, for now
-    this.#bytes = Math.min(MAX_WINDOW_BYTES, Math.max(MIN_WINDOW_BYTES, wanted));
+    const fullest = this.#fullest;
+    if (fullest === undefined || offset < fullest.offset) return;
+    this.#fullest = undefined;
+    const tookMs = Math.max(0.1, nowMs - fullest.atMs);
+    this.#tookAtLeast(tookMs, nowMs);
+    if (this.#before !== undefined) {
+      this.#bytes = this.#before;
+      this.#before = undefined;
+    } else if (nowMs - this.#shortestAtMs > SHORTEST_FOR_MS) {
+      this.#before = this.#bytes;
+      this.#bytes = MIN_WINDOW_BYTES;
+      this.#shortestMs = Number.POSITIVE_INFINITY;
+    } else {
+      const held = fullest.inFlight * (this.#shortestMs / tookMs);
+      const wanted = Math.max(GAIN * held, this.#bytes * 0.9); // shrinks slowly: who sends little needs little, for now
+      this.#bytes = Math.min(MAX_WINDOW_BYTES, Math.max(MIN_WINDOW_BYTES, wanted));
+    }
   }
 
   /** It goes another way from here on. */
   moved(): void {
-    this.#sample = undefined;
+    this.#lone = undefined;
+    this.#fullest = undefined;
     this.#shortestMs = Number.POSITIVE_INFINITY;
+  }
+
+  #tookAtLeast(ms: number, nowMs: number): void {
+    if (ms >= this.#shortestMs) return;
+    this.#shortestMs = Math.max(0.1, ms);
+    this.#shortestAtMs = nowMs;
   }
 }

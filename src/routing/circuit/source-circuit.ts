@@ -147,11 +147,9 @@ export class SourceCircuit {
     return !this.#duplex.isAttached || this.#duplex.checkPath()?.doubtful === true;
   }
 
-  /** The target does not know the circuit, or does not want it: throws. */
+  /** Throws what no further try can mend. */
   #isHopeless(error: unknown): false {
-    const code = error instanceof Fault ? error.details.code : undefined;
-    const isFinal = faultCode(error) === "routing.circuit-refused" && code === "routing.unknown-circuit";
-    if (isFinal || this.#over.signal.aborted) throw error;
+    if (faultCode(error) === "routing.circuit-gone" || this.#over.signal.aborted) throw error;
     return false;
   }
 
@@ -160,18 +158,30 @@ export class SourceCircuit {
     const { clock, pathsTo } = this.#deps;
     const paths = orderPaths(pathsTo(this.#peer), this.#failed);
     let failure: unknown = new Fault("routing.no-route", `no way to ${this.#peer} is known`, { exit: "offline" });
+    let [tried, refused] = [0, 0];
     const timeoutMs = Math.max(OPEN_TIMEOUT_MS, OPEN_ROUND_TRIPS * this.#duplex.rttMs);
     for (const path of paths) {
       if (this.#isInUse(path) && clock.nowMs() - this.#soughtMs < REOPEN_MS) continue; // it is the doubtful one
+      tried += 1;
       try {
         await withDeadline(clock, timeoutMs, "opening a circuit", (inner) => this.#open(path, inner), signal);
         return;
       } catch (error) {
         failure = error;
-        if (this.#path !== undefined) this.#isHopeless(error);
+        if (this.#isUnwanted(error)) refused += 1;
       }
     }
+    // one gateway alone may lie about it
+    if (tried > 0 && refused === tried && this.#path !== undefined)
+      throw new Fault("routing.circuit-gone", asError(failure).message, { exit: "offline", cause: failure });
     throw failure;
+  }
+
+  /** The target does not have the circuit, or does not want it, as far as one can tell from here. */
+  #isUnwanted(error: unknown): boolean {
+    if (!(error instanceof Fault) || error.code !== "routing.circuit-refused") return false;
+    const { code, at } = error.details;
+    return at === this.#peer && (code === "routing.unknown-circuit" || code === "routing.not-member");
   }
 
   #isInUse(path: CircuitPath): boolean {

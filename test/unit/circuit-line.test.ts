@@ -1,0 +1,243 @@
+import assert from "node:assert/strict";
+import { SeededRandom } from "#core";
+import { ReliableLine } from "../../src/routing/circuit/reliable-line.ts";
+import { MAX_WINDOW_BYTES, SendWindow } from "../../src/routing/circuit/send-window.ts";
+
+const SECRET = new Uint8Array(32).fill(7);
+
+/** One end of a line, with what it sent that is not delivered yet and what came to it. */
+class End {
+  readonly line: ReliableLine;
+  wire: Uint8Array[] = [];
+  came: Uint8Array[] = [];
+  ends = 0;
+  resets = 0;
+
+  constructor(role: "source" | "target", nowMs: () => number) {
+    this.line = new ReliableLine(role, {
+      nowMs,
+      send: (pieces) => this.wire.push(...pieces.map((piece) => Buffer.from(piece))),
+      data: (pieces, bytes) => {
+        this.came.push(...pieces);
+        this.line.taken(bytes);
+      },
+      ended: () => (this.ends += 1),
+      acked: () => undefined,
+      reset: () => (this.resets += 1),
+    });
+  }
+
+  get text(): string {
+    return Buffer.concat(this.came).toString();
+  }
+}
+
+/** Two ends, and the path between them. */
+class Pair {
+  readonly source: End;
+  readonly target: End;
+  nowMs = 0;
+  #epoch = -1;
+
+  constructor() {
+    this.source = new End("source", () => this.nowMs);
+    this.target = new End("target", () => this.nowMs);
+    this.move();
+  }
+
+  /** What is on its way is lost; both go on over another path, the target first, as in life. */
+  move(): void {
+    this.#epoch += 1;
+    const { source, target } = this;
+    for (const end of [source, target]) {
+      end.wire = [];
+      end.line.detach();
+    }
+    const received = source.line.received;
+    const answered = target.line.received;
+    target.line.attach(this.#epoch, received);
+    source.line.attach(this.#epoch, answered);
+  }
+
+  key(): void {
+    this.source.line.key(SECRET);
+    this.target.line.key(SECRET);
+    this.settle();
+  }
+
+  /** Delivers what is on its way, in pieces of so many bytes, until nothing is. */
+  settle(pieceBytes = Number.POSITIVE_INFINITY): void {
+    const { source, target } = this;
+    while (source.wire.length + target.wire.length > 0) {
+      for (const [from, to] of [
+        [source, target],
+        [target, source],
+      ] as const) {
+        const bytes = Buffer.concat(from.wire);
+        from.wire = [];
+        for (let at = 0; at < bytes.length; at += pieceBytes) to.line.receive(bytes.subarray(at, at + pieceBytes));
+      }
+      for (const { line } of [source, target]) line.acknowledge();
+    }
+  }
+}
+
+describe("routing: a line over one path after another", () => {
+  it("goes on where it broke, wherever that is", () => {
+    const said = "what is said over a line";
+    const probe = new Pair();
+    probe.key();
+    probe.source.line.write([Buffer.from(said)]);
+    probe.source.line.end();
+    const onTheWay = Buffer.concat(probe.source.wire).length;
+    for (let cut = 0; cut <= onTheWay; cut++) {
+      const pair = new Pair();
+      pair.key();
+      pair.source.line.write([Buffer.from(said)]);
+      pair.source.line.end();
+      pair.target.line.write([Buffer.from("answer")]);
+      pair.target.line.receive(Buffer.concat(pair.source.wire).subarray(0, cut));
+      pair.move();
+      pair.settle();
+      assert.deepEqual([pair.target.text, pair.source.text], [said, "answer"], `cut at ${cut}`);
+      assert.deepEqual([pair.target.ends, pair.source.line.isFinished], [1, true], `cut at ${cut}`);
+    }
+  });
+
+  it("loses and doubles nothing over many moves at random", () => {
+    for (let seed = 1; seed <= 12; seed++) {
+      const random = new SeededRandom(seed);
+      const pair = new Pair();
+      pair.key();
+      const [there, back]: [Buffer[], Buffer[]] = [[], []];
+      for (let step = 0; step < 60; step++) {
+        pair.nowMs += random.below(50);
+        for (const [end, said] of [
+          [pair.source, there],
+          [pair.target, back],
+        ] as const) {
+          if (end.line.room <= 0 || random.below(3) > 0) continue;
+          const piece = Buffer.from(random.bytes(random.below(40_000)));
+          said.push(piece);
+          end.line.write([piece.subarray(0, 10), piece.subarray(10)]);
+        }
+        if (random.below(4) === 0) pair.move();
+        if (random.below(2) === 0) pair.settle(100 + random.below(70_000));
+      }
+      pair.settle();
+      assert.ok(Buffer.concat(there).equals(Buffer.concat(pair.target.came)), `seed ${seed}, there`);
+      assert.ok(Buffer.concat(back).equals(Buffer.concat(pair.source.came)), `seed ${seed}, back`);
+    }
+  });
+
+  it("refuses what was changed on its way, once both have the key", () => {
+    const pair = new Pair();
+    pair.key();
+    pair.source.line.write([Buffer.from("hello")]);
+    const bytes = Buffer.concat(pair.source.wire);
+    for (let at = 0; at < bytes.length; at++) {
+      const other = new Pair();
+      other.key();
+      const changed = Buffer.from(bytes);
+      changed[at] = (changed[at] as number) ^ 1;
+      const longer = Buffer.concat([changed, Buffer.alloc(70_000)]); // where the length was changed more must come
+      assert.throws(() => other.target.line.receive(longer), { code: "routing.circuit-frame" }, `byte ${at}`);
+      assert.equal(other.target.text, "");
+    }
+  });
+
+  it("refuses what was recorded on another path, and frames without a tag", () => {
+    const pair = new Pair();
+    pair.key();
+    pair.source.line.write([Buffer.from("hello")]);
+    const recorded = Buffer.concat(pair.source.wire);
+    pair.move();
+    assert.throws(() => pair.target.line.receive(recorded), { code: "routing.circuit-frame" });
+    const bare = new Pair();
+    bare.source.line.write([Buffer.from("hello")]);
+    const keyed = new Pair();
+    keyed.key();
+    const untagged = Buffer.concat([...bare.source.wire, Buffer.alloc(64)]);
+    assert.throws(() => keyed.target.line.receive(untagged), { code: "routing.circuit-frame" });
+  });
+
+  it("waits for its own key when the peer has it first", () => {
+    const pair = new Pair();
+    pair.source.line.key(SECRET);
+    pair.source.line.write([Buffer.from("hello")]);
+    pair.settle();
+    assert.equal(pair.target.text, "");
+    pair.target.line.key(SECRET);
+    pair.settle();
+    assert.equal(pair.target.text, "hello");
+  });
+
+  it("refuses an offset that cannot be, and more than a window", () => {
+    const pair = new Pair();
+    pair.source.line.write([Buffer.from("hello")]);
+    assert.throws(() => pair.source.line.attach(1, 6), { code: "routing.circuit-offset" });
+    pair.settle();
+    assert.throws(() => pair.source.line.attach(1, 4), { code: "routing.circuit-offset" }, "it has acknowledged more");
+    const greedy = new Pair();
+    const stuck = new ReliableLine("target", {
+      nowMs: () => 0,
+      send: () => undefined,
+      data: () => undefined, // and never takes it
+      ended: () => undefined,
+      acked: () => undefined,
+      reset: () => undefined,
+    });
+    stuck.attach(0, 0);
+    assert.throws(
+      () => {
+        for (let sent = 0; sent <= MAX_WINDOW_BYTES + 65_536; sent += 65_536) {
+          greedy.source.line.write([Buffer.alloc(65_536)]);
+          stuck.receive(Buffer.concat(greedy.source.wire.splice(0)));
+        }
+      },
+      { code: "routing.circuit-frame" },
+    );
+  });
+});
+
+describe("routing: how much a circuit has on its way", () => {
+  /** A path that passes on so many bytes a millisecond after so long; the window after some seconds of sending all it allows. */
+  function settled(bytesPerMs: number, rttMs: number): { bytes: number; rttMs: number | undefined } {
+    const window = new SendWindow();
+    let [sent, acked, nowMs, freeMs] = [0, 0, 0, 0];
+    const onTheWay: { offset: number; atMs: number }[] = [];
+    for (; nowMs < 25_000; nowMs += 1) {
+      for (let next = onTheWay[0]; next !== undefined && next.atMs <= nowMs; next = onTheWay[0]) {
+        acked = next.offset;
+        window.acked(acked, nowMs);
+        onTheWay.shift();
+      }
+      while (sent - acked < window.bytes) {
+        const from = sent;
+        sent += 16_384;
+        freeMs = Math.max(freeMs, nowMs) + 16_384 / bytesPerMs;
+        onTheWay.push({ offset: sent, atMs: freeMs + rttMs });
+        window.sent(from, sent, acked, nowMs);
+      }
+    }
+    return { bytes: window.bytes, rttMs: window.rttMs };
+  }
+
+  it("grows to what a long path holds, and not to what only waits in queues", () => {
+    const rows: [bytesPerMs: number, rttMs: number][] = [
+      [25_000, 100], // 200 Mbit/s
+      [2_500, 200],
+      [12_500, 40],
+    ];
+    for (const [bytesPerMs, rttMs] of rows) {
+      const { bytes } = settled(bytesPerMs, rttMs);
+      const held = bytesPerMs * rttMs;
+      assert.ok(bytes >= held && bytes <= Math.max(4 * held, 300_000), `${bytes} for ${held}`);
+    }
+  });
+
+  it("stays small on a short path, and below the most on any", () => {
+    assert.ok(settled(1_000, 1).bytes <= 150_000);
+    assert.equal(settled(1_000_000, 500).bytes, MAX_WINDOW_BYTES);
+  });
+});
