@@ -11,6 +11,8 @@ import type {
   PendingView,
   RouteDetail,
   RouteView,
+  ServiceDetail,
+  ServiceView,
   TokenView,
 } from "./views.ts";
 
@@ -19,6 +21,7 @@ export type Resources = {
   nodes: { view: NodeView; detail: NodeView };
   links: { view: LinkView; detail: LinkView };
   routes: { view: RouteView; detail: RouteDetail };
+  services: { view: ServiceView; detail: ServiceDetail };
   artifacts: { view: ArtifactView; detail: ArtifactDetail };
   documents: { view: DocumentView; detail: DocumentDetail };
   tokens: { view: TokenView; detail: TokenView };
@@ -33,6 +36,7 @@ export const RESOURCE_NAMES = [
   "nodes",
   "links",
   "routes",
+  "services",
   "artifacts",
   "documents",
   "tokens",

@@ -30,6 +30,7 @@ export const KIND_NAMES: readonly KindName[] = [
   resource("nodes", "node", "no"),
   resource("links", "link", "li"),
   resource("routes", "route", "ro"),
+  resource("services", "service", "svc"),
   { ...resource("artifacts", "artifact", "art"), document: "Artifact" },
   resource("tokens", "token", "tok"),
   resource("documents", "document", "doc", "docs"),

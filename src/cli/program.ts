@@ -10,6 +10,7 @@ import { examples } from "./commands/options.ts";
 import { registerPasses } from "./commands/passes.ts";
 import { registerResources } from "./commands/resources.ts";
 import { registerRoutes } from "./commands/routes.ts";
+import { registerServices } from "./commands/services.ts";
 import { registerStore } from "./commands/store.ts";
 import { registerTorrents } from "./commands/torrents.ts";
 import { registerShell } from "./commands/shell.ts";
@@ -50,6 +51,7 @@ const GROUPS: readonly [string, (program: Command, cli: Cli) => void][] = [
   ["Admission", registerPasses],
   ["What there is", registerResources],
   ["What there is", registerRoutes],
+  ["Services", registerServices],
   ["Artifacts", registerArtifacts],
   ["Artifacts", registerStore],
   ["Artifacts", registerTorrents],

@@ -1,9 +1,9 @@
 import { join } from "node:path";
 import { SOCKET_NAME } from "#api";
 import { createLog, Fault, SystemClock, SystemRandom } from "#core";
-import type { NodeId } from "#identity";
+import type { MemberInfo, NodeId } from "#identity";
 import { Gossip, type Host, LazyDht, type Rendezvous, startRendezvous, startReplica } from "#mesh";
-import { Router } from "#routing";
+import { Router, Services } from "#routing";
 import { ArtifactKeeper } from "./artifact-keeper.ts";
 import { BlobIndex } from "./blob-index.ts";
 import { hearOfClones, wasOutbid } from "./clone-watch.ts";
@@ -74,7 +74,7 @@ type DhtOf = (finding: {
 }) => Pick<LazyDht, "open">;
 
 /** What a node does over a host, once that listens. */
-type Life = { keeper: ArtifactKeeper; joining: Joining; limits: RateKeeper; router: Router };
+type Life = { keeper: ArtifactKeeper; joining: Joining; limits: RateKeeper; router: Router; services: Services };
 
 /** The parts of a running node, wired together. */
 export class Daemon {
@@ -118,18 +118,18 @@ export class Daemon {
   async live(host: Host, dhtOf: DhtOf): Promise<Life> {
     const { state, registrar } = this.#node;
     state.settings.set("addresses", JSON.stringify(host.addresses()));
-    const router = this.#spread(host);
+    const { router, services } = this.#spread(host);
     const rendezvous = this.#stack.use(await this.#meetOthers(host));
     const keeper = await this.#keepArtifacts(host, rendezvous, router, dhtOf);
     const limits = this.#stack.use(new RateKeeper(state, this.#config.limits));
     limits.start((rates) => keeper.limit(rates));
     new FrontDesk(state, registrar).open(host, this.#stop.signal);
     this.#endRevoked(host);
-    return { keeper, limits, router, joining: this.#join(host, rendezvous) };
+    return { keeper, limits, router, services, joining: this.#join(host, rendezvous) };
   }
 
-  /** What goes round among the nodes: documents, beacons, news. Says which way leads where. */
-  #spread(host: Host): Router {
+  /** What goes round among the nodes: documents, beacons, news. Says which way leads where, and who publishes what. */
+  #spread(host: Host): Pick<Life, "router" | "services"> {
     const { state, copies } = this.#node;
     const { clock, random, log, data, store, members, trustedMs, provisional } = state;
     const stack = this.#stack;
@@ -156,8 +156,11 @@ export class Daemon {
     stack.use(copies);
     stack.defer(hearOfClones(state, gossip));
     stack.use(startTimeKeeper({ state, gossip, host }));
-    const { transit } = this.#config;
-    return stack.use(new Router({ host, gossip, clock, self, site, isMember, transit }));
+    const { transit, expose } = this.#config;
+    const router = stack.use(new Router({ host, gossip, clock, self, site, isMember, transit }));
+    const memberOf = (node: NodeId): MemberInfo | undefined => members.of(node);
+    const deps = { db: data.db, log, clock, random, trustedMs, host, gossip, router, self, memberOf, expose };
+    return { router, services: stack.use(new Services(deps)) };
   }
 
   /** Looks for neighbours among the peers that are remembered, told of, named by the token, or heard on the local network. */
@@ -208,11 +211,12 @@ export class Daemon {
     return this.#stack.use(await ArtifactKeeper.open(this.#node, options));
   }
 
-  async #serveControl(host: Host, { keeper, joining, limits, router }: Life): Promise<void> {
+  async #serveControl(host: Host, { keeper, joining, limits, router, services }: Life): Promise<void> {
     const { clock, log, data } = this.#node.state;
     const handlers = createHandlers(this.#node.state, {
       host,
       router,
+      services,
       join: () => joining.status(),
       otherFleets: () => this.#otherFleets.all,
       usage: () => keeper.usage(),

@@ -22,6 +22,7 @@ export async function startOffline(dataDir: string): Promise<AsyncDisposable> {
   const handlers = createHandlers(node.state, {
     host: undefined,
     router: undefined,
+    services: undefined,
     join: () => standing(node.state) ?? { state: "joining" },
     otherFleets: () => [],
     usage: () => keeper.usage(),

@@ -89,6 +89,13 @@ export class Router implements Disposable {
     return path && { ...this.#along(path), backup: backup && this.#along(backup) };
   }
 
+  /** What the cheapest way to a node costs, and how many links it has; `undefined` where there is none. */
+  reach(to: NodeId): { cost: number; hops: number } | undefined {
+    this.#workIn();
+    const path = this.#pathTo(to);
+    return path && { cost: path.cost, hops: path.nodes.length - 1 };
+  }
+
   #pathTo(to: NodeId): Path | undefined {
     return to === this.#deps.self ? undefined : this.#tree.to(to);
   }

@@ -96,6 +96,11 @@ function registerUp(program: Command, cli: Cli): void {
     .option("--proxy <url>", "HTTP proxy (CONNECT) to everything outside --lan")
     .option("--no-mdns", "do not look for nodes by multicast")
     .option("--no-transit", "pass on nothing that is not for this node")
+    .option(
+      "--expose <cidr>",
+      "range in which services of this node may be; repeat (default: loopback, private)",
+      collect,
+    )
     .addOption(new Option("--log-level <level>", "how much to log").choices(["debug", "info", "warn", "error"]))
     .option("--metrics <port>", "serve GET /metrics on this loopback port")
     .option("--config <file>", "read options from a YAML or JSON file; flags win")

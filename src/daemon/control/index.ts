@@ -1,7 +1,7 @@
 import type { Handlers } from "#api";
 import { Fault } from "#core";
 import type { Host } from "#mesh";
-import type { Router } from "#routing";
+import type { Router, Services } from "#routing";
 import type { NodeState } from "../node-state.ts";
 import type { RateKeeper } from "../rate-keeper.ts";
 import { lastAddresses } from "../remembered.ts";
@@ -13,12 +13,15 @@ import { limitHandlers } from "./limits.ts";
 import { linkHandlers } from "./links.ts";
 import { machineHandlers } from "./machine.ts";
 import { nodeHandlers } from "./nodes.ts";
+import { serviceHandlers } from "./services.ts";
 import { type StatusDeps, statusHandlers } from "./status.ts";
 
 export type ControlDeps = {
   host: Host | undefined;
   /** Absent while the node does not run. */
   router: Router | undefined;
+  /** Absent while the node does not run. */
+  services: Services | undefined;
   join: () => JoinStatus;
   otherFleets: StatusDeps["otherFleets"];
   usage: StatusDeps["usage"];
@@ -36,10 +39,12 @@ export function createHandlers(state: NodeState, deps: ControlDeps): Handlers {
   const { documents, pending, ...documentCalls } = documentHandlers(state);
   const { tokens, ...fleetCalls } = fleetHandlers(state, () => knownAddresses(state, deps.host));
   const { artifacts, ...artifactCalls } = deps.artifacts;
+  const { services, ...serviceCalls } = serviceHandlers(state, deps.services);
   return {
     ...documentCalls,
     ...fleetCalls,
     ...artifactCalls,
+    ...serviceCalls,
     ...statusHandlers(state, deps),
     ...limitHandlers(deps.limits),
     ...machineHandlers(state, deps.shutdown),
@@ -55,6 +60,7 @@ export function createHandlers(state: NodeState, deps: ControlDeps): Handlers {
       pending,
       tokens,
       artifacts,
+      services,
       ...nodeHandlers(state, deps),
       ...linkHandlers(state, deps),
       ...eventHandlers(state),
