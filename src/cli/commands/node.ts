@@ -139,8 +139,23 @@ async function runDaemon(session: Session<UpOptions>): Promise<void> {
 }
 
 async function upRequest({ data, options, io }: Session<UpOptions>): Promise<UpRequest> {
-  const { label, config, token, site, serial, model, listen, announce, lan, proxy, mdns, transit, logLevel, metrics } =
-    options;
+  const {
+    label,
+    config,
+    token,
+    site,
+    serial,
+    model,
+    listen,
+    announce,
+    lan,
+    proxy,
+    mdns,
+    transit,
+    expose,
+    logLevel,
+    metrics,
+  } = options;
   const passFile = options.passFile === "-" ? undefined : options.passFile;
   const given = {
     token,
@@ -153,6 +168,7 @@ async function upRequest({ data, options, io }: Session<UpOptions>): Promise<UpR
     announce,
     lan,
     proxy,
+    expose,
     logLevel,
     metrics,
   };
