@@ -1,5 +1,6 @@
 import type { InputOf, OutputOf, ProgressOf, Route } from "./route.ts";
 import type { RouteName, Routes } from "./routes.ts";
+import type { ServiceDetail, ServiceView } from "./services.ts";
 import type {
   ArtifactDetail,
   ArtifactView,
@@ -11,8 +12,6 @@ import type {
   PendingView,
   RouteDetail,
   RouteView,
-  ServiceDetail,
-  ServiceView,
   TokenView,
 } from "./views.ts";
 

@@ -251,21 +251,6 @@ export const Fetched = z.object({
 /** Whether an artifact shall stay on this node. */
 export const Pin = z.strictObject({ pinned: z.boolean() });
 
-/** A service for this node to publish; what its parts may be, the node says. */
-export const PublishService = z.strictObject({
-  name: z.string().max(256),
-  /** `HOST:PORT`, as this node reaches it. */
-  to: z.string().max(512),
-  protocol: z.enum(["tcp", "udp", "http"]).default("tcp"),
-  labels: Labels.default({}),
-  /** `tcp`, `http=/PATH` or `exec=COMMAND`. */
-  check: z.string().max(1_024).optional(),
-  priority: z.number().default(0),
-  weight: z.number().default(1),
-  /** Put it in the place of another one of that name. */
-  replace: z.boolean().default(false),
-});
-
 /** Limits, with what they come from. */
 export const Limits = LimitsNow.extend({
   base: Rates,

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import * as m from "./messages.ts";
 import { call, job, type Route, watch } from "./route.ts";
+import * as s from "./services.ts";
 import * as v from "./views.ts";
 
 /** Objects in one list; a longer list is cut, newest or alphabetically first kept, and says so by `truncated`. */
@@ -115,7 +116,7 @@ export const ROUTES = {
     m.Limits,
   ),
   resetLimits: call("DELETE", "/v1/limits", "Goes back to the limits configured.", {}, m.Limits),
-  publishService: call("POST", "/v1/services", "Publishes a service from this node.", { body: m.PublishService }, Done),
+  publishService: call("POST", "/v1/services", "Publishes a service from this node.", { body: s.PublishService }, Done),
   unpublishService: call(
     "DELETE",
     "/v1/services/{name}",
@@ -143,9 +144,9 @@ export const ROUTES = {
   "routes.list": list("routes", v.RouteView),
   "routes.get": get("routes", v.RouteDetail),
   "routes.watch": changes("routes", z.union([v.RouteDetail, v.RouteView])),
-  "services.list": list("services", v.ServiceView),
-  "services.get": get("services", v.ServiceDetail),
-  "services.watch": changes("services", z.union([v.ServiceDetail, v.ServiceView])),
+  "services.list": list("services", s.ServiceView),
+  "services.get": get("services", s.ServiceDetail),
+  "services.watch": changes("services", z.union([s.ServiceDetail, s.ServiceView])),
   "artifacts.list": list("artifacts", v.ArtifactView),
   "artifacts.get": get("artifacts", v.ArtifactDetail),
   "artifacts.watch": changes("artifacts", z.union([v.ArtifactDetail, v.ArtifactView])),

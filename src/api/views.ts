@@ -5,7 +5,7 @@ import { z } from "zod";
  * `labels` (what `-l` selects by). Times are ISO 8601 UTC, sizes are bytes, rates bytes per second, lengths of time say
  * their unit in the name.
  */
-const Base = { name: z.string(), labels: z.record(z.string(), z.string()) };
+export const Base = { name: z.string(), labels: z.record(z.string(), z.string()) };
 const Time = z.string();
 const Bytes = z.number().int().nonnegative();
 
@@ -122,56 +122,6 @@ export const RouteDetail = RouteView.extend({
   legs: z.array(LegView),
   backup: z.object({ cost: z.number(), legs: z.array(LegView) }).optional(),
 });
-
-/** A service on one node. */
-export const InstanceView = z.object({
-  node: z.string(),
-  nodeId: z.string(),
-  site: z.string(),
-  /** `unknown`: this node's own, not checked yet. */
-  state: z.enum(["healthy", "unhealthy", "unknown"]),
-  /** Since when it is so. */
-  since: Time,
-  /** Why it is unhealthy. */
-  reason: z.string().optional(),
-  protocol: z.enum(["tcp", "udp", "http"]),
-  /** The lower, the sooner it is tried; among those of one priority, by weight. */
-  priority: z.number().int(),
-  weight: z.number().int(),
-  /** Of the way there; 0 on this node. */
-  cost: z.number(),
-  path: z.enum(["local", "direct", "relayed"]),
-  labels: z.record(z.string(), z.string()),
-});
-
-/** A service of one tenant, on whichever nodes publish it. `name` is NAME, or TENANT/NAME where it is not this node's tenant. */
-export const ServiceView = z.object({
-  ...Base,
-  tenant: z.string(),
-  /** Where nodes differ, all of them. */
-  protocols: z.array(z.enum(["tcp", "udp", "http"])),
-  /** Nodes that publish it, and those of them where it is healthy. */
-  count: z.number().int(),
-  healthy: z.number().int(),
-  /** Of the way to the closest healthy instance. */
-  cost: z.number().optional(),
-  /** Names, the closest first. */
-  nodes: z.array(z.string()),
-  /** The last time that an instance changed its state. */
-  changed: Time,
-});
-
-/** What this node itself publishes by that name, which it tells nobody. */
-export const PublishedView = z.object({
-  target: z.string(),
-  check: z.string().optional(),
-  /** How the last check ended, and the last that its command printed. */
-  lastCheck: z.string().optional(),
-  output: z.string().optional(),
-});
-
-/** A service, with every instance. `here`: what this node publishes. */
-export const ServiceDetail = ServiceView.extend({ instances: z.array(InstanceView), here: PublishedView.optional() });
 
 /** What one node has of one artifact. `bytesFrom…` count payload that came over the mesh. */
 export const CopyView = z.object({
@@ -297,9 +247,6 @@ export type LinkView = z.output<typeof LinkView>;
 export type LegView = z.output<typeof LegView>;
 export type RouteView = z.output<typeof RouteView>;
 export type RouteDetail = z.output<typeof RouteDetail>;
-export type InstanceView = z.output<typeof InstanceView>;
-export type ServiceView = z.output<typeof ServiceView>;
-export type ServiceDetail = z.output<typeof ServiceDetail>;
 export type CopyView = z.output<typeof CopyView>;
 export type SourceView = z.output<typeof SourceView>;
 export type ArtifactView = z.output<typeof ArtifactView>;

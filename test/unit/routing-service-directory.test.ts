@@ -11,6 +11,7 @@ import { ServiceTeller } from "../../src/routing/service/service-teller.ts";
 import { NOW_MS } from "../support/fleet.ts";
 import { MemoryHost } from "../support/memory-mesh.ts";
 
+const NAMES = ["a", "b", "c"];
 const WIRE_MS = 5;
 /** What is told is heard by then, links among it. */
 const SETTLED_MS = 3_000;
@@ -27,14 +28,18 @@ class World implements AsyncDisposable {
   #boot = 0;
 
   constructor() {
-    for (const name of "abc") this.#keys.set(name, new Ed25519Key(new SeededRandom(name.charCodeAt(0)).bytes(32)));
-    for (const name of "abc") this.start(name);
+    for (const name of NAMES) this.#keys.set(name, new Ed25519Key(new SeededRandom(name.charCodeAt(0)).bytes(32)));
+    for (const name of NAMES) this.start(name);
     this.link("a", "b");
     this.link("b", "c");
   }
 
   id(name: string): string {
     return nodeIdOf((this.#keys.get(name) as Ed25519Key).publicKey);
+  }
+
+  nameOf(node: string): string {
+    return NAMES.find((name) => this.id(name) === node) ?? node;
   }
 
   of(name: string): Node {
@@ -48,8 +53,7 @@ class World implements AsyncDisposable {
     const db = this.#dbs.get(name) ?? openStateDatabase(":memory:");
     this.#dbs.set(name, db);
     const host = new MemoryHost(self, "one", (deliver) => void clock.sleep(WIRE_MS).then(deliver));
-    const tenantOf = (node: string): string | undefined =>
-      this.tenants["abc".charAt([..."abc"].findIndex((n) => this.id(n) === node))];
+    const tenantOf = (node: string): string | undefined => this.tenants[this.nameOf(node)];
     const memberOf = (node: string): { tenant: string } | undefined => {
       const tenant = tenantOf(node);
       return tenant === undefined ? undefined : { tenant };
@@ -84,15 +88,14 @@ class World implements AsyncDisposable {
   /** Who publishes a service as a node sees it: `a b?`, in no order; `?` marks what is not healthy. */
   seen(by: string, name: string, tenant?: string): string {
     const found = this.of(by).services.directory.instances(name, tenant);
-    const nameOf = (node: string): string => [..."abc"].find((n) => this.id(n) === node) ?? node;
     return found
-      .map(({ node, healthy }) => `${nameOf(node)}${healthy ? "" : "?"}`)
+      .map(({ node, healthy }) => `${this.nameOf(node)}${healthy ? "" : "?"}`)
       .toSorted()
       .join(" ");
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const name of "abc") await this.stop(name);
+    for (const name of NAMES) await this.stop(name);
   }
 }
 
@@ -213,7 +216,7 @@ describe("service directory", () => {
   });
 
   it("says nothing of a node that never published", () => {
-    for (const name of "abc") assert.deepEqual(world.of(name).gossip.latest(SERVICES_TOPIC), []);
+    for (const name of NAMES) assert.deepEqual(world.of(name).gossip.latest(SERVICES_TOPIC), []);
   });
 
   it("refuses what could not be told, while all that was accepted can", () => {

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { SeededRandom } from "#core";
-import { type Candidate, type Choice, chooseInstances, type Strategy } from "#routing";
+import { type Candidate, type Choice, chooseInstances, DEFAULT_EXPOSE, resolveTarget, type Strategy } from "#routing";
 import { argvOf, parseCheck } from "../../src/routing/service/check.ts";
-import { DEFAULT_EXPOSE, exposeRule, resolveTarget } from "../../src/routing/service/expose.ts";
+import { exposeRule } from "../../src/routing/service/expose.ts";
 import { checkInMs, type Health, nextHealth, unchecked } from "../../src/routing/service/health.ts";
 import {
   type InstanceRecord,
@@ -281,8 +281,9 @@ describe("what a node tells of its services", () => {
     assert.deepEqual([...(readInstances(writeInstances(records))?.values() ?? [])], records);
   });
 
-  it("fits 800 services with usual names", () => {
-    const usual = Array.from({ length: 800 }, (_, i) => record(`camera-gate-${i}`));
+  it("fits 500 services with usual names, all of which fail", () => {
+    const failing = { healthy: false, reason: "x".repeat(32), priority: 100 };
+    const usual = Array.from({ length: 500 }, (_, i) => record(`camera-gate-${i}`, failing));
     assert.ok(sizeOfInstances(usual) < 32 * 1024, String(sizeOfInstances(usual)));
   });
 
@@ -299,7 +300,7 @@ describe("what a node tells of its services", () => {
     ["a weight of -1", tuple(3, -1)],
     ["a health of 1", tuple(4, 1)],
     ["a time that is no number", tuple(5, "now")],
-    ["a long reason", tuple(6, "x".repeat(49))],
+    ["a long reason", tuple(6, "x".repeat(33))],
     ["a label that is no text", tuple(7, { a: 1 })],
     ["17 labels", tuple(7, Object.fromEntries(Array.from({ length: 17 }, (_, i) => [`k${i}`, ""])))],
     ["a name twice", writeInstances([record("cam"), record("cam")])],

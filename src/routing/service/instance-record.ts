@@ -5,7 +5,7 @@ import { type Instance, MAX_SERVICES, Protocol, Rank, ServiceLabels, ServiceName
 /** Topic of the statements in which nodes tell of their services (docs/spec/services.md). */
 export const SERVICES_TOPIC = "services";
 /** Longest reason: a few words. */
-export const MAX_REASON_CHARS = 48;
+export const MAX_REASON_CHARS = 32;
 
 const UnixSeconds = z.int().min(0);
 const Reason = z.string().max(MAX_REASON_CHARS);
@@ -25,7 +25,7 @@ const Wire = z.object({
 export type InstanceRecord = Omit<Instance, "node" | "tenant"> & {
   /** Unix seconds since which it is healthy, or is not. */
   since: number;
-  /** Why it is not healthy, if it was and is not; at most 48 characters. */
+  /** Why it is not healthy, if it was and is not; at most 32 characters. */
   reason: string;
 };
 
