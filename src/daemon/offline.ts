@@ -23,6 +23,7 @@ export async function startOffline(dataDir: string): Promise<AsyncDisposable> {
     host: undefined,
     router: undefined,
     services: undefined,
+    lookup: undefined,
     join: () => standing(node.state) ?? { state: "joining" },
     otherFleets: () => [],
     usage: () => keeper.usage(),

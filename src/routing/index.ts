@@ -5,4 +5,5 @@ export { DEFAULT_EXPOSE, type MayExpose, resolveTarget } from "./service/expose.
 export type { Instance, Protocol } from "./service/service.ts";
 export type { PublishedServices } from "./service/published-services.ts";
 export type { KnownInstance, ServiceDirectory } from "./service/service-directory.ts";
+export { ServiceLookup } from "./service/service-lookup.ts";
 export { Services } from "./service/services.ts";

@@ -1,7 +1,7 @@
 import type { Handlers } from "#api";
 import { Fault } from "#core";
 import type { Host } from "#mesh";
-import type { Router, Services } from "#routing";
+import type { Router, ServiceLookup, Services } from "#routing";
 import type { NodeState } from "../node-state.ts";
 import type { RateKeeper } from "../rate-keeper.ts";
 import { lastAddresses } from "../remembered.ts";
@@ -20,8 +20,9 @@ export type ControlDeps = {
   host: Host | undefined;
   /** Absent while the node does not run. */
   router: Router | undefined;
-  /** Absent while the node does not run. */
+  /** Both are absent while the node does not run. */
   services: Services | undefined;
+  lookup: ServiceLookup | undefined;
   join: () => JoinStatus;
   otherFleets: StatusDeps["otherFleets"];
   usage: StatusDeps["usage"];
@@ -39,7 +40,7 @@ export function createHandlers(state: NodeState, deps: ControlDeps): Handlers {
   const { documents, pending, ...documentCalls } = documentHandlers(state);
   const { tokens, ...fleetCalls } = fleetHandlers(state, () => knownAddresses(state, deps.host));
   const { artifacts, ...artifactCalls } = deps.artifacts;
-  const { services, ...serviceCalls } = serviceHandlers(state, deps.services);
+  const { services, ...serviceCalls } = serviceHandlers(state, deps);
   return {
     ...documentCalls,
     ...fleetCalls,

@@ -1,14 +1,17 @@
 import type { Handlers, InstanceView, ResourceHandler, ServiceDetail, ServiceView } from "#api";
 import { Fault } from "#core";
-import type { KnownInstance, Services } from "#routing";
+import type { KnownInstance, ServiceLookup, Services } from "#routing";
 import type { NodeState } from "../node-state.ts";
 
 type ServiceHandlers = Pick<Handlers, "publishService" | "unpublishService"> & {
   services: ResourceHandler<"services">;
 };
 
-/** What nodes publish, as far as this one knows, and what this one does. `services` is absent while the node does not run. */
-export function serviceHandlers(state: NodeState, services: Services | undefined): ServiceHandlers {
+/** Both are absent while the node does not run. */
+type ServiceDeps = { services: Services | undefined; lookup: ServiceLookup | undefined };
+
+/** What nodes publish, as far as this one knows or can find out, and what this one does. */
+export function serviceHandlers(state: NodeState, { services, lookup }: ServiceDeps): ServiceHandlers {
   const running = (): Services => {
     if (services !== undefined) return services;
     throw new Fault("api.daemon-down", "no daemon runs here, so nothing is published", {
@@ -31,10 +34,9 @@ export function serviceHandlers(state: NodeState, services: Services | undefined
           .map((instances) => serviceView(state, instances))
           .toSorted((a, b) => (a.name < b.name ? -1 : 1)),
       get: async (name) => {
-        const [tenant, own] = name.includes("/")
-          ? [name.split("/")[0], name.slice(name.indexOf("/") + 1)]
-          : [undefined, name];
-        const instances = services?.directory.instances(own ?? "", tenant) ?? [];
+        const [tenant, ...rest] = name.split("/");
+        const found = rest.length === 0 ? lookup?.find(name) : lookup?.find(rest.join("/"), tenant);
+        const instances = (await found) ?? [];
         return services === undefined || instances.length === 0 ? undefined : detailOf(state, services, instances);
       },
       onChange: (listener) => {

@@ -1,6 +1,7 @@
 import { decodeCbor, encodeCbor, parseJson } from "#core";
 import { argvOf } from "../../../src/routing/service/check.ts";
 import { readInstances, writeInstances } from "../../../src/routing/service/instance-record.ts";
+import { readAnswer, readQuestion, serviceKey } from "../../../src/routing/service/lookup-wire.ts";
 import { draftOf, parseService } from "../../../src/routing/service/service.ts";
 import { type FuzzTarget, mustHold } from "../target.ts";
 
@@ -42,6 +43,27 @@ const instances: FuzzTarget = {
   },
 };
 
+/** What nodes ask each other for, and answer. */
+const questions: FuzzTarget = {
+  name: "service-questions",
+  covers: [
+    "src/routing/service/lookup-wire.ts#readQuestion",
+    "src/routing/service/lookup-wire.ts#readAnswer",
+    "src/routing/service/lookup-wire.ts",
+  ],
+  grammar: "cbor",
+  seeds: () => [{ tenant: "default", name: "cam" }, { found: true }, { found: false }].map(encodeCbor),
+  refuses: ["core.cbor"],
+  prepare: () => (input) => {
+    const said = decodeCbor(input, 512);
+    const question = readQuestion(said);
+    const answer = readAnswer(said);
+    mustHold(question === undefined || answer === undefined, "a question is an answer, too");
+    mustHold(question === undefined || serviceKey(question).length === 64, "a key is no hash");
+    return question === undefined ? `${answer}` : "question";
+  },
+};
+
 /** What a person publishes, and a row of state.db holds. */
 const drafts: FuzzTarget = {
   name: "service-drafts",
@@ -76,4 +98,4 @@ const drafts: FuzzTarget = {
   },
 };
 
-export const SERVICE_TARGETS: readonly FuzzTarget[] = [instances, drafts];
+export const SERVICE_TARGETS: readonly FuzzTarget[] = [instances, questions, drafts];
