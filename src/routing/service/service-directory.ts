@@ -26,6 +26,8 @@ const NOTHING: ReadonlyMap<string, InstanceRecord> = new Map();
  */
 export class ServiceDirectory implements Disposable {
   readonly #deps: ServiceDirectoryDeps;
+  /** What came and nobody asked about yet: reading it takes longer than saying it again and again does. */
+  readonly #news = new Map<NodeId, unknown>();
   readonly #heard = new Map<NodeId, ReadonlyMap<string, InstanceRecord>>();
   readonly #listeners = new Set<() => void>();
   readonly #stops: readonly (() => void)[];
@@ -37,7 +39,7 @@ export class ServiceDirectory implements Disposable {
     this.#stops = [
       gossip.on(SERVICES_TOPIC, ({ origin, value }) => {
         if (origin === self) return;
-        this.#heard.set(origin, readInstances(value) ?? NOTHING);
+        this.#news.set(origin, value);
         changed();
       }),
       router.onNews(changed),
@@ -80,9 +82,11 @@ export class ServiceDirectory implements Disposable {
     return memberOf(node)?.tenant ?? (node === self ? DEFAULT_TENANT : undefined);
   }
 
-  /** What every member tells; those that are none any more are forgotten. */
+  /** What every member tells, read when somebody asks; those that are none any more are forgotten. */
   #nodes(): [NodeId, ReadonlyMap<string, InstanceRecord>][] {
     const { memberOf, self, own } = this.#deps;
+    for (const [origin, value] of this.#news) this.#heard.set(origin, readInstances(value) ?? NOTHING);
+    this.#news.clear();
     for (const node of this.#heard.keys()) if (memberOf(node) === undefined) this.#heard.delete(node);
     return [[self, own()], ...this.#heard];
   }
