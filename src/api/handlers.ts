@@ -1,5 +1,6 @@
 import type { InputOf, OutputOf, ProgressOf, Route } from "./route.ts";
 import type { RouteName, Routes } from "./routes.ts";
+import type { ServiceDetail, ServiceView } from "./services.ts";
 import type {
   ArtifactDetail,
   ArtifactView,
@@ -21,6 +22,7 @@ export type Resources = {
   links: { view: LinkView; detail: LinkView };
   routes: { view: RouteView; detail: RouteDetail };
   circuits: { view: CircuitView; detail: CircuitView };
+  services: { view: ServiceView; detail: ServiceDetail };
   artifacts: { view: ArtifactView; detail: ArtifactDetail };
   documents: { view: DocumentView; detail: DocumentDetail };
   tokens: { view: TokenView; detail: TokenView };
@@ -36,6 +38,7 @@ export const RESOURCE_NAMES = [
   "links",
   "routes",
   "circuits",
+  "services",
   "artifacts",
   "documents",
   "tokens",

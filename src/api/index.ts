@@ -18,6 +18,7 @@ export * from "./messages.ts";
 export { parseRate, RATE_GRAMMAR } from "./rate.ts";
 export type { CallerInputOf, EventOf, InputOf, OutputOf, ProgressOf, Route } from "./route.ts";
 export { MAX_LIST, type RouteName, ROUTES, type Routes } from "./routes.ts";
+export * from "./services.ts";
 export { matchesSelector, parseSelector, type Selector } from "./selector.ts";
 export * from "./views.ts";
 export { STATUS_OF_EXIT, toWireFault } from "./wire-fault.ts";

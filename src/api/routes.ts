@@ -1,6 +1,7 @@
 import { z } from "zod";
 import * as m from "./messages.ts";
 import { call, job, type Route, watch } from "./route.ts";
+import * as s from "./services.ts";
 import * as v from "./views.ts";
 
 /** Objects in one list; a longer list is cut, newest or alphabetically first kept, and says so by `truncated`. */
@@ -116,6 +117,14 @@ export const ROUTES = {
   ),
   resetLimits: call("DELETE", "/v1/limits", "Goes back to the limits configured.", {}, m.Limits),
   ping: call("POST", "/v1/ping", "Measures the round trip to a node.", { body: m.Ping }, m.Pong),
+  publishService: call("POST", "/v1/services", "Publishes a service from this node.", { body: s.PublishService }, Done),
+  unpublishService: call(
+    "DELETE",
+    "/v1/services/{name}",
+    "Publishes a service from this node no longer.",
+    { params: NameParam },
+    Done,
+  ),
   leave: call("POST", "/v1/leave", "Forgets the fleet: documents, membership, remembered peers.", {}, Done),
   rekey: call(
     "POST",
@@ -139,6 +148,9 @@ export const ROUTES = {
   "circuits.list": list("circuits", v.CircuitView),
   "circuits.get": get("circuits", v.CircuitView),
   "circuits.watch": changes("circuits", v.CircuitView),
+  "services.list": list("services", s.ServiceView),
+  "services.get": get("services", s.ServiceDetail),
+  "services.watch": changes("services", z.union([s.ServiceDetail, s.ServiceView])),
   "artifacts.list": list("artifacts", v.ArtifactView),
   "artifacts.get": get("artifacts", v.ArtifactDetail),
   "artifacts.watch": changes("artifacts", z.union([v.ArtifactDetail, v.ArtifactView])),

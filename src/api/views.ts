@@ -5,7 +5,7 @@ import { z } from "zod";
  * `labels` (what `-l` selects by). Times are ISO 8601 UTC, sizes are bytes, rates bytes per second, lengths of time say
  * their unit in the name.
  */
-const Base = { name: z.string(), labels: z.record(z.string(), z.string()) };
+export const Base = { name: z.string(), labels: z.record(z.string(), z.string()) };
 const Time = z.string();
 const Bytes = z.number().int().nonnegative();
 

@@ -55,6 +55,16 @@ export const COLUMNS: ColumnsOf = {
     { head: "OUT", text: (c) => formatBytes(c.bytesOut) },
     { head: "NODE ID", text: (c) => c.nodeId, wide: true },
   ],
+  services: (nowMs) => [
+    { head: "NAME", text: (s) => s.name },
+    { head: "PROTOCOL", text: (s) => s.protocols.join(",") },
+    { head: "HEALTHY", text: (s) => `${s.healthy}/${s.count}` },
+    { head: "COST", text: (s) => (s.cost === undefined ? "" : String(s.cost)) },
+    { head: "CHANGED", text: (s) => formatAge(s.changed, nowMs) },
+    { head: "TENANT", text: (s) => s.tenant, wide: true },
+    { head: "NODES", text: (s) => s.nodes.join(","), wide: true },
+    { head: "LABELS", text: (s) => labelText(s.labels), wide: true },
+  ],
   artifacts: (nowMs) => [
     { head: "NAME", text: (a) => a.name },
     { head: "SIZE", text: (a) => formatBytes(a.sizeBytes) },

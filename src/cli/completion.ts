@@ -98,6 +98,8 @@ async function candidates(
       return await liveNames(cli, flags, operands[0] ?? "");
     case "node":
       return await liveNames(cli, flags, "nodes");
+    case "service":
+      return await liveNames(cli, flags, "services");
     case "artifact":
       return await liveNames(cli, flags, "artifacts");
     case "pending":

@@ -41,6 +41,7 @@ export type UpRequest = {
     proxy?: string;
     mdns?: boolean;
     transit?: boolean;
+    expose?: string[];
     logLevel?: "debug" | "info" | "warn" | "error";
     metrics?: string;
   };

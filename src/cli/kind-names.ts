@@ -31,6 +31,7 @@ export const KIND_NAMES: readonly KindName[] = [
   resource("links", "link", "li"),
   resource("routes", "route", "ro"),
   resource("circuits", "circuit", "ci"),
+  resource("services", "service", "svc"),
   { ...resource("artifacts", "artifact", "art"), document: "Artifact" },
   resource("tokens", "token", "tok"),
   resource("documents", "document", "doc", "docs"),

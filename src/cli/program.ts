@@ -11,6 +11,7 @@ import { registerPasses } from "./commands/passes.ts";
 import { registerResources } from "./commands/resources.ts";
 import { registerPing } from "./commands/ping.ts";
 import { registerRoutes } from "./commands/routes.ts";
+import { registerServices } from "./commands/services.ts";
 import { registerStore } from "./commands/store.ts";
 import { registerTorrents } from "./commands/torrents.ts";
 import { registerShell } from "./commands/shell.ts";
@@ -52,6 +53,7 @@ const GROUPS: readonly [string, (program: Command, cli: Cli) => void][] = [
   ["What there is", registerResources],
   ["What there is", registerRoutes],
   ["What there is", registerPing],
+  ["Services", registerServices],
   ["Artifacts", registerArtifacts],
   ["Artifacts", registerStore],
   ["Artifacts", registerTorrents],

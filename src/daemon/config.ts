@@ -3,6 +3,7 @@ import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { isCidr } from "#identity";
 import { errorMessage, Fault } from "#core";
+import { DEFAULT_EXPOSE } from "#routing";
 import { z } from "zod";
 import { readConfigFile } from "./config-file.ts";
 import { Limits } from "./config-limits.ts";
@@ -77,6 +78,11 @@ const Config = z.strictObject({
   mdns: z.boolean().default(true),
   /** Pass on what other nodes send each other, where that is the cheapest way. */
   transit: z.boolean().default(true),
+  /** Ranges in which services that this node publishes may be. A range around the addresses of a cloud's metadata leaves those out. */
+  expose: z
+    .array(Cidr)
+    .max(32)
+    .default([...DEFAULT_EXPOSE]),
   logLevel: z.enum(["debug", "info", "warn", "error"]).default("info"),
   /** Serve GET /metrics here. Off unless given. */
   metrics: HostPort.optional(),

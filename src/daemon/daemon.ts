@@ -1,11 +1,10 @@
 import { join } from "node:path";
 import { SOCKET_NAME } from "#api";
 import { createLog, Fault, SystemClock, SystemRandom } from "#core";
-import type { NodeId } from "#identity";
+import type { MemberInfo, NodeId } from "#identity";
 import { Gossip, type Host, LazyDht, type Rendezvous, startRendezvous, startReplica } from "#mesh";
-import { Router } from "#routing";
+import { Router, ServiceLookup, Services } from "#routing";
 import { ArtifactKeeper } from "./artifact-keeper.ts";
-import { BlobIndex } from "./blob-index.ts";
 import { hearOfClones, wasOutbid } from "./clone-watch.ts";
 import { startCircuits, type Ways } from "./circuits.ts";
 import { type ConfigInput, type DaemonConfig, loadConfig } from "./config.ts";
@@ -16,12 +15,13 @@ import { FrontDesk } from "./front-desk.ts";
 import { Joining } from "./joining.ts";
 import { listen } from "./listen.ts";
 import { startMemoryKeeper } from "./memory.ts";
-import { plugMesh } from "./mesh.ts";
+import { streamTo, plugMesh } from "./mesh.ts";
 import { createMetrics, startMetricsServer } from "./metrics.ts";
 import { type OpenNode, openNode } from "./node.ts";
 import { registerNodeMetrics } from "./node-metrics.ts";
 import { nodeName } from "./node-state.ts";
 import { OtherFleets } from "./other-fleets.ts";
+import { ProviderIndex } from "./provider-index.ts";
 import { RateKeeper } from "./rate-keeper.ts";
 import {
   nextBoot,
@@ -75,7 +75,16 @@ type DhtOf = (finding: {
 }) => Pick<LazyDht, "open">;
 
 /** What a node does over a host, once that listens. */
-type Life = { keeper: ArtifactKeeper; joining: Joining; limits: RateKeeper; router: Router };
+type Life = {
+  keeper: ArtifactKeeper;
+  joining: Joining;
+  limits: RateKeeper;
+  router: Router;
+  services: Services;
+  lookup: ServiceLookup;
+};
+/** What goes round among the nodes. */
+type Spread = { gossip: Gossip; router: Router; services: Services };
 
 /** The parts of a running node, wired together. */
 export class Daemon {
@@ -121,18 +130,20 @@ export class Daemon {
   async live(host: Host, dhtOf: DhtOf): Promise<Life> {
     const { state, registrar } = this.#node;
     state.settings.set("addresses", JSON.stringify(host.addresses()));
-    const router = this.#spread(host);
+    const { gossip, router, services } = this.#spread(host);
     const rendezvous = this.#stack.use(await this.#meetOthers(host));
-    const keeper = await this.#keepArtifacts(host, rendezvous, router, dhtOf);
+    const index = this.#indexOver(host, rendezvous, dhtOf);
+    const lookup = this.#lookUp(host, { gossip, router, services }, index);
+    const keeper = await this.#keepArtifacts(host, router, index);
     const limits = this.#stack.use(new RateKeeper(state, this.#config.limits));
     limits.start((rates) => keeper.limit(rates));
     new FrontDesk(state, registrar).open(host, this.#stop.signal);
     this.#endRevoked(host);
-    return { keeper, limits, router, joining: this.#join(host, rendezvous) };
+    return { keeper, limits, router, services, lookup, joining: this.#join(host, rendezvous) };
   }
 
-  /** What goes round among the nodes: documents, beacons, news. Says which way leads where. */
-  #spread(host: Host): Router {
+  /** What goes round among the nodes: documents, beacons, news. Says which way leads where, and who publishes what. */
+  #spread(host: Host): Spread {
     const { state, copies } = this.#node;
     const { clock, random, log, data, store, members, trustedMs, provisional } = state;
     const stack = this.#stack;
@@ -159,8 +170,11 @@ export class Daemon {
     stack.use(copies);
     stack.defer(hearOfClones(state, gossip));
     stack.use(startTimeKeeper({ state, gossip, host }));
-    const { transit } = this.#config;
-    return stack.use(new Router({ host, gossip, clock, self, site, isMember, transit }));
+    const { transit, expose } = this.#config;
+    const router = stack.use(new Router({ host, gossip, clock, self, site, isMember, transit }));
+    const memberOf = (node: NodeId): MemberInfo | undefined => members.of(node);
+    const deps = { db: data.db, log, clock, random, trustedMs, host, gossip, router, self, memberOf, expose };
+    return { gossip, router, services: stack.use(new Services(deps)) };
   }
 
   /** Looks for neighbours among the peers that are remembered, told of, named by the token, or heard on the local network. */
@@ -191,15 +205,15 @@ export class Daemon {
     return rendezvous;
   }
 
-  async #keepArtifacts(host: Host, rendezvous: Rendezvous, router: Router, dhtOf: DhtOf): Promise<ArtifactKeeper> {
-    const { state } = this.#node;
-    const { clock, log, data, members, whereabouts } = state;
+  /** The fleet's index of who has what. */
+  #indexOver(host: Host, rendezvous: Rendezvous, dhtOf: DhtOf): ProviderIndex {
+    const { clock, log, data, members, whereabouts } = this.#node.state;
     const dht = dhtOf({
       addressesOf: (peer) => whereabouts.of(peer),
       hint: (addresses) => rendezvous.hint(addresses),
     });
-    const index = this.#stack.use(
-      new BlobIndex({
+    return this.#stack.use(
+      new ProviderIndex({
         clock,
         log,
         dht,
@@ -207,16 +221,32 @@ export class Daemon {
         announceAfterMs: ANNOUNCE_AFTER_MS,
       }),
     );
+  }
+
+  #lookUp(host: Host, { gossip, services }: Spread, index: ProviderIndex): ServiceLookup {
+    const { state } = this.#node;
+    const { clock, log, data, members } = state;
+    const self = data.key.nodeId;
+    const open = (peer: NodeId, protocol: string, signal: AbortSignal) => streamTo(state, host, peer, protocol, signal);
+    const tenant = (): string | undefined => members.of(self)?.tenant;
+    return this.#stack.use(new ServiceLookup({ host, gossip, services, index, open, self, tenant, clock, log }));
+  }
+
+  async #keepArtifacts(host: Host, router: Router, index: ProviderIndex): Promise<ArtifactKeeper> {
+    const { state } = this.#node;
     const options = { mesh: plugMesh(state, { host, index, router }), storeLimits: this.#config.store };
     return this.#stack.use(await ArtifactKeeper.open(this.#node, options));
   }
 
-  async #serveControl(host: Host, { keeper, joining, limits, router }: Life, ways: Ways): Promise<void> {
+  async #serveControl(host: Host, life: Life, ways: Ways): Promise<void> {
+    const { keeper, joining, limits, router, services, lookup } = life;
     const { clock, log, data } = this.#node.state;
     const handlers = createHandlers(this.#node.state, {
       host,
       router,
       ways,
+      services,
+      lookup,
       join: () => joining.status(),
       otherFleets: () => this.#otherFleets.all,
       usage: () => keeper.usage(),

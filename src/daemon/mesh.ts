@@ -3,7 +3,7 @@ import type { Holders, Locality, SwarmNet } from "#artifacts";
 import type { NodeId } from "#identity";
 import type { Host } from "#mesh";
 import type { Router } from "#routing";
-import type { BlobIndex } from "./blob-index.ts";
+import type { ProviderIndex } from "./provider-index.ts";
 import type { NodeState } from "./node-state.ts";
 
 /** What artifacts need of the mesh, plugged into its ports. */
@@ -14,7 +14,7 @@ const CONNECT_MS = 10_000;
 
 export type MeshDeps = {
   host: Host;
-  index: BlobIndex;
+  index: ProviderIndex;
   router: Router;
 };
 
@@ -24,7 +24,7 @@ export function plugMesh(state: NodeState, { host, index, router }: MeshDeps): M
   return {
     net: {
       self,
-      open: (peer, protocol, signal) => openTo(state, host, peer, protocol, signal),
+      open: (peer, protocol, signal) => streamTo(state, host, peer, protocol, signal),
       handle: (protocol, handler) => host.handle(protocol, (stream, peer) => handler(stream, peer.nodeId)),
       onPeerDown: (listener) =>
         host.onSession((session, event) => (event === "down" ? listener(session.nodeId) : undefined)),
@@ -46,7 +46,8 @@ export function plugMesh(state: NodeState, { host, index, router }: MeshDeps): M
   };
 }
 
-async function openTo(
+/** Opens a stream to a member, dialling it where it is no neighbour. Throws Fault `daemon.no-address` (exit `offline`) and those of `Host`. */
+export async function streamTo(
   { clock, whereabouts }: NodeState,
   host: Host,
   peer: NodeId,

@@ -23,6 +23,8 @@ export async function startOffline(dataDir: string): Promise<AsyncDisposable> {
     host: undefined,
     router: undefined,
     ways: undefined,
+    services: undefined,
+    lookup: undefined,
     join: () => standing(node.state) ?? { state: "joining" },
     otherFleets: () => [],
     usage: () => keeper.usage(),

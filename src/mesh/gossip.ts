@@ -111,6 +111,16 @@ export class Gossip {
     return [...this.#table.all()].filter((held) => held.topic === topic).map(heardIn);
   }
 
+  /** The newest statement of an origin on a topic, as it is sent; `undefined` where none is here. */
+  said(topic: string, origin: NodeId): Uint8Array | undefined {
+    return this.#table.get({ topic, origin })?.encoded;
+  }
+
+  /** Takes in a statement that a neighbour gave on request, judged as all are; it is not passed on as news. */
+  take(encoded: Uint8Array, from: Session): void {
+    if (this.#limit(from.nodeId).take() && !this.#table.has(encoded)) this.#take(encoded, from, false);
+  }
+
   /** Calls back for each newer statement on a topic, also this node's own. Returns how to stop. */
   on(topic: string, listener: (heard: Heard) => void): () => void {
     const listeners = this.#listeners.get(topic) ?? new Set();

@@ -1,3 +1,4 @@
+export { parseNetworks } from "./address.ts";
 export type { Gate } from "./gatekeeper.ts";
 export type { GateVerdict } from "./hello-exchange.ts";
 export type { Carrier } from "./carrier.ts";
@@ -13,6 +14,7 @@ export {
 } from "./host.ts";
 export { type Libp2pBackedHost, startHost } from "./libp2p-host.ts";
 export { Gossip, type Heard } from "./gossip.ts";
+export { MAX_STATEMENT_BYTES, MAX_VALUE_BYTES as MAX_STATEMENT_VALUE_BYTES } from "./statement.ts";
 export { DOCUMENTS_PROTOCOL, type Replica, type ReplicaOptions, startReplica } from "./replica.ts";
 export type { RememberedPeer } from "./address-book.ts";
 export {

@@ -97,6 +97,13 @@ export class Router implements Disposable {
     return [path, backup].flatMap((way) => (way === undefined ? [] : [way.nodes.slice(1)]));
   }
 
+  /** What the cheapest way to a node costs, and how many links it has; `undefined` where there is none. */
+  distance(to: NodeId): { cost: number; hops: number } | undefined {
+    this.#workIn();
+    const path = this.#pathTo(to);
+    return path && { cost: path.cost, hops: path.nodes.length - 1 };
+  }
+
   #pathTo(to: NodeId): Path | undefined {
     return to === this.#deps.self ? undefined : this.#tree.to(to);
   }

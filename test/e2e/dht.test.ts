@@ -6,7 +6,7 @@ import { type BlobRef, type Holders, Store, startSwarm, type SwarmNet, type Swar
 import { faultCode, SILENT_LOG, SystemClock, SystemRandom, withDeadline } from "#core";
 import type { NodeId } from "#identity";
 import { type Dht, type Gate, LazyDht, type Libp2pBackedHost, startHost } from "#mesh";
-import { BlobIndex } from "../../src/daemon/blob-index.ts";
+import { ProviderIndex } from "../../src/daemon/provider-index.ts";
 
 const clock = new SystemClock();
 const random = new SystemRandom();
@@ -17,7 +17,7 @@ const CONTENT = Buffer.from(random.bytes(1024 * 1024 + 12_345));
 class Node implements AsyncDisposable {
   readonly host: Libp2pBackedHost;
   readonly dht: Dht;
-  readonly index: BlobIndex;
+  readonly index: ProviderIndex;
   readonly store: Store;
   readonly swarm: SwarmService;
   readonly #stack: AsyncDisposableStack;
@@ -37,7 +37,7 @@ class Node implements AsyncDisposable {
     const host = stack.use(await startHost({ ...base, seed: random.bytes(32), gate: openGate(site) }, { listen }));
     const hint = (more: readonly string[]): void => void addresses.push(...more);
     const lazy = stack.use(new LazyDht({ ...base, host, addressesOf, hint }));
-    const index = stack.use(new BlobIndex({ ...base, dht: lazy, needed: () => true, announceAfterMs: 0 }));
+    const index = stack.use(new ProviderIndex({ ...base, dht: lazy, needed: () => true, announceAfterMs: 0 }));
     const dht = await lazy.open();
     const store = stack.use(await Store.open(join(dir, name), base));
     const holders: Holders = {

@@ -8,6 +8,7 @@ import { IDENTITY_TARGETS } from "./targets/identity.ts";
 import { JOIN_TARGET } from "./targets/join.ts";
 import { MESH_TARGETS } from "./targets/mesh.ts";
 import { ROUTING_TARGET } from "./targets/routing.ts";
+import { SERVICE_TARGETS } from "./targets/services.ts";
 import { SESSION_TARGETS } from "./targets/session.ts";
 import { SWARM_TARGET } from "./targets/swarm.ts";
 
@@ -23,5 +24,6 @@ export const TARGETS: readonly FuzzTarget[] = [
   SWARM_TARGET,
   ROUTING_TARGET,
   ...CIRCUIT_TARGETS,
+  ...SERVICE_TARGETS,
   ...CONTROL_TARGETS,
 ];

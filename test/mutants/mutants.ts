@@ -113,4 +113,22 @@ export const MUTANTS: readonly Mutant[] = [
     test: "test/unit/routing-paths.test.ts",
     title: "shares no node with the path, though another way would be cheaper",
   },
+  {
+    name: "service tenant",
+    off: "a service counts in whichever tenant is asked for",
+    file: "src/routing/service/service-directory.ts",
+    from: "record === undefined || this.#tenantOf(node) !== tenant",
+    to: "record === undefined || (this.#tenantOf(node) ?? tenant) === undefined",
+    test: "test/unit/routing-service-directory.test.ts",
+    title: "counts a service in the tenant of its node's member document, also when that changes",
+  },
+  {
+    name: "exposed addresses",
+    off: "what a name means is not judged when it is dialled",
+    file: "src/routing/service/expose.ts",
+    from: "found.filter(mayExpose)",
+    to: "found",
+    test: "test/unit/routing-services.test.ts",
+    title: "is asked about what a name means, each time",
+  },
 ];

@@ -124,7 +124,7 @@ describe("command line against a control server", () => {
   });
 
   it("has an example in the help of every command, and the options of the whole", async () => {
-    const groups = ["owner", "operator", "registrar", "fleet", "batch", "pass", "context", "machine"];
+    const groups = ["owner", "operator", "registrar", "fleet", "batch", "pass", "context", "machine", "service"];
     const top = await cli.run(["--help"]);
     assert.equal(top.code, 0);
     const verbs = [...top.out.matchAll(/^ {2}([a-z]+) /gmu)].map(([, verb]) => verb as string);
@@ -156,6 +156,8 @@ describe("command line against a control server", () => {
     assert.deepEqual(await complete("get", "no"), ["nodes"]);
     assert.deepEqual(await complete("get", "nodes", "cam"), ["cam-1", "cam-2"]);
     assert.deepEqual(await complete("approve", "--yes", "d"), ["door"]);
+    assert.deepEqual(await complete("service", ""), ["publish", "unpublish"]);
+    assert.deepEqual(await complete("service", "publish", "cam", "--protocol", "h"), ["http"]);
     assert.deepEqual(await complete("get", "nodes", "-o", "j"), ["json"]);
     assert.deepEqual(await complete("publish", "--in"), ["--in-place"]);
     assert.deepEqual(await complete("completion", "f"), ["fish"]);

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ownTimezone } from "#policy";
+import { DEFAULT_EXPOSE } from "#routing";
 import { defaultDataDir, loadConfig } from "../../src/daemon/config.ts";
 
 describe("configuration", () => {
@@ -27,6 +28,7 @@ describe("configuration", () => {
       lan: [],
       mdns: true,
       transit: true,
+      expose: [...DEFAULT_EXPOSE],
       logLevel: "info",
       limits: { base: {}, windows: [], timezone: ownTimezone() },
       store: {},

@@ -96,6 +96,11 @@ function registerUp(program: Command, cli: Cli): void {
     .option("--proxy <url>", "HTTP proxy (CONNECT) to everything outside --lan")
     .option("--no-mdns", "do not look for nodes by multicast")
     .option("--no-transit", "pass on nothing that is not for this node")
+    .option(
+      "--expose <cidr>",
+      "range in which services of this node may be; repeat (default: loopback, private)",
+      collect,
+    )
     .addOption(new Option("--log-level <level>", "how much to log").choices(["debug", "info", "warn", "error"]))
     .option("--metrics <port>", "serve GET /metrics on this loopback port")
     .option("--config <file>", "read options from a YAML or JSON file; flags win")
@@ -134,8 +139,23 @@ async function runDaemon(session: Session<UpOptions>): Promise<void> {
 }
 
 async function upRequest({ data, options, io }: Session<UpOptions>): Promise<UpRequest> {
-  const { label, config, token, site, serial, model, listen, announce, lan, proxy, mdns, transit, logLevel, metrics } =
-    options;
+  const {
+    label,
+    config,
+    token,
+    site,
+    serial,
+    model,
+    listen,
+    announce,
+    lan,
+    proxy,
+    mdns,
+    transit,
+    expose,
+    logLevel,
+    metrics,
+  } = options;
   const passFile = options.passFile === "-" ? undefined : options.passFile;
   const given = {
     token,
@@ -148,6 +168,7 @@ async function upRequest({ data, options, io }: Session<UpOptions>): Promise<UpR
     announce,
     lan,
     proxy,
+    expose,
     logLevel,
     metrics,
   };

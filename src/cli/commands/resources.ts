@@ -17,7 +17,9 @@ type View = Resources[ResourceName]["view"];
 export function registerResources(program: Command, cli: Cli): void {
   examples(
     formats(program.command("get <kind> [name]"))
-      .description("list what there is: nodes, links, routes, artifacts, tokens, documents, events, pending, …")
+      .description(
+        "list what there is: nodes, links, routes, services, artifacts, tokens, documents, events, pending, …",
+      )
       .option("-l, --selector <selector>", "only what this matches, e.g. site=berlin,gpu")
       .option("-w, --watch", "go on and show changes as they happen")
       .action(action<GetOptions>(cli, get)),
@@ -152,6 +154,12 @@ const DELETABLE = new Set(["Artifact", "Placement", "ClaimList", "Batch", "Pass"
 async function deleteOne(session: Session, [word = "", name = ""]: string[]): Promise<void> {
   const { resource, document, plural } = kindNamed(word);
   if (resource === "nodes") return await revokeNode(session, name);
+  if (resource === "services") {
+    throw new Fault("cli.delete", "a service is published by nodes, each of which can take back its own only", {
+      exit: "invalid",
+      fix: `On such a node: portolan service unpublish ${name}`,
+    });
+  }
   if (document === undefined || !DELETABLE.has(document)) {
     throw new Fault("cli.delete", `${plural} cannot be deleted`, {
       exit: "invalid",

@@ -1,7 +1,7 @@
 import type { Handlers } from "#api";
 import { Fault } from "#core";
 import type { Host } from "#mesh";
-import type { Router } from "#routing";
+import type { Router, ServiceLookup, Services } from "#routing";
 import type { Ways } from "../circuits.ts";
 import type { NodeState } from "../node-state.ts";
 import type { RateKeeper } from "../rate-keeper.ts";
@@ -15,6 +15,7 @@ import { limitHandlers } from "./limits.ts";
 import { linkHandlers } from "./links.ts";
 import { machineHandlers } from "./machine.ts";
 import { nodeHandlers } from "./nodes.ts";
+import { serviceHandlers } from "./services.ts";
 import { type StatusDeps, statusHandlers } from "./status.ts";
 
 export type ControlDeps = {
@@ -23,6 +24,9 @@ export type ControlDeps = {
   router: Router | undefined;
   /** Absent while the node does not run. */
   ways: Ways | undefined;
+  /** Both are absent while the node does not run. */
+  services: Services | undefined;
+  lookup: ServiceLookup | undefined;
   join: () => JoinStatus;
   otherFleets: StatusDeps["otherFleets"];
   usage: StatusDeps["usage"];
@@ -41,10 +45,12 @@ export function createHandlers(state: NodeState, deps: ControlDeps): Handlers {
   const { tokens, ...fleetCalls } = fleetHandlers(state, () => knownAddresses(state, deps.host));
   const { artifacts, ...artifactCalls } = deps.artifacts;
   const { circuits, ping } = circuitHandlers(state, deps.ways);
+  const { services, ...serviceCalls } = serviceHandlers(state, deps);
   return {
     ...documentCalls,
     ...fleetCalls,
     ...artifactCalls,
+    ...serviceCalls,
     ...statusHandlers(state, deps),
     ...limitHandlers(deps.limits),
     ...machineHandlers(state, deps.shutdown),
@@ -61,6 +67,7 @@ export function createHandlers(state: NodeState, deps: ControlDeps): Handlers {
       pending,
       tokens,
       artifacts,
+      services,
       ...nodeHandlers(state, deps),
       ...linkHandlers(state, deps),
       circuits,

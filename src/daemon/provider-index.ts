@@ -7,7 +7,7 @@ const REPEAT_MS = 12 * 3_600_000;
 /** An announcement that reached nobody, as at the very start, is tried again: soon at first, then less often. */
 const FIRST_RETRY_MS = 1_000;
 const LAST_RETRY_MS = 60_000;
-/** Blobs announced at once; the rest wait their turn. */
+/** Keys announced by one node; more are not. */
 const MAX_QUEUED = 4_096;
 
 type Deps = {
@@ -21,12 +21,12 @@ type Deps = {
 };
 
 /**
- * Who has which blob, by the fleet's DHT: for those whom no neighbour can tell. It opens when the first blob is announced or looked for,
- * because filling its tables takes seconds of the processor.
+ * Who has which blob, or publishes which service, by the fleet's DHT: for those whom no neighbour can tell. Keys are 32 bytes in hex. It opens when
+ * the first one is announced or looked for, because filling its tables takes seconds of the processor.
  */
-export class BlobIndex implements AsyncDisposable {
+export class ProviderIndex implements AsyncDisposable {
   readonly #deps: Deps;
-  readonly #queue = new Map<string, { dueMs: number; retryMs: number }>(); // by root; monotonic
+  readonly #queue = new Map<string, { dueMs: number; retryMs: number }>(); // by key; monotonic
   readonly #stop = new AbortController();
   #working: Promise<void> | undefined;
 
@@ -34,18 +34,23 @@ export class BlobIndex implements AsyncDisposable {
     this.#deps = deps;
   }
 
-  /** Says that this node has, or is getting, a blob; again every 12 h while it runs. */
-  announce(root: string): void {
-    if (this.#stop.signal.aborted || (this.#queue.size >= MAX_QUEUED && !this.#queue.has(root))) return;
-    this.#queue.set(root, { dueMs: this.#deps.clock.nowMs(), retryMs: FIRST_RETRY_MS });
+  /** Says that this node has, or is getting, what goes by a key; again every 12 h while it runs. */
+  announce(key: string): void {
+    if (this.#stop.signal.aborted || (this.#queue.size >= MAX_QUEUED && !this.#queue.has(key))) return;
+    this.#queue.set(key, { dueMs: this.#deps.clock.nowMs(), retryMs: FIRST_RETRY_MS });
     this.#working ??= this.#work();
   }
 
+  /** Says so no more. What was said is forgotten within two days; until then who asks here is told better. */
+  withdraw(key: string): void {
+    this.#queue.delete(key);
+  }
+
   /** Nodes that said so, as the look-up finds them. */
-  async *find(root: string, signal: AbortSignal): AsyncIterable<NodeId> {
+  async *find(key: string, signal: AbortSignal): AsyncIterable<NodeId> {
     if (this.#stop.signal.aborted || !this.#deps.needed()) return;
     const dht = await this.#deps.dht.open();
-    for await (const { nodeId } of dht.findProviders(Buffer.from(root, "hex"), signal)) yield nodeId;
+    for await (const { nodeId } of dht.findProviders(Buffer.from(key, "hex"), signal)) yield nodeId;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -59,15 +64,15 @@ export class BlobIndex implements AsyncDisposable {
     await clock.sleep(announceAfterMs, signal).catch(() => undefined);
     while (!signal.aborted) {
       const nowMs = clock.nowMs();
-      for (const [root, { dueMs, retryMs }] of needed() ? this.#queue : []) {
+      for (const [key, { dueMs, retryMs }] of needed() ? this.#queue : []) {
         if (dueMs > nowMs || signal.aborted) continue;
-        const told = await this.#provide(root, signal).catch((error: unknown) => {
-          log.debug("a blob was not announced", { root, reason: errorMessage(error) });
+        const told = await this.#provide(key, signal).catch((error: unknown) => {
+          log.debug("what is here was not announced", { key, reason: errorMessage(error) });
           return 0;
         });
-        if (!this.#queue.has(root)) continue;
+        if (!this.#queue.has(key)) continue;
         this.#queue.set(
-          root,
+          key,
           told > 0
             ? { dueMs: clock.nowMs() + REPEAT_MS, retryMs: FIRST_RETRY_MS }
             : { dueMs: clock.nowMs() + retryMs, retryMs: Math.min(2 * retryMs, LAST_RETRY_MS) },
@@ -77,8 +82,8 @@ export class BlobIndex implements AsyncDisposable {
     }
   }
 
-  async #provide(root: string, signal: AbortSignal): Promise<number> {
+  async #provide(key: string, signal: AbortSignal): Promise<number> {
     const dht = await this.#deps.dht.open();
-    return dht.provide(Buffer.from(root, "hex"), signal);
+    return dht.provide(Buffer.from(key, "hex"), signal);
   }
 }

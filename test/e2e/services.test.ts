@@ -1,0 +1,160 @@
+import assert from "node:assert/strict";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { once } from "node:events";
+import { existsSync } from "node:fs";
+import type { ServiceDetail, ServiceView } from "#api";
+import { Yard, type YardNode } from "../support/yard.ts";
+
+describe("services of daemons", function () {
+  this.timeout(90_000);
+  let yard: Yard;
+  let hub: YardNode;
+  let cam: YardNode;
+  let pump: YardNode;
+  let web: Server;
+  let to: string;
+  let status = 200;
+
+  before(async () => {
+    web = createServer((_, response) => response.writeHead(status).end());
+    web.listen(0, "127.0.0.1");
+    await once(web, "listening");
+    to = `127.0.0.1:${(web.address() as AddressInfo).port}`;
+    yard = new Yard();
+    hub = await yard.demoFleet();
+    const claims = "serial,model,key,tenant,labels,expires\ncam,,,,,\npump,,,acme,,\n";
+    await hub.ok("admit", "-f", yard.write("claims.csv", claims));
+    const token = await hub.ok("token");
+    [cam, pump] = [yard.node("cam"), yard.node("pump")];
+    // neither can be dialled, so that what one tells reaches the other through the hub
+    for (const node of [cam, pump]) await node.upDialling("--token", token, "--serial", node.name, "--site", "berlin");
+    await cam.until("member");
+    await pump.until("member");
+  });
+  after(async () => {
+    await yard[Symbol.asyncDispose]();
+    web.closeAllConnections();
+    web.close();
+  });
+
+  const list = async (node: YardNode): Promise<ServiceView[]> =>
+    (JSON.parse(await node.ok("get", "services", "-o", "json")) as { items: ServiceView[] }).items;
+  const detail = async (node: YardNode, name: string): Promise<ServiceDetail> =>
+    JSON.parse(await node.ok("describe", "service", name, "-o", "json")) as ServiceDetail;
+  /** Waits until a node sees so many instances of a service, and so many of them healthy. */
+  const untilSees = (node: YardNode, name: string, count: number, healthy: number): Promise<ServiceView> =>
+    yard.until(`${node.name} to see ${healthy}/${count} of ${name}`, async () =>
+      (await list(node)).find((seen) => seen.name === name && seen.count === count && seen.healthy === healthy),
+    );
+
+  it("are heard of by all nodes, and say nothing of where they are", async () => {
+    const flags = ["--check", "http=/healthz", "--protocol", "http", "--label", "tier=edge", "--priority", "7"];
+    assert.equal(await cam.ok("service", "publish", "web", "--to", to, ...flags), `web is published: ${to}`);
+    const seen = await untilSees(hub, "web", 1, 1);
+    assert.deepEqual([seen.nodes, seen.protocols, seen.labels], [["cam"], ["http"], { tier: "edge" }]);
+    const { instances, here } = await detail(hub, "web");
+    assert.deepEqual(
+      instances.map(({ node, state, priority, path }) => [node, state, priority, path]),
+      [["cam", "healthy", 7, "direct"]],
+    );
+    assert.equal(here, undefined);
+    assert.equal((await detail(cam, "web")).here?.target, to);
+    assert.equal(JSON.stringify(await detail(hub, "web")).includes(to), false);
+  });
+
+  it("are listed in the formats and by the selectors of the other kinds", async () => {
+    assert.equal(await hub.ok("get", "svc", "-o", "name"), "service/web");
+    assert.equal(await hub.ok("get", "services", "-l", "tier=core", "-o", "name"), "");
+    const [head = "", row = ""] = (await hub.ok("get", "services", "-l", "tier=edge", "-o", "wide")).split("\n");
+    assert.match(head, /^NAME +PROTOCOL +HEALTHY +COST +CHANGED +TENANT +NODES +LABELS$/u);
+    assert.match(row, /^web +http +1\/1 +\d+ +\S+ +default +cam +tier=edge$/u);
+    assert.equal(await yard.ok("__complete", "--data", hub.data, "service", "unpublish", "w"), "web");
+    assert.match(await hub.ok("describe", "service", "web"), /NODE +NODE ID .*STATE/u);
+  });
+
+  it("belong to the tenant of their node, whatever that says", async () => {
+    await pump.ok("service", "publish", "web", "--to", to);
+    await untilSees(pump, "web", 1, 1);
+    const foreign = await untilSees(hub, "acme/web", 1, 1);
+    assert.deepEqual([foreign.tenant, foreign.nodes], ["acme", ["pump"]]);
+    assert.equal((await untilSees(cam, "acme/web", 1, 1)).count, 1, "told on by the hub");
+    const [relayed] = (await detail(cam, "acme/web")).instances;
+    assert.deepEqual([relayed?.node, relayed?.path], ["pump", "relayed"]);
+    assert.equal((await untilSees(cam, "web", 1, 1)).nodes.join(), "cam");
+  });
+
+  it("show everywhere that they fail, why, and that they are back", async () => {
+    status = 503;
+    await untilSees(hub, "web", 1, 0);
+    const [bad] = (await detail(hub, "web")).instances;
+    assert.deepEqual([bad?.state, bad?.reason], ["unhealthy", "HTTP status 503"]);
+    status = 200;
+    await untilSees(hub, "web", 1, 1);
+  });
+
+  it("have a check that hangs killed, and show what it printed", async () => {
+    const left = yard.path("left-over");
+    const check = `exec=echo looking; (sleep 30; touch ${left}) & wait`;
+    await hub.ok("service", "publish", "stuck", "--to", to, "--check", check);
+    const seen = await yard.until("the check to fail twice", async () => {
+      const found = await detail(hub, "stuck");
+      return found.instances[0]?.state === "unhealthy" && found;
+    });
+    assert.equal(seen.instances[0]?.reason, "no answer within 2 s");
+    assert.deepEqual([seen.here?.lastCheck, seen.here?.output], ["no answer within 2 s", "looking"]);
+    await hub.ok("service", "unpublish", "stuck");
+    await yard.until("it to be gone", async () => (await hub.run("describe", "service", "stuck")).code === 4);
+    const { out } = await yard.exec(["/bin/sh", "-c", `pgrep -f '[s]leep 30; touch ${left}' || true`]);
+    assert.equal(out, "", "nothing of the check is left");
+    assert.equal(existsSync(left), false);
+  });
+
+  it("go with their node, and are back with it by themselves", async () => {
+    await cam.kill();
+    await yard.until("the hub to drop it", async () => (await list(hub)).every(({ name }) => name !== "web"));
+    assert.match(await hub.fails(4, "describe", "service", "web"), /there is no service "web"/u);
+    await cam.upDialling();
+    await untilSees(hub, "web", 1, 1);
+  });
+
+  it("are gone everywhere once they are unpublished, also when the daemon dies right after", async () => {
+    await cam.ok("service", "unpublish", "web");
+    await cam.kill();
+    await cam.upDialling();
+    await hub.untilSees("cam", "connected");
+    await yard.until("the hub to drop it", async () => (await list(hub)).every(({ name }) => name !== "web"));
+    assert.match(await cam.fails(4, "service", "unpublish", "web"), /publishes no service web/u);
+  });
+
+  it("are refused with the reason where something is wrong with them", async () => {
+    const publish = (code: number, name: string, target: string, ...flags: string[]): Promise<string> =>
+      cam.fails(code, "service", "publish", name, "--to", target, ...flags);
+    assert.match(await publish(2, "Cam", "127.0.0.1:80"), /name: lower-case letters/u);
+    assert.match(await publish(2, "x".repeat(64), "127.0.0.1:80"), /at most 63/u);
+    for (const target of ["127.0.0.1:0", "127.0.0.1:65536"])
+      assert.match(await publish(2, "cam", target), /a port is a number from 1 to 65535/u);
+    assert.match(await publish(2, "cam", "127.1:80"), /neither an address nor a host name/u);
+    assert.match(await publish(2, "cam", "::1"), /is not HOST:PORT/u);
+    assert.match(await publish(2, "cam", "127.0.0.1:80", "--priority", "65536"), /--priority 65536 is not/u);
+    assert.match(await publish(2, "cam", "127.0.0.1:80", "--check", "ping"), /is not a check/u);
+    for (const target of ["169.254.169.254:80", "192.0.2.7:80", "[::ffff:169.254.169.254]:80", "0.0.0.0:80"])
+      assert.match(await publish(3, "cam", target), /may not expose.*\n.*--expose/su);
+    await cam.ok("service", "publish", "cam", "--to", "127.0.0.1:80");
+    await cam.ok("service", "publish", "cam", "--to", "127.0.0.1:80");
+    assert.match(await publish(5, "cam", "127.0.0.1:81"), /another service as cam.*--replace/su);
+    await cam.ok("service", "publish", "cam", "--to", "127.0.0.1:81", "--replace");
+    assert.equal((await detail(cam, "cam")).here?.target, "127.0.0.1:81");
+    assert.match(await cam.fails(2, "delete", "service", "cam"), /service unpublish cam/u);
+  });
+
+  it("may be where the configuration says, and fail where it says so no longer", async () => {
+    await pump.stop();
+    await pump.upDialling("--expose", "192.0.2.0/24");
+    await pump.ok("service", "publish", "far", "--to", "192.0.2.7:80");
+    const [kept] = (await detail(pump, "web")).instances;
+    assert.deepEqual([kept?.state, kept?.reason], ["unhealthy", "its address may not be exposed"]);
+    await pump.stop();
+    assert.match(await pump.fails(10, "service", "publish", "more", "--to", "192.0.2.7:81"), /portolan up/u);
+  });
+});
