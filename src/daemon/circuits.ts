@@ -22,6 +22,7 @@ export function startCircuits(
     isMember: (node) => members.of(node) !== undefined,
     transit,
     pathsTo: (node) => router.ways(node),
+    costAlong: (path) => router.costAlong(path),
   });
   const reach = new Reach({
     host,

@@ -97,6 +97,20 @@ export class Router implements Disposable {
     return [path, backup].flatMap((way) => (way === undefined ? [] : [way.nodes.slice(1)]));
   }
 
+  /** What a way costs by now; `undefined` when a link of it is told of no more. `path`: the nodes from the first behind this one. */
+  costAlong(path: readonly NodeId[]): number | undefined {
+    this.#workIn();
+    let [cost, from] = [0, this.#graph.numberOf(this.#deps.self)];
+    for (const node of path) {
+      const to = this.#graph.numberOf(node);
+      const leg = from === undefined || to === undefined ? undefined : this.#graph.cost(from, to);
+      if (leg === undefined) return undefined;
+      cost += leg;
+      from = to;
+    }
+    return cost;
+  }
+
   /** What the cheapest way to a node costs, and how many links it has; `undefined` where there is none. */
   distance(to: NodeId): { cost: number; hops: number } | undefined {
     this.#workIn();

@@ -127,6 +127,22 @@ describe("circuits", () => {
     assert.match(await ask(signOpen(a.key, open)), /used before/u);
   });
 
+  it("go a better way when there has been one for a while, under a transfer that runs", async () => {
+    await using world = await CircuitWorld.start("a-g g-b a-h h-b");
+    world.ways.set("a-b", ["g b"]);
+    world.costs.set("g b", 700);
+    const stream = await world.echo("a", "b");
+    const whole = throughEcho(stream, 16 * MIB);
+    world.costs.set("h b", 690);
+    world.ways.set("a-b", ["h b", "g b"]);
+    await world.clock.sleep(3_000);
+    assert.equal(world.of("a").circuits.list()[0]?.moves, 0, "it is not worth it");
+    world.costs.delete("g b");
+    await untilTrue(world, () => world.of("a").circuits.list()[0]?.moves === 1);
+    assert.equal(await whole, true);
+    assert.equal(await throughEcho(await world.echo("a", "b"), MIB), true);
+  });
+
   it("do not go back to an epoch that is over", async () => {
     await using world = await CircuitWorld.start("a-g g-b a-h h-b");
     world.ways.set("a-b", ["g b", "h b"]);

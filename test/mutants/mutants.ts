@@ -119,7 +119,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/routing/circuit/circuit-frame.ts",
     from: "if (!timingSafeEqual(",
     to: "if (timingSafeEqual(tag, tag) && !timingSafeEqual(tag, tag) && !timingSafeEqual(",
-    test: "test/unit/circuit-line.test.ts",
+    test: "test/unit/routing-circuits.test.ts",
     title: "refuses what was changed on its way, once both have the key",
   },
   {
@@ -137,7 +137,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/routing/circuit/reliable-line.ts",
     from: "for (const part of this.#replay.parts(",
     to: "for (const part of new ReplayBuffer().parts(",
-    test: "test/unit/circuit-line.test.ts",
+    test: "test/unit/routing-circuits.test.ts",
     title: "goes on where it broke, wherever that is",
   },
   {

@@ -30,6 +30,8 @@ export class CircuitWorld implements AsyncDisposable {
   readonly #nodes = new Map<string, Node>();
   /** Ways by `from-to`, as names: `a-b` → [`g b`, `h b`]. */
   readonly ways = new Map<string, string[]>();
+  /** Costs of ways; one without is told of no more. */
+  readonly costs = new Map<string, number>();
   readonly revoked = new Set<string>();
 
   private constructor(clock: Clock) {
@@ -68,6 +70,7 @@ export class CircuitWorld implements AsyncDisposable {
       trustedMs: () => clock.wallMs(),
       isMember: (node) => !this.revoked.has(this.nameOf(node)),
       transit,
+      costAlong: (path) => this.costs.get(path.map((node) => this.nameOf(node)).join(" ")),
       pathsTo: (to) => this.#pathsTo(name, this.nameOf(to)),
     });
     this.#nodes.set(name, { host, circuits, key });

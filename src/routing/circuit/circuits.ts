@@ -21,6 +21,9 @@ import { SourceCircuit } from "./source-circuit.ts";
 
 /** How long a circuit without a path is kept. A user's connection sees a pause for so long, then a reset. */
 export const HOLD_MS = 30_000;
+/** How often it is asked whether a circuit should go a better way, and how many do at a time: everybody hears of the same link at once. */
+const BETTER_LOOK_MS = 2_000;
+const MAX_MOVED_SHARE = 0.02;
 /** From the stream to its head. */
 const HEAD_TIMEOUT_MS = 3_000;
 /** The handshake and the hello at the target's end. */
@@ -44,6 +47,8 @@ export type CircuitsDeps = {
   transit: boolean;
   /** Ways to a node, cheapest first. */
   pathsTo: (node: NodeId) => CircuitPath[];
+  /** `undefined` when a link of it is gone, as far as this node has heard. */
+  costAlong: (path: CircuitPath) => number | undefined;
 };
 
 /** A circuit that begins or ends here. `path` is known at its source. */
@@ -139,9 +144,21 @@ export class Circuits implements Disposable {
   async #watch(): Promise<void> {
     const { clock } = this.#deps;
     const { signal } = this.#stop;
-    while (!signal.aborted) {
+    for (let betterMs = clock.nowMs(); !signal.aborted; ) {
       await clock.sleep(PING_MS, signal).catch(() => undefined);
       for (const circuit of this.#sources.values()) circuit.look();
+      if (clock.nowMs() < betterMs) continue;
+      betterMs = clock.nowMs() + BETTER_LOOK_MS;
+      this.#improve();
+    }
+  }
+
+  /** Moves a few of those that have a better way. */
+  #improve(): void {
+    let left = Math.max(1, Math.floor(MAX_MOVED_SHARE * this.#sources.size));
+    for (const circuit of this.#sources.values()) {
+      if (left === 0) return;
+      if (circuit.improve()) left -= 1;
     }
   }
 

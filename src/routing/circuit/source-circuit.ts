@@ -1,6 +1,7 @@
 import { asError, Fault, faultCode, HeadedStream, withDeadline } from "#core";
 import type { NodeId } from "#identity";
 import type { Session } from "#mesh";
+import { BetterPath } from "./better-path.ts";
 import {
   CIRCUIT_BYTES,
   CIRCUIT_PROTOCOL,
@@ -32,6 +33,7 @@ export class SourceCircuit {
   readonly #duplex: ResumableDuplex;
   readonly #over = new AbortController();
   readonly #session: Promise<Session>;
+  readonly #better = new BetterPath();
   #path: CircuitPath | undefined;
   #failed: CircuitPath | undefined;
   /** Drawn anew for each try until there is a path: the target may have heard of the try before. */
@@ -97,6 +99,29 @@ export class SourceCircuit {
     if (this.#duplex.checkPath()?.doubtful === true && this.#duplex.isResumable) void this.#seek();
   }
 
+  /** Goes a better way if there has been one for a while. Says whether it does. */
+  improve(): boolean {
+    const { pathsTo, costAlong, clock, log } = this.#deps;
+    const path = this.#path;
+    const [best] = pathsTo(this.#peer);
+    const cost = best && costAlong(best);
+    if (path === undefined || best === undefined || cost === undefined) return false;
+    if (this.#seeking || !this.#duplex.isAttached || !this.#duplex.isResumable) return false;
+    if (!this.#better.isDue({ path: best, cost }, { path, cost: costAlong(path) }, clock.nowMs())) return false;
+    this.#seeking = true;
+    const opening = (signal: AbortSignal): Promise<void> => this.#open(best, signal);
+    withDeadline(clock, this.#openTimeoutMs, "opening a better way", opening, this.#over.signal)
+      .then(
+        () => log.info("circuit goes a better way", { peer: this.#peer, path: best.join(" ") }),
+        (error: Error) => log.debug("no better way", { peer: this.#peer, why: error.message }),
+      )
+      .finally(() => {
+        this.#seeking = false;
+        if (!this.#duplex.isAttached && !this.#duplex.destroyed) void this.#seek(); // the old one broke meanwhile
+      });
+    return true;
+  }
+
   async #connect(stop: AbortSignal): Promise<Session> {
     const { host, clock } = this.#deps;
     await this.#tryPaths(stop);
@@ -159,12 +184,11 @@ export class SourceCircuit {
     const paths = orderPaths(pathsTo(this.#peer), this.#failed);
     let failure: unknown = new Fault("routing.no-route", `no way to ${this.#peer} is known`, { exit: "offline" });
     let [tried, refused] = [0, 0];
-    const timeoutMs = Math.max(OPEN_TIMEOUT_MS, OPEN_ROUND_TRIPS * this.#duplex.rttMs);
     for (const path of paths) {
       if (this.#isInUse(path) && clock.nowMs() - this.#soughtMs < REOPEN_MS) continue; // it is the doubtful one
       tried += 1;
       try {
-        await withDeadline(clock, timeoutMs, "opening a circuit", (inner) => this.#open(path, inner), signal);
+        await withDeadline(clock, this.#openTimeoutMs, "opening a circuit", (inner) => this.#open(path, inner), signal);
         return;
       } catch (error) {
         failure = error;
@@ -182,6 +206,10 @@ export class SourceCircuit {
     if (!(error instanceof Fault) || error.code !== "routing.circuit-refused") return false;
     const { code, at } = error.details;
     return at === this.#peer && (code === "routing.unknown-circuit" || code === "routing.not-member");
+  }
+
+  get #openTimeoutMs(): number {
+    return Math.max(OPEN_TIMEOUT_MS, OPEN_ROUND_TRIPS * this.#duplex.rttMs);
   }
 
   #isInUse(path: CircuitPath): boolean {

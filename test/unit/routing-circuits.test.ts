@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { SeededRandom } from "#core";
+import { BetterPath, HOLD_GAIN_MS } from "../../src/routing/circuit/better-path.ts";
+import { PathWatch } from "../../src/routing/circuit/path-watch.ts";
 import { ReliableLine } from "../../src/routing/circuit/reliable-line.ts";
 import { MAX_WINDOW_BYTES, SendWindow } from "../../src/routing/circuit/send-window.ts";
 
@@ -239,5 +241,80 @@ describe("routing: how much a circuit has on its way", () => {
   it("stays small on a short path, and below the most on any", () => {
     assert.ok(settled(1_000, 1).bytes <= 150_000);
     assert.equal(settled(1_000_000, 500).bytes, MAX_WINDOW_BYTES);
+  });
+});
+
+describe("routing: whether a path still leads anywhere", () => {
+  /** Checks every 150 ms, hearing what is said at those times; when the path was doubtful first. */
+  function doubtfulMs(
+    heardAtMs: (nowMs: number) => boolean,
+    { rttMs = 10, usedUntilMs = 60_000, stallMs = 0 } = {},
+  ): number | undefined {
+    const watch = new PathWatch(0);
+    for (let nowMs = 150; nowMs < 60_000; nowMs += nowMs === 3_000 && stallMs > 0 ? stallMs : 150) {
+      if (heardAtMs(nowMs)) watch.heard(nowMs);
+      if (nowMs <= usedUntilMs) watch.used(nowMs);
+      if (watch.check(nowMs, rttMs, false).doubtful) return nowMs;
+    }
+    return undefined;
+  }
+
+  it("is doubted soon after the last sign of life, later where the round trip is long, and not where something comes", () => {
+    assert.equal(
+      doubtfulMs(() => true),
+      undefined,
+    );
+    const fast = doubtfulMs((nowMs) => nowMs <= 3_000) ?? 0;
+    const slow = doubtfulMs((nowMs) => nowMs <= 3_000, { rttMs: 300 }) ?? 0;
+    assert.ok(fast - 3_000 > 600 && fast - 3_000 <= 900, `${fast}`);
+    assert.ok(slow - 3_000 > 1_800 && slow - 3_000 <= 2_100, `${slow}`);
+  });
+
+  it("is not doubted for what this process slept through", () => {
+    assert.equal(
+      doubtfulMs((nowMs) => nowMs !== 5_000, { stallMs: 2_000 }),
+      undefined,
+    );
+  });
+
+  it("is asked seldom while nobody uses it", () => {
+    const idle = doubtfulMs((nowMs) => nowMs <= 30_000, { usedUntilMs: 1_000 }) ?? 0;
+    assert.ok(idle > 35_000 && idle < 36_500, `${idle}`);
+  });
+});
+
+describe("routing: when a circuit goes a better way", () => {
+  const [here, there] = [
+    ["g", "b"],
+    ["h", "b"],
+  ];
+
+  it("needs a clear gain that lasts", () => {
+    const rows: [best: number, current: number, moves: boolean][] = [
+      [300, 400, true],
+      [330, 400, false], // less than a fifth
+      [5, 19, false], // less than 15
+      [4, 20, true],
+    ];
+    for (const [best, current, moves] of rows) {
+      const better = new BetterPath();
+      const at = (nowMs: number): boolean =>
+        better.isDue({ path: there, cost: best }, { path: here, cost: current }, nowMs);
+      assert.deepEqual(
+        [at(0), at(HOLD_GAIN_MS - 1), at(HOLD_GAIN_MS)],
+        [false, false, moves],
+        `${best} for ${current}`,
+      );
+    }
+  });
+
+  it("does not count gains of different ways together, and waits for nothing when a link is gone", () => {
+    const better = new BetterPath();
+    const current = { path: here, cost: 100 };
+    assert.equal(better.isDue({ path: there, cost: 10 }, current, 0), false);
+    assert.equal(better.isDue({ path: ["i", "b"], cost: 10 }, current, HOLD_GAIN_MS), false);
+    assert.equal(better.isDue({ path: there, cost: 10 }, current, HOLD_GAIN_MS + 1), false);
+    assert.equal(better.isDue({ path: there, cost: 900 }, { path: here, cost: undefined }, HOLD_GAIN_MS + 2), true);
+    assert.equal(better.isDue({ path: here, cost: 900 }, { path: here, cost: undefined }, HOLD_GAIN_MS + 3), false);
   });
 });
