@@ -79,6 +79,11 @@ export class FrameReader {
     }
   }
 
+  /** Takes what has arrived behind the last frame; within `onFrame`, where raw bytes follow it. */
+  rest(): Uint8Array[] {
+    return this.#take(this.#bytes);
+  }
+
   /** Small pieces are merged in doubling sizes (each byte is copied at most 12 times), so that few of them wait. */
   #hold(piece: Uint8Array): void {
     this.#bytes += piece.length;

@@ -1,6 +1,7 @@
 export type { Gate } from "./gatekeeper.ts";
 export type { GateVerdict } from "./hello-exchange.ts";
 export {
+  type HandleOptions,
   type Host,
   type HostDeps,
   type HostOptions,

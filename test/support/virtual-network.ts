@@ -102,7 +102,7 @@ export class VirtualHost implements Host {
   onMessage(kind: string, handler: MessageHandler): void {
     this.#messages.set(kind, handler);
   }
-  handle(protocol: string, handler: Handler, { early } = { early: false }): void {
+  handle(protocol: string, handler: Handler, { early = false }: HandleOptions = {}): void {
     this.#handlers.set(protocol, { handler, early });
   }
   handleStranger(protocol: string, handler: StrangerHandler): void {
