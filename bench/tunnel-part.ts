@@ -5,10 +5,7 @@ import { startHost } from "#mesh";
 import { listenTcp, TunnelHost, TunnelOpener } from "#routing";
 
 /** What one process of the benchmark is: the services, the node beside them, or the node that people connect to. */
-export type TunnelPart =
-  | { role: "target" }
-  | { role: "far"; ports: Ports }
-  | { role: "near"; addresses: string[] };
+export type TunnelPart = { role: "target" } | { role: "far"; ports: Ports } | { role: "near"; addresses: string[] };
 /** Where each service listens. */
 export type Ports = { sink: number; echo: number };
 /** What a part says once it is ready. */
@@ -51,9 +48,12 @@ async function startNode(listenAt: string[]) {
   return { clock, host: await startHost(deps, { listen: listenAt }) };
 }
 
-async function serveTunnels(ports: Ports, mayReach: () => boolean): Promise<string[]> {
+/** The tunnels of this process, which lives as long as they do. */
+let tunnels: TunnelHost | undefined;
+
+async function serveTunnels(ports: Ports): Promise<string[]> {
   const { clock, host } = await startNode(["/ip4/127.0.0.1/tcp/0/tls"]);
-  new TunnelHost({
+  tunnels = new TunnelHost({
     clock,
     log: SILENT_LOG,
     handle: (protocol, handler) => host.handle(protocol, (stream, { nodeId }) => handler(stream, nodeId)),
@@ -61,7 +61,7 @@ async function serveTunnels(ports: Ports, mayReach: () => boolean): Promise<stri
       const service = SERVICES.find((known) => known === name);
       return service && { host: "127.0.0.1", port: ports[service] };
     },
-    mayReach,
+    mayReach: () => true,
     mayExpose: () => true,
   });
   return host.addresses();
@@ -70,6 +70,7 @@ async function serveTunnels(ports: Ports, mayReach: () => boolean): Promise<stri
 async function listenForTunnels(addresses: string[]): Promise<Ports> {
   const { clock, host } = await startNode([]);
   const { nodeId } = await host.connect(addresses, never);
+  host.handle("/portolan/tunnel/1", (stream) => stream.abort(new Error("this node publishes nothing")), {});
   const opener = new TunnelOpener({ clock, open: host.open.bind(host) });
   const open = async (name: string): Promise<number> => {
     const instance = { node: nodeId, name, tenant: "default", protocol: "tcp" as const };
@@ -82,11 +83,14 @@ async function listenForTunnels(addresses: string[]): Promise<Ports> {
 
 async function start(part: TunnelPart): Promise<Partial<PartReady>> {
   if (part.role === "target") return { ports: await serveTargets() };
-  if (part.role === "far") return { addresses: await serveTunnels(part.ports, () => true) };
+  if (part.role === "far") return { addresses: await serveTunnels(part.ports) };
   return { ports: await listenForTunnels(part.addresses) };
 }
 
 process.once("message", (part: TunnelPart) => {
   void start(part).then((ready) => process.send?.(ready));
 });
-process.on("disconnect", () => process.exit());
+process.on("disconnect", () => {
+  tunnels?.[Symbol.dispose]();
+  process.exit();
+});

@@ -1,4 +1,4 @@
-import { type ChildProcess, execFileSync, fork, spawn } from "node:child_process";
+import { execFileSync, fork, spawn } from "node:child_process";
 import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
@@ -46,8 +46,16 @@ export const tunnel = defineBench({
       setupSeconds: {},
       samples: results,
       bars: [
-        atLeast("one flow ÷ stunnel's", 0.8, of("portolan", "oneFlowMbps") / of("stunnel", "oneFlowMbps")),
-        atLeast("8 flows ÷ one flow", 0.9, of("portolan", "manyFlowsMbps") / of("portolan", "oneFlowMbps")),
+        atLeast(
+          "one flow ÷ stunnel's",
+          0.8,
+          of("portolan", "oneFlowMbPerSecond") / of("stunnel", "oneFlowMbPerSecond"),
+        ),
+        atLeast(
+          "8 flows ÷ one flow",
+          0.9,
+          of("portolan", "manyFlowsMbPerSecond") / of("portolan", "oneFlowMbPerSecond"),
+        ),
         atLeast("new connections a second, 16 clients", 2_000, of("portolan", "connectionsPerSecond")),
         atMost("added latency p50, ms", 1, of("portolan", "echoP50Ms") - of("direct", "echoP50Ms")),
       ],
@@ -143,13 +151,13 @@ async function measure(clock: Clock, ports: Ports, work: { bytes: number; second
     await Promise.all(Array.from({ length: flows }, () => fill(ports.sink, work.bytes / flows)));
     return work.bytes / 1e6 / ((clock.nowMs() - startMs) / 1_000);
   };
-  const oneFlowMbps = await rate(1);
-  const manyFlowsMbps = await rate(FLOWS);
+  const oneFlowMbPerSecond = await rate(1);
+  const manyFlowsMbPerSecond = await rate(FLOWS);
   const latency = await echoTimes(clock, ports.echo);
   const at = (share: number): number => latency[Math.floor(latency.length * share)] ?? Number.NaN;
   return {
-    oneFlowMbps,
-    manyFlowsMbps,
+    oneFlowMbPerSecond,
+    manyFlowsMbPerSecond,
     echoP50Ms: at(0.5),
     echoP99Ms: at(0.99),
     connectionsPerSecond: await connectionRate(clock, ports.echo, work.seconds),

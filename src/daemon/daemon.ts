@@ -3,7 +3,7 @@ import { SOCKET_NAME } from "#api";
 import { createLog, Fault, SystemClock, SystemRandom } from "#core";
 import type { NodeId } from "#identity";
 import { Gossip, type Host, LazyDht, type Rendezvous, startRendezvous, startReplica } from "#mesh";
-import { Router } from "#routing";
+import { MAX_TUNNELS_OF_PEER, Router } from "#routing";
 import { ArtifactKeeper } from "./artifact-keeper.ts";
 import { BlobIndex } from "./blob-index.ts";
 import { hearOfClones, wasOutbid } from "./clone-watch.ts";
@@ -32,6 +32,7 @@ import {
 } from "./remembered.ts";
 import { startControlServer } from "./server.ts";
 import { startTimeKeeper } from "./time-keeper.ts";
+import { NO_SERVICES, type TunnelDeps, Tunnels } from "./tunnels.ts";
 import { VERSION } from "./version.ts";
 
 /** The first announcement in the DHT waits so long: it opens the DHT here and at those it tells, while what was just begun needs the processor. */
@@ -74,7 +75,7 @@ type DhtOf = (finding: {
 }) => Pick<LazyDht, "open">;
 
 /** What a node does over a host, once that listens. */
-type Life = { keeper: ArtifactKeeper; joining: Joining; limits: RateKeeper; router: Router };
+type Life = { keeper: ArtifactKeeper; joining: Joining; limits: RateKeeper; router: Router; tunnels: Tunnels };
 
 /** The parts of a running node, wired together. */
 export class Daemon {
@@ -125,7 +126,8 @@ export class Daemon {
     limits.start((rates) => keeper.limit(rates));
     new FrontDesk(state, registrar).open(host, this.#stop.signal);
     this.#endRevoked(host);
-    return { keeper, limits, router, joining: this.#join(host, rendezvous) };
+    const tunnels = this.#stack.use(this.#tunnel(host));
+    return { keeper, limits, router, tunnels, joining: this.#join(host, rendezvous) };
   }
 
   /** What goes round among the nodes: documents, beacons, news. Says which way leads where. */
@@ -208,7 +210,20 @@ export class Daemon {
     return this.#stack.use(await ArtifactKeeper.open(this.#node, options));
   }
 
-  async #serveControl(host: Host, { keeper, joining, limits, router }: Life): Promise<void> {
+  /** Carries connections to services of other nodes, and theirs to this node's. */
+  #tunnel(host: Host): Tunnels {
+    const { clock, log } = this.#node.state;
+    const deps: TunnelDeps = {
+      clock,
+      log,
+      open: (node, protocol, signal) => host.open(node, protocol, signal),
+      handle: (protocol, handler) =>
+        host.handle(protocol, (stream, peer) => handler(stream, peer.nodeId), { maxStreams: MAX_TUNNELS_OF_PEER }),
+    };
+    return new Tunnels(deps, NO_SERVICES);
+  }
+
+  async #serveControl(host: Host, { keeper, joining, limits, router, tunnels }: Life): Promise<void> {
     const { clock, log, data } = this.#node.state;
     const handlers = createHandlers(this.#node.state, {
       host,
@@ -221,6 +236,7 @@ export class Daemon {
         ...artifactHandlers(this.#node, keeper),
         ...torrentHandlers(this.#node, keeper, () => limits.rates),
       },
+      tunnels,
       shutdown: () => this.#stopped.resolve(),
     });
     const metrics = createMetrics();

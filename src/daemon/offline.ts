@@ -27,6 +27,7 @@ export async function startOffline(dataDir: string): Promise<AsyncDisposable> {
     usage: () => keeper.usage(),
     limits: undefined,
     artifacts: { ...artifactHandlers(node, keeper), ...torrentHandlers(node, keeper, () => ({})) },
+    tunnels: undefined,
     shutdown: () => undefined,
   });
   stack.use(

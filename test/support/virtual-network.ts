@@ -1,6 +1,6 @@
 import { type ByteStream, type Clock, encodeFrame, Fault, memoryStreamPair, type Random } from "#core";
 import type { NodeId } from "#identity";
-import type { Gate, Host, Session, Stranger, StrangerConnection } from "#mesh";
+import type { Gate, HandleOptions, Host, Session, Stranger, StrangerConnection } from "#mesh";
 import { parseAddress } from "../../src/mesh/address.ts";
 import { type Greeting, type HelloHooks, startHello } from "../../src/mesh/hello-exchange.ts";
 import { Unmeasured } from "./unmeasured.ts";

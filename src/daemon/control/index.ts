@@ -6,6 +6,7 @@ import type { NodeState } from "../node-state.ts";
 import type { RateKeeper } from "../rate-keeper.ts";
 import { lastAddresses } from "../remembered.ts";
 import type { JoinStatus } from "../standing.ts";
+import type { Tunnels } from "../tunnels.ts";
 import { documentHandlers } from "./documents.ts";
 import { eventHandlers } from "./events.ts";
 import { fleetHandlers } from "./fleet.ts";
@@ -14,6 +15,7 @@ import { linkHandlers } from "./links.ts";
 import { machineHandlers } from "./machine.ts";
 import { nodeHandlers } from "./nodes.ts";
 import { type StatusDeps, statusHandlers } from "./status.ts";
+import { tunnelHandlers } from "./tunnels.ts";
 
 export type ControlDeps = {
   host: Host | undefined;
@@ -27,6 +29,8 @@ export type ControlDeps = {
   artifacts: Pick<Handlers, "publish" | "publishTorrent" | "exportTorrent" | "fetch" | "pin" | "prune"> & {
     artifacts: Handlers["resources"]["artifacts"];
   };
+  /** Absent while the node does not run. */
+  tunnels: Tunnels | undefined;
   /** Stops the daemon, once the answer is out. */
   shutdown: () => void;
 };
@@ -40,6 +44,7 @@ export function createHandlers(state: NodeState, deps: ControlDeps): Handlers {
     ...documentCalls,
     ...fleetCalls,
     ...artifactCalls,
+    ...tunnelHandlers(deps.tunnels),
     ...statusHandlers(state, deps),
     ...limitHandlers(deps.limits),
     ...machineHandlers(state, deps.shutdown),

@@ -24,6 +24,7 @@ export type ListenerCounts = {
 
 /** A port of this machine that leads to a service. Disposing of it closes the port and resets what is open. */
 export interface Listener extends AsyncDisposable {
+  readonly protocol: "tcp" | "udp";
   readonly address: ListenAddress;
   readonly counts: Readonly<ListenerCounts>;
 }
@@ -36,6 +37,7 @@ export async function listenTcp(deps: ListenerDeps, address: ListenAddress): Pro
 }
 
 class TcpListener implements Listener {
+  readonly protocol = "tcp";
   readonly counts: ListenerCounts = { open: 0, opened: 0, failed: 0, dropped: 0, fromSocketBytes: 0, toSocketBytes: 0 };
   readonly #deps: ListenerDeps;
   readonly #server: Server;

@@ -22,6 +22,7 @@ export async function listenUdp(deps: ListenerDeps, address: ListenAddress): Pro
 }
 
 class UdpListener implements Listener {
+  readonly protocol = "udp";
   readonly counts: ListenerCounts = { open: 0, opened: 0, failed: 0, dropped: 0, fromSocketBytes: 0, toSocketBytes: 0 };
   readonly #deps: ListenerDeps;
   readonly #socket: Socket;
