@@ -9,6 +9,7 @@ import { MESH_TARGETS } from "./targets/mesh.ts";
 import { ROUTING_TARGET } from "./targets/routing.ts";
 import { SESSION_TARGETS } from "./targets/session.ts";
 import { SWARM_TARGET } from "./targets/swarm.ts";
+import { TUNNEL_TARGETS } from "./targets/tunnel.ts";
 
 /** Every parser that `npm run fuzz` knows. test/unit/fuzz.test.ts fails when a decoder of src is in none. */
 export const TARGETS: readonly FuzzTarget[] = [
@@ -21,5 +22,6 @@ export const TARGETS: readonly FuzzTarget[] = [
   ...ARTIFACT_TARGETS,
   SWARM_TARGET,
   ROUTING_TARGET,
+  ...TUNNEL_TARGETS,
   ...CONTROL_TARGETS,
 ];

@@ -54,6 +54,7 @@ export class UdpFlow {
     const reader = new DatagramReader();
     stream.listen({
       data: (bytes) => {
+        if (this.#over.signal.aborted) return;
         this.#usedMs = clock.nowMs();
         reader.push(bytes, (datagram) => {
           meter.toSocketBytes += datagram.length;
