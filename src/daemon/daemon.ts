@@ -15,7 +15,7 @@ import { FrontDesk } from "./front-desk.ts";
 import { Joining } from "./joining.ts";
 import { listen } from "./listen.ts";
 import { startMemoryKeeper } from "./memory.ts";
-import { plugMesh } from "./mesh.ts";
+import { openTo, plugMesh } from "./mesh.ts";
 import { createMetrics, startMetricsServer } from "./metrics.ts";
 import { type OpenNode, openNode } from "./node.ts";
 import { registerNodeMetrics } from "./node-metrics.ts";
@@ -212,11 +212,12 @@ export class Daemon {
 
   /** Carries connections to services of other nodes, and theirs to this node's. */
   #tunnel(host: Host): Tunnels {
-    const { clock, log } = this.#node.state;
+    const { state } = this.#node;
+    const { clock, log } = state;
     const deps: TunnelDeps = {
       clock,
       log,
-      open: (node, protocol, signal) => host.open(node, protocol, signal),
+      open: (node, protocol, signal) => openTo(state, host, node, protocol, signal),
       handle: (protocol, handler) =>
         host.handle(protocol, (stream, peer) => handler(stream, peer.nodeId), { maxStreams: MAX_TUNNELS_OF_PEER }),
     };

@@ -46,7 +46,8 @@ export function plugMesh(state: NodeState, { host, index, router }: MeshDeps): M
   };
 }
 
-async function openTo(
+/** A stream to a member; who is no neighbour is dialled first. Throws Fault `daemon.no-address`, or as `Host.connect` and `Host.open`. */
+export async function openTo(
   { clock, whereabouts }: NodeState,
   host: Host,
   peer: NodeId,

@@ -59,7 +59,8 @@ async function answerTo(stream: ByteStream, request: unknown): Promise<string> {
     readTunnelAnswer(await withDeadline(clock, 5_000, "the answer", () => headed.head));
     return "ok";
   } catch (error) {
-    return error instanceof Fault ? String(error.details["code"] ?? error.code) : String(error);
+    const code = error instanceof Fault ? error.details["code"] : undefined;
+    return typeof code === "string" ? code : (faultCode(error) ?? String(error));
   }
 }
 
