@@ -13,6 +13,8 @@ const Ready = z.object({
   addresses: z.array(z.string()).optional(),
 });
 const PIECE = Buffer.alloc(256 * 1024, 7);
+/** Nodes run as bin/portolan starts daemons. */
+const DAEMON_FLAGS = ["--max-semi-space-size=4", "--initial-old-space-size=48"];
 const ECHO_ROUNDS = 2_000;
 const WARM_ROUNDS = 200;
 const CLIENTS = 16;
@@ -77,7 +79,11 @@ function missing(): string | undefined {
 /** The same services: directly, through two nodes, and through two stunnel processes. */
 async function startPaths({ directory }: BenchContext, parts: AsyncDisposableStack): Promise<Record<string, Ports>> {
   const start = async (part: TunnelPart): Promise<z.output<typeof Ready>> => {
-    const child = fork(new URL("./tunnel-part.ts", import.meta.url), { stdio: ["ignore", "ignore", "inherit", "ipc"] });
+    const child = fork(new URL("./tunnel-part.ts", import.meta.url), {
+      stdio: ["ignore", "ignore", "inherit", "ipc"],
+      execArgv: part.role === "target" ? [] : DAEMON_FLAGS,
+      env: { ...process.env, MALLOC_ARENA_MAX: "2" },
+    });
     parts.defer(() => child.disconnect());
     child.send(part);
     const [message] = await once(child, "message");

@@ -39,7 +39,7 @@ export class HeadedStream implements ByteStream {
         }
       },
       end: (error) => {
-        reject(error ?? streamEnded());
+        if (this.#reader !== undefined) reject(error ?? streamEnded());
         this.#ended = error === undefined ? {} : { error };
         if (error !== undefined) this.#held = [];
         this.#deliver();

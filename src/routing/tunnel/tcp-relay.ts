@@ -150,8 +150,9 @@ class TcpRelay implements ByteSink {
     this.#closed = true;
     clearImmediate(this.#flushing);
     const isWhole = this.#failure === undefined && this.#socketEnded && this.#streamEnded && this.#gatheredBytes === 0;
+    if (isWhole) return this.#done(undefined);
     const reason = this.#failure ?? new Fault("routing.tunnel-reset", "the connection was reset");
-    if (!isWhole) this.#stream.abort(reason);
-    this.#done(isWhole ? undefined : reason);
+    this.#stream.abort(reason);
+    this.#done(reason);
   }
 }
