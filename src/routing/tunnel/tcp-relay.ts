@@ -38,7 +38,6 @@ class TcpRelay implements ByteSink {
   #flushing: NodeJS.Immediate | undefined;
   /** What the stream may still take; without limit once the tunnel is open. */
   #leftBytes = Number.POSITIVE_INFINITY;
-  #corked = false;
   #socketEnded = false;
   #streamEnded = false;
   #closed = false;
@@ -76,14 +75,6 @@ class TcpRelay implements ByteSink {
   data(bytes: Uint8Array): void {
     const socket = this.#socket;
     this.#meter.toSocketBytes += bytes.length;
-    if (!this.#corked) {
-      this.#corked = true;
-      socket.cork(); // what comes in one turn goes out in one call
-      process.nextTick(() => {
-        this.#corked = false;
-        socket.uncork();
-      });
-    }
     if (!socket.write(bytes) && socket.writableLength >= SOCKET_HIGH_WATER_BYTES) this.#stream.pause();
   }
 
