@@ -14,7 +14,7 @@ import {
   type TunnelRequest,
 } from "./tunnel-wire.ts";
 import { dialDatagrams } from "./udp-target.ts";
-import { UdpFlow } from "./udp-flow.ts";
+import { isFull, UdpFlow } from "./udp-flow.ts";
 
 /** Tunnels that lead to this node's services at a time, each with a socket: half of what a process may usually open. */
 export const MAX_TUNNELS = 4_096;
@@ -102,7 +102,10 @@ export class TunnelHost implements Disposable {
   async #serveUdp(stream: HeadedStream, target: Target): Promise<void> {
     const { clock, mayExpose } = this.#deps;
     const socket = await dialDatagrams(clock, target, mayExpose, this.#stop.signal);
-    const flow = new UdpFlow({ clock, stream, meter: this.meter, deliver: (datagram) => socket.send(datagram) });
+    const deliver = (datagram: Uint8Array): void => {
+      if (!isFull(socket)) socket.send(datagram);
+    };
+    const flow = new UdpFlow({ clock, stream, meter: this.meter, deliver });
     socket.on("message", (datagram) => flow.push(datagram));
     await this.#living(
       () => flow.end(),

@@ -1,9 +1,18 @@
+import type { Socket } from "node:dgram";
 import { asError, type ByteStream, type Clock, Fault } from "#core";
 import { DatagramReader, encodeDatagram } from "./datagrams.ts";
 import type { Meter } from "./tcp-relay.ts";
 
 /** A flow in which nothing came or went for so long is over. */
 export const FLOW_IDLE_MS = 60_000;
+
+/** Datagrams that the kernel has not taken yet; further ones are dropped. */
+const MAX_UNSENT = 1_024;
+
+/** Whether a socket has more to send than it gets rid of. */
+export function isFull(socket: Socket): boolean {
+  return socket.getSendQueueCount() >= MAX_UNSENT;
+}
 
 export type UdpFlowDeps = {
   clock: Clock;

@@ -4,7 +4,7 @@ import { errorMessage, Fault } from "#core";
 import { type ListenAddress, noListen } from "./listen-address.ts";
 import type { Listener, ListenerCounts, ListenerDeps } from "./tunnel-listener.ts";
 import { MAX_EARLY_BYTES } from "./tunnel-wire.ts";
-import { UdpFlow } from "./udp-flow.ts";
+import { isFull, UdpFlow } from "./udp-flow.ts";
 
 /** Flows at a time, each of one sender; datagrams of further senders are dropped. */
 export const MAX_FLOWS = 1_024;
@@ -99,7 +99,7 @@ class UdpListener implements Listener {
       await tunnel.opened;
       this.counts.opened += 1;
       const deliver = (datagram: Uint8Array): void => {
-        if (!this.#stop.signal.aborted) this.#socket.send(datagram, port, address);
+        if (!this.#stop.signal.aborted && !isFull(this.#socket)) this.#socket.send(datagram, port, address);
       };
       sender.flow = new UdpFlow({ clock, stream: tunnel.stream, meter: this.counts, deliver });
       for (const datagram of sender.held) sender.flow.push(datagram);
