@@ -19,7 +19,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   "src/daemon": ["core", "identity", "policy", "mesh", "artifacts", "routing", "api"],
   "src/main.ts": ["cli", "daemon"],
   demo: ["core", "api"],
-  bench: ["core", "identity", "mesh", "artifacts", "api"], // measures single parts too; whole daemons it spawns
+  bench: ["core", "identity", "mesh", "routing", "artifacts", "api"], // measures single parts too; whole daemons it spawns
   scripts: ["core"],
 };
 

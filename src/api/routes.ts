@@ -93,6 +93,13 @@ export const ROUTES = {
     m.FetchProgress,
     m.Fetched,
   ),
+  connect: job(
+    "/v1/connect",
+    "Listens on a port of this machine that leads to a service, until cancelled.",
+    { body: m.Connect },
+    m.ConnectProgress,
+    Done,
+  ),
   pin: call(
     "POST",
     "/v1/artifacts/{name}/pin",

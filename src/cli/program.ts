@@ -1,6 +1,7 @@
 import { Command } from "commander";
 import { registerAdmit } from "./commands/admit.ts";
 import { registerArtifacts } from "./commands/artifacts.ts";
+import { registerConnect } from "./commands/connect.ts";
 import { registerContext } from "./commands/context.ts";
 import { registerFleet } from "./commands/fleet.ts";
 import { registerKeys } from "./commands/keys.ts";
@@ -57,6 +58,7 @@ const GROUPS: readonly [string, (program: Command, cli: Cli) => void][] = [
   ["Artifacts", registerArtifacts],
   ["Artifacts", registerStore],
   ["Artifacts", registerTorrents],
+  ["Services", registerConnect],
   ["Contexts", registerContext],
   ["Shell", registerShell],
 ];

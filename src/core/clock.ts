@@ -144,11 +144,10 @@ export async function withDeadline<T>(
   parent?.throwIfAborted();
   const controller = new AbortController();
   const timer = new AbortController();
-  const late = new Fault("core.deadline", `${what} did not finish within ${ms} ms`, { exit: "timeout" });
   const onParent = (): void => controller.abort(parent?.reason);
   parent?.addEventListener("abort", onParent, { once: true });
   clock.sleep(ms, timer.signal).then(
-    () => controller.abort(late),
+    () => controller.abort(new Fault("core.deadline", `${what} did not finish within ${ms} ms`, { exit: "timeout" })),
     () => undefined, // the work was done first
   );
   try {

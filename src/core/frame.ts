@@ -64,12 +64,17 @@ export class FrameReader {
 
   /** Adds a piece and hands every frame that it completes to `onFrame`, in order. */
   push(piece: Uint8Array, onFrame: (frame: Frame) => void): void {
-    this.add(piece);
-    for (let frame = this.next(); frame !== undefined; frame = this.next()) onFrame(frame);
+    this.#hold(piece);
+    for (let frame = this.#next(); frame !== undefined; frame = this.#next()) onFrame(frame);
   }
 
-  /** Adds a piece; small ones are merged in doubling sizes (each byte is copied at most 12 times), so that few of them wait. */
-  add(piece: Uint8Array): void {
+  /** Takes what has arrived behind the last frame; within `onFrame`, where raw bytes follow it. */
+  rest(): Uint8Array[] {
+    return this.#take(this.#bytes);
+  }
+
+  /** Small pieces are merged in doubling sizes (each byte is copied at most 12 times), so that few of them wait. */
+  #hold(piece: Uint8Array): void {
     this.#bytes += piece.length;
     let held = piece;
     while (held.length < SMALL_PIECE_BYTES) {
@@ -81,8 +86,7 @@ export class FrameReader {
     if (held.length > 0) this.#pieces.push(held);
   }
 
-  /** The next whole frame. Throws as `push` does. */
-  next(): Frame | undefined {
+  #next(): Frame | undefined {
     if (this.#headerBytes < 0) {
       if (this.#bytes < PREFIX_BYTES) return undefined;
       this.#readPrefix();
@@ -93,11 +97,6 @@ export class FrameReader {
     const payload = this.#take(payloadBytes);
     this.#headerBytes = -1;
     return { header, payload, payloadBytes };
-  }
-
-  /** What has arrived behind the last frame, where no further frame is to come. */
-  rest(): Uint8Array[] {
-    return this.#take(this.#bytes);
   }
 
   #readPrefix(): void {

@@ -1,106 +1,119 @@
 import { type ByteSink, type ByteStream, streamEnded } from "./byte-stream.ts";
-import { asError } from "./fault.ts";
-import { encodeFrame, FrameReader } from "./frame.ts";
+import { asError, Fault } from "./fault.ts";
+import { type FrameLimits, FrameReader } from "./frame.ts";
 
-/** A stream on which each side says one thing in a frame without payload; what follows is bytes. */
+export type HeadLimits = FrameLimits & {
+  /** Bytes behind the frame that may come before somebody listens; the stream ends at more. */
+  maxHeldBytes: number;
+};
+
+/**
+ * A stream in which one frame comes before raw bytes. Once the frame has been read this is the stream of those bytes; what arrives before
+ * somebody listens is held.
+ */
 export class HeadedStream implements ByteStream {
-  readonly #stream: ByteStream;
-  readonly #head = Promise.withResolvers<unknown>();
+  /** The header of the frame. Rejects with what ended the stream before it. */
+  readonly head: Promise<unknown>;
+  readonly #inner: ByteStream;
+  readonly #maxHeldBytes: number;
+  #reader: FrameReader | undefined;
   #sink: ByteSink | undefined;
-  #rest: Uint8Array[] = [];
-  #headed = false;
+  #held: Uint8Array[] = [];
+  #heldBytes = 0;
+  #delivering = false;
   #paused = false;
   #ended: { error?: Error } | undefined;
 
-  /** Listens at once. */
-  constructor(stream: ByteStream, maxHeadBytes: number) {
-    this.#stream = stream;
-    this.#head.promise.catch(() => undefined); // also where nobody asks
-    const reader = new FrameReader({ maxHeaderBytes: maxHeadBytes, maxPayloadBytes: 0 });
-    stream.listen({
-      data: (piece) => (this.#headed ? this.#data(piece) : this.#read(reader, piece)),
-      end: (error) => this.#end(error),
+  constructor(inner: ByteStream, limits: Readonly<HeadLimits>) {
+    this.#inner = inner;
+    this.#maxHeldBytes = limits.maxHeldBytes;
+    this.#reader = new FrameReader(limits);
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+    this.head = promise;
+    promise.catch(() => undefined); // also when nobody waits for it any more
+    inner.listen({
+      data: (bytes) => {
+        try {
+          if (this.#reader === undefined) this.#arrived(bytes);
+          else this.#readHead(this.#reader, bytes, resolve);
+        } catch (error) {
+          inner.abort(asError(error));
+        }
+      },
+      end: (error) => {
+        if (this.#reader !== undefined) reject(error ?? streamEnded());
+        this.#ended = error === undefined ? {} : { error };
+        if (error !== undefined) this.#held = [];
+        this.#deliver();
+      },
     });
   }
 
-  /** Says this side's part. */
-  say(head: unknown): void {
-    this.#stream.send(...encodeFrame(head));
-  }
-
-  /** What the other side says; the stream then stands still until `listen`. Rejects as the stream ends, also with `core.frame` or `core.cbor`. */
-  head(): Promise<unknown> {
-    return this.#head.promise;
-  }
-
   send(...pieces: Uint8Array[]): boolean {
-    return this.#stream.send(...pieces);
+    return this.#inner.send(...pieces);
   }
+
   drained(signal?: AbortSignal): Promise<void> {
-    return this.#stream.drained(signal);
-  }
-  pause(): void {
-    this.#paused = true;
-    this.#stream.pause();
-  }
-  resume(): void {
-    this.#paused = false;
-    this.#deliver();
-    if (!this.#paused) this.#stream.resume();
-  }
-  close(): void {
-    this.#stream.close();
-  }
-  abort(reason: Error): void {
-    this.#stream.abort(reason);
+    return this.#inner.drained(signal);
   }
 
   listen(sink: ByteSink): void {
     this.#sink = sink;
-    queueMicrotask(() => (this.#paused ? undefined : this.resume()));
+    queueMicrotask(() => {
+      this.#delivering = true;
+      this.#deliver();
+    });
   }
 
-  #read(reader: FrameReader, piece: Uint8Array): void {
-    try {
-      reader.add(piece);
-      const frame = reader.next();
-      if (frame === undefined) return;
-      this.#headed = true;
-      this.#rest = reader.rest();
-      this.#stream.pause();
-      this.#head.resolve(frame.header);
-    } catch (error) {
-      this.#head.reject(error);
-      this.#stream.abort(asError(error));
-    }
+  pause(): void {
+    this.#paused = true;
+    this.#inner.pause();
   }
 
-  #data(piece: Uint8Array): void {
-    this.#rest.push(piece);
-    if (this.#sink !== undefined) this.#deliver();
+  resume(): void {
+    this.#paused = false;
+    this.#deliver();
+    if (!this.#paused) this.#inner.resume();
+  }
+
+  close(): void {
+    this.#inner.close();
+  }
+
+  abort(reason: Error): void {
+    this.#inner.abort(reason);
+  }
+
+  #readHead(reader: FrameReader, bytes: Uint8Array, resolve: (header: unknown) => void): void {
+    let rest: Uint8Array[] = [];
+    reader.push(bytes, ({ header }) => {
+      this.#reader = undefined;
+      rest = reader.rest();
+      resolve(header);
+    });
+    for (const piece of rest) this.#arrived(piece);
+  }
+
+  #arrived(bytes: Uint8Array): void {
+    if (this.#delivering && !this.#paused && this.#held.length === 0) return this.#sink?.data(bytes);
+    this.#held.push(bytes);
+    this.#heldBytes += bytes.length;
+    if (this.#sink !== undefined || this.#heldBytes <= this.#maxHeldBytes) return;
+    throw new Fault("core.stream-early", `over ${this.#maxHeldBytes} bytes came before the stream was open`, {
+      exit: "invalid",
+    });
   }
 
   #deliver(): void {
-    while (!this.#paused && this.#sink !== undefined) {
-      const piece = this.#rest.shift();
+    while (this.#delivering && !this.#paused) {
+      const piece = this.#held.shift();
       if (piece === undefined) break;
-      this.#sink.data(piece);
+      this.#sink?.data(piece);
     }
-    if (this.#ended !== undefined) this.#tellEnd();
-  }
-
-  #end(error?: Error): void {
-    this.#ended = error === undefined ? {} : { error };
-    this.#head.reject(error ?? streamEnded());
-    if (error !== undefined) this.#rest = [];
-    this.#tellEnd();
-  }
-
-  #tellEnd(): void {
-    if (this.#sink === undefined || this.#rest.length > 0) return;
+    if (!this.#delivering || this.#ended === undefined || this.#held.length > 0) return;
     const sink = this.#sink;
     this.#sink = undefined;
-    if (this.#ended?.error === undefined) sink.end();
-    else sink.end(this.#ended.error);
+    if (this.#ended.error === undefined) sink?.end();
+    else sink?.end(this.#ended.error);
   }
 }

@@ -6,7 +6,6 @@ import { Gossip, type Host, LazyDht, type Rendezvous, startRendezvous, startRepl
 import { Router, ServiceLookup, Services } from "#routing";
 import { ArtifactKeeper } from "./artifact-keeper.ts";
 import { hearOfClones, wasOutbid } from "./clone-watch.ts";
-import { startCircuits, type Ways } from "./circuits.ts";
 import { type ConfigInput, type DaemonConfig, loadConfig } from "./config.ts";
 import { artifactHandlers } from "./control/artifacts.ts";
 import { createHandlers } from "./control/index.ts";
@@ -34,6 +33,7 @@ import {
 import { startControlServer } from "./server.ts";
 import { startTimeKeeper } from "./time-keeper.ts";
 import { VERSION } from "./version.ts";
+import { startWays, type Ways } from "./ways.ts";
 
 /** The first announcement in the DHT waits so long: it opens the DHT here and at those it tells, while what was just begun needs the processor. */
 const ANNOUNCE_AFTER_MS = 5_000;
@@ -112,7 +112,7 @@ export class Daemon {
     const host = this.#stack.use(await listen(state, this.#config, this.#stop.signal));
     const life = await this.live(host, (finding) => this.#stack.use(new LazyDht({ host, clock, log, ...finding })));
     const { transit } = this.#config;
-    const ways = this.#stack.use(startCircuits(state, { host, router: life.router, transit }));
+    const ways = this.#stack.use(startWays(state, { host, ...life, transit }));
     await this.#serveControl(host, life, ways);
     this.#stack.use(startMemoryKeeper(clock));
     log.info("ready", {

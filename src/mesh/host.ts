@@ -36,6 +36,13 @@ export type StrangerHandlerLimits = {
   timeoutMs: number;
 };
 
+export type HandleOptions = {
+  /** Also before a new neighbour has settled (see `GateVerdict`), in both directions. */
+  early?: boolean;
+  /** Streams of this protocol on one connection, in each direction; default 256. */
+  maxStreams?: number;
+};
+
 /** A connection on which no hello is said. */
 export type StrangerConnection = {
   nodeId: NodeId;
@@ -65,8 +72,8 @@ export interface Host extends AsyncDisposable {
   onSession(listener: SessionListener): () => void;
   /** Opens a stream to a neighbour. Throws Fault `mesh.not-connected`, `mesh.no-protocol` or `core.deadline`. */
   open(peer: NodeId, protocol: string, signal: AbortSignal): Promise<ByteStream>;
-  /** Serves a protocol to neighbours. `early`: also before a new neighbour has settled (see `GateVerdict`), in both directions. */
-  handle(protocol: string, handler: (stream: ByteStream, peer: Session) => void, options?: { early: boolean }): void;
+  /** Serves a protocol to neighbours. */
+  handle(protocol: string, handler: (stream: ByteStream, peer: Session) => void, options?: HandleOptions): void;
   /** Serves a protocol to those who have not said hello. For joining only. */
   handleStranger(
     protocol: string,

@@ -4,6 +4,7 @@ export type { GateVerdict } from "./hello-exchange.ts";
 export type { Carrier } from "./carrier.ts";
 export {
   type CarriedHost,
+  type HandleOptions,
   type Host,
   type HostDeps,
   type HostOptions,

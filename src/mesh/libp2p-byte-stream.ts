@@ -124,8 +124,10 @@ export class Libp2pByteStream implements ByteStream {
   }
 
   #closed(event: StreamCloseEvent): void {
-    const over = event.error ?? streamEnded();
-    for (const waiter of this.#waiters) waiter.reject(event.local === true ? over : streamEnded(over));
+    for (const waiter of this.#waiters) {
+      const over = event.error ?? streamEnded();
+      waiter.reject(event.local === true ? over : streamEnded(over));
+    }
     if (event.error !== undefined) this.#end(event.local === true ? event.error : streamReset(event.error));
     else if (!this.#finReceived) this.#end(connectionLost());
   }

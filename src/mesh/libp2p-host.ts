@@ -7,6 +7,7 @@ import { HELLO_PROTOCOL } from "./hello-exchange.ts";
 import type { Carrier } from "./carrier.ts";
 import type {
   CarriedHost,
+  HandleOptions,
   HostDeps,
   HostOptions,
   MessageHandler,
@@ -26,7 +27,10 @@ import { parseProxy } from "./socket-dial.ts";
 const OPEN_TIMEOUT_MS = 10_000;
 /** Streams of one protocol on one connection; a swarm keeps a few, look-ups come in bursts. */
 const MAX_PROTOCOL_STREAMS = 256;
-const STREAM_LIMITS = { maxInboundStreams: MAX_PROTOCOL_STREAMS, maxOutboundStreams: MAX_PROTOCOL_STREAMS };
+const streamLimits = (max = MAX_PROTOCOL_STREAMS): { maxInboundStreams: number; maxOutboundStreams: number } => ({
+  maxInboundStreams: max,
+  maxOutboundStreams: max,
+});
 
 /** A host over libp2p, for what builds on libp2p itself: the DHT. */
 export interface Libp2pBackedHost extends CarriedHost {
@@ -198,9 +202,13 @@ class Libp2pHost implements Libp2pBackedHost {
     return this.#open(connection, protocol, signal, this.#early.has(protocol) ? undefined : this.settled(connection));
   }
 
-  handle(protocol: string, handler: (stream: ByteStream, peer: Session) => void, { early } = { early: false }): void {
+  handle(
+    protocol: string,
+    handler: (stream: ByteStream, peer: Session) => void,
+    { early = false, maxStreams }: HandleOptions = {},
+  ): void {
     if (early) this.#early.add(protocol);
-    this.#serveMembers(protocol, (stream, connection, session) => {
+    const accept = (stream: Stream, connection: Connection, session: Session): void => {
       const bytes = new Libp2pByteStream(stream); // before any wait, so that no end is missed
       const wait = early ? undefined : this.#keeper.settled(connection);
       if (wait === undefined) handler(bytes, session);
@@ -209,7 +217,8 @@ class Libp2pHost implements Libp2pBackedHost {
           () => handler(bytes, session),
           () => undefined, // the connection ends
         );
-    });
+    };
+    this.#serveMembers(protocol, accept, maxStreams);
   }
 
   serveRaw(protocol: string, handler: (stream: Stream, connection: Connection) => void): void {
@@ -299,7 +308,7 @@ class Libp2pHost implements Libp2pBackedHost {
     const negotiate = async (inner: AbortSignal): Promise<ByteStream> => {
       await settled;
       try {
-        return new Libp2pByteStream(await connection.newStream([protocol], { signal: inner, ...STREAM_LIMITS }));
+        return new Libp2pByteStream(await connection.newStream([protocol], { signal: inner, ...streamLimits() }));
       } catch (cause) {
         const peer = connection.remotePeer.toString();
         throw new Fault("mesh.no-protocol", `${peer} does not open ${protocol}: ${errorMessage(cause)}`, {
@@ -311,17 +320,22 @@ class Libp2pHost implements Libp2pBackedHost {
     return withDeadline(this.#clock, OPEN_TIMEOUT_MS, `opening ${protocol}`, negotiate, signal);
   }
 
-  #serveMembers(protocol: string, handler: (stream: Stream, connection: Connection, session: Session) => void): void {
-    this.#serve(protocol, (stream, connection) => {
+  #serveMembers(
+    protocol: string,
+    handler: (stream: Stream, connection: Connection, session: Session) => void,
+    maxStreams?: number,
+  ): void {
+    const serve = (stream: Stream, connection: Connection): void => {
       const session = this.#keeper.sessionOf(connection);
       if (session === undefined) stream.abort(new Fault("mesh.not-accepted", "say hello first", { exit: "denied" }));
       else handler(stream, connection, session);
-    });
+    };
+    this.#serve(protocol, serve, maxStreams);
   }
 
   /** A handler that throws, or a stream that ends under it, costs that stream and nothing else. */
-  #serve(protocol: string, handler: (stream: Stream, connection: Connection) => void): void {
-    this.#node.libp2p.handle(protocol, handler, STREAM_LIMITS).catch((error: Error) => {
+  #serve(protocol: string, handler: (stream: Stream, connection: Connection) => void, maxStreams?: number): void {
+    this.#node.libp2p.handle(protocol, handler, streamLimits(maxStreams)).catch((error: Error) => {
       this.#log.error("protocol not served", { protocol, reason: error.message });
     });
   }

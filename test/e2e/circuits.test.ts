@@ -1,12 +1,25 @@
 import assert from "node:assert/strict";
+import { createHash, randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { Readable } from "node:stream";
 import type { CircuitView } from "#api";
 import { Yard, type YardNode } from "../support/yard.ts";
-import { HeadedStream } from "#core";
-import { CIRCUIT_PROTOCOL, MAX_HEAD_BYTES, type Open, signOpen } from "../../src/routing/circuit/circuit-open.ts";
+import { type Clock, encodeFrame, HeadedStream } from "#core";
+import { CIRCUIT_PROTOCOL, FROM_SOURCE, type Open, signOpen } from "../../src/routing/circuit/circuit-open.ts";
 import { CircuitWorld, never, type Node, throughEcho } from "../support/circuit-world.ts";
 import { FastClock } from "../support/fast-clock.ts";
 
 const MIB = 1024 * 1024;
+
+/** A megabyte every 20 ms. */
+async function* slowly(clock: Clock, bytes: Buffer): AsyncGenerator<Buffer> {
+  for (let at = 0; at < bytes.length; at += MIB) {
+    await clock.sleep(20);
+    yield bytes.subarray(at, at + MIB);
+  }
+}
 
 async function untilTrue({ clock }: CircuitWorld, isTrue: () => boolean): Promise<void> {
   while (!isTrue()) await clock.sleep(10);
@@ -108,9 +121,9 @@ describe("circuits", () => {
       received: 0,
     };
     const ask = async (head: unknown, from = a, to = b): Promise<string> => {
-      const stream = new HeadedStream(await from.host.open(to.host.nodeId, CIRCUIT_PROTOCOL, never), MAX_HEAD_BYTES);
-      stream.say(head);
-      const answer = (await stream.head()) as { reason?: string };
+      const stream = new HeadedStream(await from.host.open(to.host.nodeId, CIRCUIT_PROTOCOL, never), FROM_SOURCE);
+      stream.send(...encodeFrame(head));
+      const answer = (await stream.head) as { reason?: string };
       return answer.reason ?? "accepted";
     };
     const through = { ...open, path: [g.host.nodeId, b.host.nodeId] };
@@ -212,6 +225,35 @@ describe("circuits between daemons", function () {
     });
     assert.deepEqual(after?.via, [other]);
     assert.match(await cam.ok("ping", "pump", "-c", "1"), new RegExp(`ms via ${other}$`, "u"));
+  });
+
+  it("carry a user's connection to a service, which a dying node on the way does not break", async () => {
+    for (const node of [hub, spare]) if ((await node.tryStatus()) === undefined) await node.up();
+    for (const node of [hub, spare]) await node.untilSees("pump", "connected");
+    const served = randomBytes(48 * MIB);
+    const server = createServer((_, response) => void Readable.from(slowly(yard.clock, served)).pipe(response));
+    await once(server.listen(0, "127.0.0.1"), "listening");
+    const { port } = server.address() as AddressInfo;
+    await pump.ok("service", "publish", "film", "--to", `127.0.0.1:${port}`, "--protocol", "http");
+    await yard.until("cam to know the service", async () => (await cam.run("describe", "service", "film")).code === 0);
+    const listening = Promise.withResolvers<number>();
+    const wanted = { service: "film", listen: { host: "127.0.0.1", port: 0 } };
+    cam.client.job("connect", wanted, (now) => listening.resolve(now.port)).catch(listening.reject); // for as long as cam runs
+    const hash = createHash("sha256");
+    let [bytes, killed] = [0, false];
+    const response = await fetch(`http://127.0.0.1:${await listening.promise}/`);
+    for await (const piece of response.body ?? []) {
+      hash.update(piece as Uint8Array);
+      bytes += (piece as Uint8Array).length;
+      if (bytes < 16 * MIB || killed) continue;
+      killed = true;
+      const [circuit] = await circuits(cam);
+      const { name } = await hub.status();
+      await (circuit?.via?.[0] === name ? hub : spare).kill();
+    }
+    assert.equal(hash.digest("hex"), createHash("sha256").update(served).digest("hex"));
+    assert.equal(killed, true);
+    server.close();
   });
 
   it("say what is wrong with what was asked for", async () => {

@@ -11,6 +11,7 @@ import { ROUTING_TARGET } from "./targets/routing.ts";
 import { SERVICE_TARGETS } from "./targets/services.ts";
 import { SESSION_TARGETS } from "./targets/session.ts";
 import { SWARM_TARGET } from "./targets/swarm.ts";
+import { TUNNEL_TARGETS } from "./targets/tunnel.ts";
 
 /** Every parser that `npm run fuzz` knows. test/unit/fuzz.test.ts fails when a decoder of src is in none. */
 export const TARGETS: readonly FuzzTarget[] = [
@@ -25,5 +26,6 @@ export const TARGETS: readonly FuzzTarget[] = [
   ROUTING_TARGET,
   ...CIRCUIT_TARGETS,
   ...SERVICE_TARGETS,
+  ...TUNNEL_TARGETS,
   ...CONTROL_TARGETS,
 ];

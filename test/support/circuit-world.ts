@@ -13,7 +13,7 @@ import {
 import type { NodeId } from "#identity";
 import { type Gate, type Libp2pBackedHost, startHost } from "#mesh";
 import { Circuits } from "#routing";
-import { CIRCUIT_PROTOCOL, MAX_HEAD_BYTES } from "../../src/routing/circuit/circuit-open.ts";
+import { CIRCUIT_PROTOCOL, FROM_SOURCE, MAX_HEAD_BYTES } from "../../src/routing/circuit/circuit-open.ts";
 
 const OPEN_GATE: Gate = { offer: () => ({}), judge: () => ({ accepted: true, site: "berlin", name: "cam-7" }) };
 const ECHO = "/test/echo/1";
@@ -117,7 +117,7 @@ export class CircuitWorld implements AsyncDisposable {
 function withRogue(host: Libp2pBackedHost, meddle: Meddle): Libp2pBackedHost {
   const handle: Libp2pBackedHost["handle"] = (protocol) =>
     host.handle(protocol, (stream, { nodeId }) => {
-      void carryBadly(host, new HeadedStream(stream, MAX_HEAD_BYTES), nodeId, meddle);
+      void carryBadly(host, new HeadedStream(stream, FROM_SOURCE), nodeId, meddle);
     });
   return new Proxy(host, {
     get: (target, name) => {
@@ -129,7 +129,7 @@ function withRogue(host: Libp2pBackedHost, meddle: Meddle): Libp2pBackedHost {
 }
 
 async function carryBadly(host: Libp2pBackedHost, stream: HeadedStream, from: NodeId, meddle: Meddle): Promise<void> {
-  const head = (await stream.head()) as { open: Uint8Array };
+  const head = (await stream.head) as { open: Uint8Array };
   const { path } = decodeCbor(head.open, MAX_HEAD_BYTES) as { path: NodeId[] };
   const to = path[path.indexOf(host.nodeId) + 1] as NodeId;
   const onward = await host.open(to === from ? from : to, CIRCUIT_PROTOCOL, never);

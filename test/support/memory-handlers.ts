@@ -54,6 +54,7 @@ export function memoryHandlers(resources: MemoryResources, given: Partial<Handle
     publishTorrent: none,
     exportTorrent: none,
     fetch: none,
+    connect: none,
     pin: none,
     prune: none,
     ping: none,

@@ -1,6 +1,6 @@
 import { type ByteStream, type Clock, encodeFrame, Fault, memoryStreamPair, type Random } from "#core";
 import type { NodeId } from "#identity";
-import type { Gate, Host, Session, Stranger, StrangerConnection } from "#mesh";
+import type { Gate, HandleOptions, Host, Session, Stranger, StrangerConnection } from "#mesh";
 import { parseAddress } from "../../src/mesh/address.ts";
 import { type Greeting, type HelloHooks, startHello } from "../../src/mesh/hello-exchange.ts";
 import { Unmeasured } from "./unmeasured.ts";
@@ -102,7 +102,7 @@ export class VirtualHost implements Host {
   onMessage(kind: string, handler: MessageHandler): void {
     this.#messages.set(kind, handler);
   }
-  handle(protocol: string, handler: Handler, { early } = { early: false }): void {
+  handle(protocol: string, handler: Handler, { early = false }: HandleOptions = {}): void {
     this.#handlers.set(protocol, { handler, early });
   }
   handleStranger(protocol: string, handler: StrangerHandler): void {

@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import type { Command } from "commander";
-import { Fault } from "#core";
 import { collect } from "../labels.ts";
+import { toListenAddress } from "../listen-option.ts";
 import { serialise } from "../output.ts";
 import { withProgress } from "../progress.ts";
 import { type Cli, action, type CommonOptions, type Session } from "../session.ts";
@@ -37,7 +37,7 @@ export function registerTorrents(program: Command, cli: Cli): void {
 
 async function exportArtifact(session: Session<ExportOptions & CommonOptions>, [name = ""]: string[]): Promise<void> {
   const { output, seed, tracker = [], force = false, json } = session.options as ExportOptions;
-  const listen = seed === undefined ? {} : { seed: parseListen(seed) };
+  const listen = seed === undefined ? {} : { seed: toListenAddress("--seed", seed) };
   const input = { name, output: resolve(output), force, trackers: tracker, ...listen };
   await session.withNode(async (client) => {
     let isServing = false;
@@ -52,15 +52,5 @@ async function exportArtifact(session: Session<ExportOptions & CommonOptions>, [
     if (json === true) return session.print(await serialise(result, "json"));
     session.print(result.magnet);
     session.print(result.output);
-  });
-}
-
-/** An IP address and a port; 0 is a free one. */
-function parseListen(text: string): { host: string; port: number } {
-  const match = /^(?:\[(?<v6>[^\]]+)\]|(?<v4>[\d.]+)):(?<port>\d{1,5})$/u.exec(text)?.groups;
-  if (match !== undefined) return { host: match["v6"] ?? match["v4"] ?? "", port: Number(match["port"]) };
-  throw new Fault("cli.listen", `--seed ${text} is not an IP address and a port`, {
-    exit: "invalid",
-    fix: "Write 192.0.2.7:6881, or 0.0.0.0:6881 for all addresses of this machine.",
   });
 }

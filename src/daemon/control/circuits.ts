@@ -2,7 +2,7 @@ import type { CircuitView, Handlers, ResourceHandler } from "#api";
 import { type Clock, Fault, withDeadline } from "#core";
 import type { NodeId } from "#identity";
 import { type CarriedCircuit, type CircuitState, ping } from "#routing";
-import type { Ways } from "../circuits.ts";
+import type { Ways } from "../ways.ts";
 import { noSuch } from "../control-events.ts";
 import type { NodeState } from "../node-state.ts";
 

@@ -2,7 +2,7 @@ import type { Handlers } from "#api";
 import { Fault } from "#core";
 import type { Host } from "#mesh";
 import type { Router, ServiceLookup, Services } from "#routing";
-import type { Ways } from "../circuits.ts";
+import type { Ways } from "../ways.ts";
 import type { NodeState } from "../node-state.ts";
 import type { RateKeeper } from "../rate-keeper.ts";
 import { lastAddresses } from "../remembered.ts";
@@ -17,6 +17,7 @@ import { machineHandlers } from "./machine.ts";
 import { nodeHandlers } from "./nodes.ts";
 import { serviceHandlers } from "./services.ts";
 import { type StatusDeps, statusHandlers } from "./status.ts";
+import { tunnelHandlers } from "./tunnels.ts";
 
 export type ControlDeps = {
   host: Host | undefined;
@@ -51,6 +52,7 @@ export function createHandlers(state: NodeState, deps: ControlDeps): Handlers {
     ...fleetCalls,
     ...artifactCalls,
     ...serviceCalls,
+    ...tunnelHandlers(state.clock, deps.ways?.tunnels),
     ...statusHandlers(state, deps),
     ...limitHandlers(deps.limits),
     ...machineHandlers(state, deps.shutdown),

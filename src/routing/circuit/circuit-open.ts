@@ -1,6 +1,8 @@
 import { z } from "zod";
-import { decodeCbor, type Ed25519Key, encodeCbor, Fault, verifyEd25519 } from "#core";
+import { decodeCbor, type Ed25519Key, encodeCbor, Fault, type HeadLimits, verifyEd25519 } from "#core";
 import { isNodeId, type NodeId, publicKeyOf } from "#identity";
+
+import { MAX_WINDOW_BYTES } from "./send-window.ts";
 
 /** One stream for each link that a circuit goes over; never over a circuit. */
 export const CIRCUIT_PROTOCOL = "/portolan/circuit/1";
@@ -8,6 +10,14 @@ export const CIRCUIT_PROTOCOL = "/portolan/circuit/1";
 export const MAX_HOPS = 6;
 /** Largest head of a stream: six node ids and two signatures' worth of the rest take 700 bytes. */
 export const MAX_HEAD_BYTES = 2_048;
+/** The source waits for the answer. */
+export const FROM_SOURCE: Readonly<HeadLimits> = {
+  maxHeaderBytes: MAX_HEAD_BYTES,
+  maxPayloadBytes: 0,
+  maxHeldBytes: 0,
+};
+/** The target sends again what was lost, right behind its answer. */
+export const FROM_TARGET: Readonly<HeadLimits> = { ...FROM_SOURCE, maxHeldBytes: 2 * MAX_WINDOW_BYTES };
 /** An opening is good until then, and refused when it promises more; clocks may differ by half of it. */
 export const OPEN_LIFETIME_MS = 20 * 60_000;
 

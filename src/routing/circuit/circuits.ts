@@ -2,6 +2,7 @@ import {
   asError,
   type Clock,
   type Ed25519Key,
+  encodeFrame,
   Fault,
   HeadedStream,
   type Log,
@@ -11,7 +12,7 @@ import {
 } from "#core";
 import type { NodeId } from "#identity";
 import type { CarriedHost, Session } from "#mesh";
-import { CIRCUIT_PROTOCOL, MAX_HEAD_BYTES, type Open, readOpen, signAnswer } from "./circuit-open.ts";
+import { CIRCUIT_PROTOCOL, FROM_SOURCE, type Open, readOpen, signAnswer } from "./circuit-open.ts";
 import { Gateway } from "./gateway.ts";
 import type { CircuitPath } from "./order-paths.ts";
 import { PING_MS } from "./path-watch.ts";
@@ -83,7 +84,7 @@ export class Circuits implements Disposable {
     this.#deps = deps;
     this.#gateway = new Gateway(deps);
     deps.host.handle(CIRCUIT_PROTOCOL, (stream, session) => {
-      this.#opened(new HeadedStream(stream, MAX_HEAD_BYTES), session).catch((error: Error) => stream.abort(error));
+      this.#opened(new HeadedStream(stream, FROM_SOURCE), session).catch((error: Error) => stream.abort(error));
     });
     void this.#watch();
   }
@@ -166,7 +167,7 @@ export class Circuits implements Disposable {
     const { clock, host } = this.#deps;
     const { signal } = this.#stop;
     try {
-      const head = await withDeadline(clock, HEAD_TIMEOUT_MS, "a circuit's opening", () => stream.head(), signal);
+      const head = await withDeadline(clock, HEAD_TIMEOUT_MS, "a circuit's opening", () => stream.head, signal);
       const open = this.#judge(head, session);
       if (open.path.at(-1) === host.nodeId) this.#accept(stream, open);
       else await this.#gateway.carry(stream, head, open, signal);
@@ -174,7 +175,7 @@ export class Circuits implements Disposable {
       const { message } = asError(error);
       const code = error instanceof Fault ? error.code : "routing.failed";
       this.#deps.log.debug("circuit refused", { from: session.nodeId, code, message });
-      stream.say({ code, reason: message.slice(0, 300), at: host.nodeId });
+      stream.send(...encodeFrame({ code, reason: message.slice(0, 300), at: host.nodeId }));
       stream.close();
     }
   }
@@ -216,7 +217,7 @@ export class Circuits implements Disposable {
     });
     const target: Target = { source: open.source, duplex, epoch: 0, hold: new AbortController() };
     this.#targets.set(id, target);
-    stream.say(signAnswer(key, open, 0));
+    stream.send(...encodeFrame(signAnswer(key, open, 0)));
     duplex.attach(stream, 0, 0);
     const carrier = { duplex, peer: open.source, secured: (secret: Uint8Array) => duplex.key(secret) };
     const accepting = (signal: AbortSignal): Promise<void> => host.acceptOver(carrier, signal);
@@ -232,7 +233,7 @@ export class Circuits implements Disposable {
     if (open.epoch <= target.epoch) throw refuse("an epoch that is over");
     target.epoch = open.epoch;
     target.hold.abort();
-    stream.say(signAnswer(this.#deps.key, open, target.duplex.received));
+    stream.send(...encodeFrame(signAnswer(this.#deps.key, open, target.duplex.received)));
     target.duplex.attach(stream, open.epoch, open.received);
   }
 

@@ -1,11 +1,11 @@
-import { asError, Fault, faultCode, HeadedStream, withDeadline } from "#core";
+import { asError, encodeFrame, Fault, faultCode, HeadedStream, withDeadline } from "#core";
 import type { NodeId } from "#identity";
 import type { Session } from "#mesh";
 import { BetterPath } from "./better-path.ts";
 import {
   CIRCUIT_BYTES,
   CIRCUIT_PROTOCOL,
-  MAX_HEAD_BYTES,
+  FROM_TARGET,
   OPEN_LIFETIME_MS,
   type Open,
   readAnswer,
@@ -233,10 +233,10 @@ export class SourceCircuit {
       epoch,
       received: this.#duplex.received,
     };
-    const stream = new HeadedStream(await host.open(first, CIRCUIT_PROTOCOL, signal), MAX_HEAD_BYTES);
+    const stream = new HeadedStream(await host.open(first, CIRCUIT_PROTOCOL, signal), FROM_TARGET);
     try {
-      stream.say(signOpen(key, open));
-      const received = readAnswer(await stream.head(), open);
+      stream.send(...encodeFrame(signOpen(key, open)));
+      const received = readAnswer(await stream.head, open);
       signal.throwIfAborted();
       this.#attach(stream, path, epoch, received);
     } catch (error) {

@@ -1,0 +1,27 @@
+import type { Handlers } from "#api";
+import { type Clock, Fault } from "#core";
+import type { Tunnels } from "../tunnels.ts";
+
+/** How often the state of a listener is told, when it has changed. */
+const TELL_MS = 500;
+
+/** Ports of this machine that lead to services; each is open until its caller hangs up. */
+export function tunnelHandlers(clock: Clock, tunnels: Tunnels | undefined): Pick<Handlers, "connect"> {
+  return {
+    connect: async (wanted, { signal, progress }) => {
+      if (tunnels === undefined) {
+        throw new Fault("api.daemon-down", "no daemon runs on this data directory", { exit: "offline" });
+      }
+      await using listener = await tunnels.listen(wanted);
+      for (let told = ""; ; ) {
+        const { fromSocketBytes, toSocketBytes, ...counts } = listener.counts;
+        const bytes = { sentBytes: fromSocketBytes, receivedBytes: toSocketBytes };
+        const now = { ...listener.address, protocol: listener.protocol, ...counts, ...bytes };
+        const text = JSON.stringify(now);
+        if (text !== told) progress(now);
+        told = text;
+        await clock.sleep(TELL_MS, signal);
+      }
+    },
+  };
+}

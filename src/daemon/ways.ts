@@ -1,0 +1,107 @@
+import { matchesSelector, parseSelector } from "#api";
+import { type ByteStream, memoryStreamPair } from "#core";
+import type { NodeId } from "#identity";
+import type { CarriedHost } from "#mesh";
+import {
+  answerPings,
+  chooseInstances,
+  Circuits,
+  MAX_TUNNELS_OF_PEER,
+  Reach,
+  type Router,
+  type ServiceLookup,
+  type Services,
+} from "#routing";
+import type { NodeState } from "./node-state.ts";
+import { type ServicePorts, Tunnels } from "./tunnels.ts";
+
+/** How this node reaches others and their services, and what it carries. */
+export type Ways = { circuits: Circuits; reach: Reach; tunnels: Tunnels };
+
+export type WaysDeps = {
+  host: CarriedHost;
+  router: Router;
+  services: Services;
+  lookup: ServiceLookup;
+  /** Whether this node passes on what is not for itself. */
+  transit: boolean;
+};
+
+/** Opens circuits over the ways that the router knows, carries those of others, and tunnels to services over all of that. */
+export function startWays(state: NodeState, deps: WaysDeps): Ways & Disposable {
+  const { clock, random, log, data, store, members, trustedMs, whereabouts } = state;
+  const { host, router, transit } = deps;
+  const stack = new DisposableStack();
+  const circuits = stack.use(
+    new Circuits({
+      host,
+      clock,
+      random,
+      log,
+      key: data.key.key,
+      fleet: () => store.fleet,
+      trustedMs,
+      isMember: (node) => members.of(node) !== undefined,
+      transit,
+      pathsTo: (node) => router.ways(node),
+      costAlong: (path) => router.costAlong(path),
+    }),
+  );
+  const reach = new Reach({
+    host,
+    clock,
+    addressesOf: (peer) => whereabouts.of(peer),
+    circuit: (peer, signal) => circuits.connect(peer, signal),
+  });
+  answerPings(host);
+  stack.defer(
+    store.onAccepted(({ kind }) => (kind === "Revocation" || kind === "Tombstone" ? circuits.endRevoked() : undefined)),
+  );
+  const tunnels = stack.use(makeTunnels(state, deps, reach));
+  return { circuits, reach, tunnels, [Symbol.dispose]: () => stack.dispose() };
+}
+
+/** Tunnels over links and circuits; to a service of this very node, within the process. */
+function makeTunnels(state: NodeState, deps: WaysDeps, reach: Reach): Tunnels {
+  const { clock, log, data } = state;
+  const self = data.key.nodeId;
+  let serve: (stream: ByteStream, peer: NodeId) => void = () => undefined;
+  const open = async (node: NodeId, protocol: string, signal: AbortSignal): Promise<ByteStream> => {
+    if (node !== self) return reach.open(node, protocol, signal);
+    const [ours, theirs] = memoryStreamPair();
+    serve(theirs, self);
+    return ours;
+  };
+  const handle = (protocol: string, handler: typeof serve): void => {
+    serve = handler;
+    const maxStreams = MAX_TUNNELS_OF_PEER;
+    deps.host.handle(protocol, (stream, peer) => handler(stream, peer.nodeId), { maxStreams });
+  };
+  return new Tunnels({ clock, log, open, handle }, servicePorts(state, deps));
+}
+
+/** A service is for the members of its tenant. */
+function servicePorts({ members, random }: NodeState, { services, lookup }: WaysDeps): ServicePorts {
+  const { published, directory, mayExpose } = services;
+  return {
+    targetOf: (tenant, name) => published.targetOf(tenant, name),
+    mayReach: (peer, tenant) => members.of(peer)?.tenant === tenant,
+    mayExpose,
+    chooserOf: async ({ service, tenant, strategy, selector, openOf }) => {
+      const wanted = parseSelector(selector);
+      const [first] = await lookup.find(service, tenant);
+      if (first === undefined) return undefined;
+      return {
+        protocol: first.protocol,
+        choose: (key) =>
+          chooseInstances(directory.instances(service, first.tenant), {
+            strategy,
+            matches: ({ labels }) => matchesSelector(wanted, labels),
+            random,
+            openOf,
+            stickyTo: key,
+          }),
+      };
+    },
+  };
+}
