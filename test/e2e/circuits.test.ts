@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
-import { createHash, randomBytes } from "node:crypto";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { Readable } from "node:stream";
 import type { CircuitView } from "#api";
 import { Yard, type YardNode } from "../support/yard.ts";
-import { type Clock, encodeFrame, HeadedStream } from "#core";
+import { type Clock, encodeFrame, HeadedStream, SystemRandom } from "#core";
 import { CIRCUIT_PROTOCOL, FROM_SOURCE, type Open, signOpen } from "../../src/routing/circuit/circuit-open.ts";
 import { CircuitWorld, never, type Node, throughEcho } from "../support/circuit-world.ts";
 import { FastClock } from "../support/fast-clock.ts";
@@ -230,7 +230,7 @@ describe("circuits between daemons", function () {
   it("carry a user's connection to a service, which a dying node on the way does not break", async () => {
     for (const node of [hub, spare]) if ((await node.tryStatus()) === undefined) await node.up();
     for (const node of [hub, spare]) await node.untilSees("pump", "connected");
-    const served = randomBytes(48 * MIB);
+    const served = new SystemRandom().bytes(48 * MIB);
     const server = createServer((_, response) => void Readable.from(slowly(yard.clock, served)).pipe(response));
     await once(server.listen(0, "127.0.0.1"), "listening");
     const { port } = server.address() as AddressInfo;
