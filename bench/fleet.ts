@@ -4,8 +4,18 @@ import { pipeline } from "node:stream/promises";
 import { type Clock, Fault } from "#core";
 import { Child, type ChildOptions } from "./lab/index.ts";
 
-/** Where a peer runs: a host of the lab, or this machine when there is no `netns`. `outside`: where other sites reach it, if not there. */
-export type Place = { netns?: string; address: string; outside?: string; port: number; site: string };
+/**
+ * Where a peer runs: a host of the lab, or this machine when there is no `netns`. `outside`: where other sites reach it, if not there. `hidden`:
+ * nobody can dial it.
+ */
+export type Place = {
+  netns?: string;
+  address: string;
+  outside?: string;
+  port: number;
+  site: string;
+  hidden?: boolean;
+};
 
 /** Starts a command at a place; it ends with the fleet. */
 export type StartAt = (place: Place, argv: readonly string[], options?: ChildOptions) => Child;

@@ -8,13 +8,14 @@ import { idle } from "./idle.ts";
 import { large } from "./large.ts";
 import { local } from "./local.ts";
 import { machine, renderReport } from "./report.ts";
+import { sessions } from "./sessions.ts";
 import { strangers } from "./strangers.ts";
 import { transfer } from "./transfer.ts";
 import { transport } from "./transport.ts";
 import { tunnel } from "./tunnel.ts";
 import { makeWorkspace } from "./workspace.ts";
 
-const BENCHES: readonly Bench[] = [transfer, fanout, transport, tunnel, large, local, idle, strangers, fleet];
+const BENCHES: readonly Bench[] = [transfer, fanout, transport, tunnel, large, local, idle, sessions, strangers, fleet];
 const EXIT = { ok: 0, failed: 1, usage: 2, unmet: 6, interrupted: 130 } as const;
 
 /** Runs one benchmark by name. Exit 0 when it ran or was skipped; with --strict, 6 when a bar was not met. */

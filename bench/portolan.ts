@@ -114,12 +114,19 @@ export async function startNode(
   const at = (address: string): string => `/ip4/${address}/tcp/${place.port}/tls`;
   const reached = place.outside === undefined ? [] : [place.address, place.outside];
   const announce = reached.flatMap((address) => ["--announce", at(address)]);
-  const where = ["--site", place.site, "--listen", at(place.address), ...announce, "--no-mdns"];
+  const listen = place.hidden === true ? ["--config", await hidingConfig(data)] : ["--listen", at(place.address)];
+  const where = ["--site", place.site, ...listen, ...announce, "--no-mdns"];
   const argv = [PORTOLAN, "up", "--data", data, ...where, ...flags];
   const process = stack.use(startAt(place, argv));
   const node = { place, data, process, client: new ControlClient(clock, data) };
   await untilStatus(clock, node, "running", () => true);
   return node;
+}
+
+async function hidingConfig(data: string): Promise<string> {
+  const file = `${data}.yaml`;
+  await writeFile(file, "listen: []\n");
+  return file;
 }
 
 /** Claims for the serials of all other places, then their daemons with the token; resolves once all are members. */

@@ -230,7 +230,7 @@ describe("circuits between daemons", function () {
   it("carry a user's connection to a service, which a dying node on the way does not break", async () => {
     for (const node of [hub, spare]) if ((await node.tryStatus()) === undefined) await node.up();
     for (const node of [hub, spare]) await node.untilSees("pump", "connected");
-    const served = new SystemRandom().bytes(48 * MIB);
+    const served = Buffer.from(new SystemRandom().bytes(48 * MIB));
     const server = createServer((_, response) => void Readable.from(slowly(yard.clock, served)).pipe(response));
     await once(server.listen(0, "127.0.0.1"), "listening");
     const { port } = server.address() as AddressInfo;
