@@ -8,8 +8,13 @@ import { LINKS_TOPIC, writeAdvertisement } from "./link-state.ts";
 
 /** How often links are measured: as often as they are probed at rest. */
 const MEASURE_MS = 2_000;
-/** Other costs are told so long after anything was told before: everybody hears of all links of this node each time. */
-const COSTS_EVERY_MS = 10_000;
+/** Worse costs are told so long after anything was told before: everybody hears of all links of this node each time. */
+const WORSE_EVERY_MS = 10_000;
+/**
+ * Better ones wait longer, and go with any others: who waits for them has a path meanwhile. Probes lost while a machine was busy are forgotten step by
+ * step for minutes: told every 10 s, an idle node with 10 neighbours sent and received 46 kbit/s.
+ */
+const BETTER_EVERY_MS = 120_000;
 /** A link that went is told of so soon, with those that went at the same time. */
 const GONE_MS = 20;
 /** One that came is told of so soon, and so long after what was told before: a node that starts gets many, and everybody hears of each. */
@@ -26,8 +31,9 @@ export type LinkTellerDeps = {
   transit: boolean;
 };
 
-/** A link of this node: what it costs more for coming up lately, and what others were told of it, if anything. */
-type OwnLink = { penalty: LinkPenalty; told: { terms: LinkTerms; cost: AdvertisedCost } | undefined };
+/** A link of this node: what it costs more for coming up lately, and what others were told of it, if anything, with what it costs by now. */
+type OwnLink = { penalty: LinkPenalty; told: Told | undefined };
+type Told = { terms: LinkTerms; latest: LinkTerms; cost: AdvertisedCost };
 
 /** Knows what this node's links cost, and tells the fleet when that changes for long, and when they come and go. */
 export class LinkTeller implements Disposable {
@@ -38,7 +44,6 @@ export class LinkTeller implements Disposable {
   /** To whom there were links, when it was told last, and when it will be told next, if that is to be soon. */
   #told = "";
   #toldMs = Number.NEGATIVE_INFINITY;
-  #costsChanged = false;
   #tellAtMs = Number.POSITIVE_INFINITY;
 
   constructor(deps: LinkTellerDeps) {
@@ -95,14 +100,16 @@ export class LinkTeller implements Disposable {
     const nowMs = clock.nowMs();
     for (const session of host.sessions()) {
       const { total, ...terms } = this.costOf(session);
-      const link = this.#link(session.nodeId);
+      const { told } = this.#link(session.nodeId);
       // one that is silent just now is told of as before: it may come back, and is given up within seconds if it does not
-      if (!Number.isFinite(total) || link.told?.cost.measure(varying(terms), nowMs) !== true) continue;
-      link.told.terms = terms;
-      this.#costsChanged = true;
+      if (!Number.isFinite(total) || told === undefined) continue;
+      told.latest = terms;
+      told.cost.measure(varying(terms));
     }
     this.#forgetGone(nowMs);
-    if (this.#costsChanged) this.#tellAt(Math.max(nowMs, this.#toldMs + COSTS_EVERY_MS));
+    const changes = this.#changes();
+    if (changes.has("worse")) this.#tellAt(Math.max(nowMs, this.#toldMs + WORSE_EVERY_MS));
+    else if (changes.has("better")) this.#tellAt(Math.max(nowMs, this.#toldMs + BETTER_EVERY_MS));
     else if (this.#tellAtMs === Number.POSITIVE_INFINITY) this.#tell(); // what became usable without a session coming up
   }
 
@@ -111,14 +118,14 @@ export class LinkTeller implements Disposable {
     const { host, gossip, clock, transit, site } = this.#deps;
     this.#tellAtMs = Number.POSITIVE_INFINITY;
     if (site() === undefined) return;
+    const changes = this.#changes();
     const links = new Map<NodeId, LinkTerms>();
     for (const session of host.sessions()) {
       const terms = this.#toldOf(session);
       if (terms !== undefined) links.set(session.nodeId, terms);
     }
     const peers = [...links.keys()].toSorted().join();
-    if (!this.#costsChanged && peers === this.#told) return;
-    this.#costsChanged = false;
+    if (changes.size === 0 && peers === this.#told) return;
     this.#told = peers;
     this.#toldMs = clock.nowMs();
     gossip.publish(LINKS_TOPIC, writeAdvertisement({ transit, links }));
@@ -128,11 +135,21 @@ export class LinkTeller implements Disposable {
   #toldOf(session: Session): LinkTerms | undefined {
     const link = this.#link(session.nodeId);
     const nowMs = this.#deps.clock.nowMs();
-    if (link.told !== undefined) return { ...link.told.terms, penalty: link.penalty.at(nowMs) };
+    const { told } = link;
+    if (told?.cost.change !== undefined) {
+      told.terms = told.latest;
+      told.cost.tell();
+    }
+    if (told !== undefined) return { ...told.terms, penalty: link.penalty.at(nowMs) };
     const { total, ...terms } = this.costOf(session);
     if (!Number.isFinite(total)) return undefined;
-    link.told = { terms, cost: new AdvertisedCost(varying(terms), nowMs) };
+    link.told = { terms, latest: terms, cost: new AdvertisedCost(varying(terms)) };
     return terms;
+  }
+
+  /** How costs differ from what others know. */
+  #changes(): Set<"worse" | "better"> {
+    return new Set([...this.#links.values()].flatMap(({ told }) => told?.cost.change ?? []));
   }
 
   /** A link that went is remembered while it would start dearer. */

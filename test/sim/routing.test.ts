@@ -63,6 +63,30 @@ describe("routing among nodes that gossip", () => {
     assert.equal(world.way("a1", "c1"), "a1 d1 c1 else a1 b1 c1");
   });
 
+  it("hears of better links together, two minutes after a node told anything, or with a worse one", async () => {
+    using world = new RoutingWorld({ "a1-b1": 90, "a1-c1": 90, "a1-d1": 30 });
+    let told = 0;
+    world.of("d1").gossip.on("links", ({ origin }) => void (told += Number(origin === world.of("a1").host.nodeId)));
+    await world.clock.advanceMs(5_000);
+    told = 0;
+    world.measure("a1", "b1", 5);
+    await world.clock.advanceMs(60_000);
+    world.measure("a1", "c1", 5);
+    await world.clock.advanceMs(50_000);
+    assert.equal(told, 0);
+    await world.clock.advanceMs(20_000);
+    assert.equal(told, 1, "both at once");
+    world.measure("a1", "b1", 60);
+    world.measure("a1", "c1", 60);
+    await world.clock.advanceMs(20_000);
+    assert.equal(told, 2, "worse ones are not waited with");
+    world.measure("a1", "b1", 5);
+    await world.clock.advanceMs(15_000);
+    world.measure("a1", "d1", 110);
+    await world.clock.advanceMs(15_000);
+    assert.equal(told, 3, "and better ones go with them");
+  });
+
   it("never leads through a node that does not pass on, and still reaches it", async () => {
     using world = new RoutingWorld(SITES, { idle: "b1" });
     await world.clock.advanceMs(3_000);

@@ -6,10 +6,15 @@ import { LinkPenalty } from "../../src/routing/link-penalty.ts";
 import { MAX_LINKS, readAdvertisement, writeAdvertisement } from "../../src/routing/link-state.ts";
 
 describe("advertised cost", () => {
-  /** Measures once a second from 200 s on. Returns the costs that were told. */
+  /** The costs that are told, if each is as soon as it may be. */
   const told = (first: number, ...costs: number[]): number[] => {
-    const cost = new AdvertisedCost(first, 0);
-    return costs.filter((next, second) => cost.measure(next, 200_000 + second * 1_000));
+    const cost = new AdvertisedCost(first);
+    return costs.filter((next) => {
+      cost.measure(next);
+      const isTold = cost.change !== undefined;
+      if (isTold) cost.tell();
+      return isTold;
+    });
   };
 
   it("is told anew when a change holds for three measurements", () => {
@@ -26,14 +31,17 @@ describe("advertised cost", () => {
     assert.deepEqual(told(100, ...Array.from({ length: 50 }, (_, i) => (i % 2 === 0 ? 200 : 20))), []);
   });
 
-  it("is told better at most every 2 minutes, and worse at once", () => {
-    const cost = new AdvertisedCost(500, 0);
-    const at = (value: number, seconds: number): boolean => cost.measure(value, seconds * 1_000);
-    assert.deepEqual([at(300, 1), at(300, 2), at(300, 3), at(300, 119)], [false, false, false, false]);
-    assert.equal(at(300, 120), true);
-    assert.deepEqual([at(600, 121), at(600, 122), at(600, 123)], [false, false, true]);
-    assert.deepEqual([at(600, 124), at(600, 125), at(600, 126)], [false, false, false], "it is told once");
-    assert.deepEqual([at(500, 300), at(500, 301), at(500, 302)], [false, false, true], "and what is told last counts");
+  it("says which way it changed, for as long as that holds and is not told", () => {
+    const cost = new AdvertisedCost(100);
+    const after = (...costs: number[]): string | undefined => {
+      for (const one of costs) cost.measure(one);
+      return cost.change;
+    };
+    assert.deepEqual([after(300, 300), after(300), after(300)], [undefined, "worse", "worse"]);
+    assert.equal(after(101), undefined, "it is as before");
+    assert.equal(after(40, 40, 40), "better");
+    cost.tell();
+    assert.equal(after(40, 40, 40), undefined);
   });
 });
 
