@@ -57,6 +57,13 @@ export const ROUTES = {
     { body: z.strictObject({ envelope: z.string().max(m.MAX_BODY_BYTES) }) },
     m.Verdict,
   ),
+  previewTopology: call(
+    "POST",
+    "/v1/topology/preview",
+    "Says which ways a topology would change, and whom it would cut off.",
+    { body: m.PreviewTopology },
+    v.TopologyPreview,
+  ),
   reject: call(
     "DELETE",
     "/v1/pending/{name}",
@@ -123,6 +130,13 @@ export const ROUTES = {
     m.Limits,
   ),
   resetLimits: call("DELETE", "/v1/limits", "Goes back to the limits configured.", {}, m.Limits),
+  explain: call(
+    "GET",
+    "/v1/explain/{name}",
+    "Says why the way to a node is the one that it is.",
+    { params: NameParam },
+    v.Explanation,
+  ),
   ping: call("POST", "/v1/ping", "Measures the round trip to a node.", { body: m.Ping }, m.Pong),
   publishService: call("POST", "/v1/services", "Publishes a service from this node.", { body: s.PublishService }, Done),
   unpublishService: call(

@@ -30,6 +30,7 @@ export {
   OPERATOR_ROLES,
   type Role,
   type Spec,
+  TOPOLOGY_NAME,
 } from "./kinds.ts";
 export { hasNodeIdForm, isNodeId, keyHash, type NodeId, nodeIdOf, publicKeyOf, shortId } from "./node-id.ts";
 export { openStateDatabase } from "./state-database.ts";

@@ -45,7 +45,8 @@ export type CircuitsDeps = {
   /** The fleet's time, in Unix milliseconds. */
   trustedMs: () => number;
   isMember: (node: NodeId) => boolean;
-  transit: boolean;
+  /** Whether this node passes on what is not for itself, by now. */
+  transit: () => boolean;
   /** Ways to a node, cheapest first. */
   pathsTo: (node: NodeId) => CircuitPath[];
   /** `undefined` when a link of it is gone, as far as this node has heard. */
