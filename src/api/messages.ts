@@ -152,9 +152,6 @@ export const NewDraft = z.strictObject({
   expires: Time.optional(),
 });
 
-/** A topology's spec, to say what it would change. */
-export const PreviewTopology = z.strictObject({ spec: z.record(z.string(), z.unknown()) });
-
 /** A file or folder to take into the store. */
 export const Publish = z.strictObject({
   path: AbsolutePath,

@@ -2,6 +2,7 @@ import { z } from "zod";
 import * as m from "./messages.ts";
 import { call, job, type Route, watch } from "./route.ts";
 import * as s from "./services.ts";
+import * as t from "./topology.ts";
 import * as v from "./views.ts";
 
 /** Objects in one list; a longer list is cut, newest or alphabetically first kept, and says so by `truncated`. */
@@ -61,8 +62,8 @@ export const ROUTES = {
     "POST",
     "/v1/topology/preview",
     "Says which ways a topology would change, and whom it would cut off.",
-    { body: m.PreviewTopology },
-    v.TopologyPreview,
+    { body: t.PreviewTopology },
+    t.TopologyPreview,
   ),
   reject: call(
     "DELETE",
@@ -135,7 +136,7 @@ export const ROUTES = {
     "/v1/explain/{name}",
     "Says why the way to a node is the one that it is.",
     { params: NameParam },
-    v.Explanation,
+    t.Explanation,
   ),
   ping: call("POST", "/v1/ping", "Measures the round trip to a node.", { body: m.Ping }, m.Pong),
   publishService: call("POST", "/v1/services", "Publishes a service from this node.", { body: s.PublishService }, Done),

@@ -8,7 +8,6 @@ import { z } from "zod";
 export const Base = { name: z.string(), labels: z.record(z.string(), z.string()) };
 const Time = z.string();
 const Bytes = z.number().int().nonnegative();
-const Count = z.number().int().nonnegative();
 
 /** A key that may sign, and whose it is as far as this node knows. */
 export const SignerView = z.object({ keyid: z.string(), name: z.string() });
@@ -124,41 +123,6 @@ export const RouteView = z.object({
 export const RouteDetail = RouteView.extend({
   legs: z.array(LegView),
   backup: z.object({ cost: z.number(), legs: z.array(LegView) }).optional(),
-});
-
-/** A way by its gateways: none to a neighbour. */
-const WayView = z.object({ cost: z.number(), via: z.array(z.string()) });
-
-/** What a topology would change, as this node knows everybody's links. */
-export const TopologyPreview = z.object({
-  /** Ways that would be other ones, those first that would be gone; at most 10,000 of `total`. */
-  changes: z.array(
-    z.object({ from: z.string(), to: z.string(), before: WayView.optional(), after: WayView.optional() }),
-  ),
-  total: Count,
-  /** Nodes that could not be reached any more, and from how many others. */
-  cut: z.array(z.object({ node: z.string(), from: Count })),
-  warnings: z.array(z.string()),
-});
-
-/** Why the way to a node is the one that it is. */
-export const Explanation = z.object({
-  name: z.string(),
-  nodeId: z.string(),
-  /** Name of the topology in force, if there is one. */
-  topology: z.string().optional(),
-  /** Absent where there is none. */
-  route: RouteDetail.optional(),
-  /**
-   * Ways that would be cheaper, each but for one thing: links that the topology forbids, nodes that do not carry, links of which one end
-   * tells only, links of this node that go unanswered. `at`: where; a link by both its ends.
-   */
-  untaken: z.array(
-    WayView.extend({
-      why: z.enum(["forbidden", "no-transit", "one-end", "suspect"]),
-      at: z.array(z.array(z.string())),
-    }),
-  ),
 });
 
 /** A connection that others carry. `name` is the node at its other end; of one that this node carries, both ends, as in `cam/pump`. */
@@ -302,8 +266,6 @@ export type LinkView = z.output<typeof LinkView>;
 export type LegView = z.output<typeof LegView>;
 export type RouteView = z.output<typeof RouteView>;
 export type RouteDetail = z.output<typeof RouteDetail>;
-export type TopologyPreview = z.output<typeof TopologyPreview>;
-export type Explanation = z.output<typeof Explanation>;
 export type CircuitView = z.output<typeof CircuitView>;
 export type CopyView = z.output<typeof CopyView>;
 export type SourceView = z.output<typeof SourceView>;

@@ -18,7 +18,8 @@ export async function dryRun(session: Session, client: ControlClient, asked: Ask
   const preview = asked.kind === "Topology" ? await previewOf(session, client, asked.spec) : undefined;
   if (preview !== undefined && preview.cut.length > 0)
     session.say(`warning: ${cutText(preview)}; refused without --force`);
-  session.say(`would sign ${id} version ${version}, which needs ${needs.count} ${needs.role} signatures`);
+  const signatures = needs.count === 1 ? "signature" : "signatures";
+  session.say(`would sign ${id} version ${version}, which needs ${needs.count} ${needs.role} ${signatures}`);
   const { output } = session.options;
   if (output === "json" || output === "yaml")
     return session.print(await serialise({ id, version, needs, ...preview }, output));

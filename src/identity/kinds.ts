@@ -2,7 +2,7 @@ import { z } from "zod";
 import { isEd25519PublicKey } from "#core";
 import { isCidr } from "./ip-range.ts";
 import { isNodeId } from "./node-id.ts";
-import { topology } from "./topology-spec.ts";
+import { TOPOLOGY_NAME, topology } from "./topology-spec.ts";
 
 /** What a key may be trusted to do. `owner` and `registrar` come from the charter and from Registrar documents, the others from Operator documents. */
 export const ROLES = ["owner", "registrar", "admission", "publisher", "network", "security"] as const;
@@ -213,9 +213,6 @@ const tombstone = z.strictObject({
   /** Of a registrar: body digests of the memberships that it signed and that stay good to their end. */
   keepMembers: z.array(hex32).max(MAX_KEPT_MEMBERS).optional(),
 });
-
-/** A fleet has one topology: of two it would be unclear which holds. */
-export const TOPOLOGY_NAME = "main";
 
 const KIB = 1024;
 const YEAR_HOURS = 24 * 365;

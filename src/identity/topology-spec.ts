@@ -1,5 +1,8 @@
 import { z } from "zod";
 
+/** A fleet has one topology: of two it would be unclear which holds. */
+export const TOPOLOGY_NAME = "main";
+
 /** Most that an operator adds to a link's cost, or takes away: as much as 30 links that leave a site. */
 const MAX_ADMIN_COST = 10_000;
 /** Rules of each list; every link is held against all of them once. */

@@ -8,8 +8,12 @@ export type LinkMap = ReadonlyMap<NodeId, { transit: boolean; links: ReadonlyMap
 
 /** What the links of a node cost under a policy. Those that must not be used are left out. */
 export function costsUnder(policy: LinkPolicy, from: NodeId, links: ReadonlyMap<NodeId, LinkTerms>): AdvertisedLinks {
-  const costs = [...links].map(([to, terms]) => [to, totalOf(withAdmin(terms, policy.admin(from, to)))] as const);
-  return new Map(costs.filter(([, cost]) => Number.isFinite(cost)));
+  const costs = new Map<NodeId, number>();
+  for (const [to, terms] of links) {
+    const cost = totalOf(withAdmin(terms, policy.admin(from, to)));
+    if (Number.isFinite(cost)) costs.set(to, cost);
+  }
+  return costs;
 }
 
 /** The links that count under a policy. */

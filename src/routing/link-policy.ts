@@ -11,6 +11,9 @@ export type LinkPolicy = {
 /** Where operators have said nothing. */
 export const NO_POLICY: LinkPolicy = { admin: () => 0, mayCarry: () => true };
 
+/** More kinds of nodes than there are nodes in any fleet. */
+const MAX_KINDS = 2 ** 24;
+
 type Rule = NonNullable<Spec<"Topology">["links"]>[number];
 
 /**
@@ -24,11 +27,11 @@ export function policyOf(spec: Spec<"Topology">, picks: (end: string, node: Node
     [...links.flatMap(({ from, to }) => [from, to]), ...transit.map(({ node }) => node)],
     picks,
   );
-  const known = new Map<string, number>();
+  const known = new Map<number, number>();
   return {
     admin: (from, to) => {
       const [a, b] = [kinds.of(from), kinds.of(to)];
-      const pair = `${a.number}>${b.number}`;
+      const pair = a.number * MAX_KINDS + b.number;
       const admin = known.get(pair) ?? adminOf(links.find((rule) => fits(rule, a.ends, b.ends)));
       known.set(pair, admin);
       return admin;

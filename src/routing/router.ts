@@ -160,13 +160,12 @@ export class Router implements Disposable {
 
   /** What a node told of its links, as they are by now. */
   #linksOf(origin: NodeId): Map<NodeId, LinkTerms> {
-    const peers = [...(this.#heard.get(origin)?.advertisement.links.keys() ?? [])];
-    return new Map(
-      peers.flatMap((peer) => {
-        const terms = this.#termsOf(origin, peer);
-        return terms === undefined ? [] : [[peer, terms] as const];
-      }),
-    );
+    const links = new Map<NodeId, LinkTerms>();
+    for (const peer of this.#heard.get(origin)?.advertisement.links.keys() ?? []) {
+      const terms = this.#termsOf(origin, peer);
+      if (terms !== undefined) links.set(peer, terms);
+    }
+    return links;
   }
 
   /** What a node told of one link, as it is by now. */
@@ -222,8 +221,8 @@ export class Router implements Disposable {
   #place(origin: NodeId, besides: ReadonlyMap<NodeId, LinkTerms>): LinkChange[] {
     const heard = this.#heard.get(origin);
     const told = this.#linksOf(origin);
-    if (heard !== undefined) heard.settled = [...told.values()].every(({ penalty }) => penalty === 0);
-    const links = new Map([...besides, ...told]);
+    if (heard !== undefined) heard.settled = told.values().every(({ penalty }) => penalty === 0);
+    const links = besides.size === 0 ? told : new Map([...besides, ...told]);
     const carries = (heard?.advertisement ?? NOTHING).transit && this.#policy.mayCarry(origin);
     return this.#graph.set(origin, costsUnder(this.#policy, origin, links), carries);
   }
