@@ -14,7 +14,7 @@ export function topologyHandlers(
 ): Pick<Handlers, "previewTopology"> {
   return {
     previewTopology: async (input, { signal }) => {
-      const draft = makeDraft(state, "Topology", { name: TOPOLOGY_NAME, spec: input.spec as Spec<"Topology"> });
+      const draft = makeDraft(state, "Topology", { name: TOPOLOGY_NAME, spec: input.spec });
       const { spec } = parseBody("Topology", Buffer.from(draft.payload, "base64"));
       const warnings = judgeEnds(state, spec);
       if (router === undefined) warnings.push("no daemon runs here, so what it would change is not known");
