@@ -155,12 +155,12 @@ export class Circuits implements Disposable {
     }
   }
 
-  /** Moves a few of those that have a better way. */
+  /** Moves all whose way must not be used any more, and a few of those that have a better one. */
   #improve(): void {
     let left = Math.max(1, Math.floor(MAX_MOVED_SHARE * this.#sources.size));
     for (const circuit of this.#sources.values()) {
-      if (left === 0) return;
-      if (circuit.improve()) left -= 1;
+      const { isStranded } = circuit;
+      if ((isStranded || left > 0) && circuit.improve() && !isStranded) left -= 1;
     }
   }
 
