@@ -20,6 +20,7 @@ export type { CallerInputOf, EventOf, InputOf, OutputOf, ProgressOf, Route } fro
 export { MAX_LIST, type RouteName, ROUTES, type Routes } from "./routes.ts";
 export * from "./services.ts";
 export { matchesSelector, parseSelector, type Selector } from "./selector.ts";
+export * from "./topology.ts";
 export * from "./views.ts";
 export { STATUS_OF_EXIT, toWireFault } from "./wire-fault.ts";
 export { encodeEvent, EventParser, type ServerEvent } from "./sse.ts";

@@ -2,6 +2,7 @@ import { z } from "zod";
 import * as m from "./messages.ts";
 import { call, job, type Route, watch } from "./route.ts";
 import * as s from "./services.ts";
+import * as t from "./topology.ts";
 import * as v from "./views.ts";
 
 /** Objects in one list; a longer list is cut, newest or alphabetically first kept, and says so by `truncated`. */
@@ -56,6 +57,13 @@ export const ROUTES = {
     "Hands over an envelope; it counts at once or waits for more signatures.",
     { body: z.strictObject({ envelope: z.string().max(m.MAX_BODY_BYTES) }) },
     m.Verdict,
+  ),
+  previewTopology: call(
+    "POST",
+    "/v1/topology/preview",
+    "Says which ways a topology would change, and whom it would cut off.",
+    { body: t.PreviewTopology },
+    t.TopologyPreview,
   ),
   reject: call(
     "DELETE",
@@ -123,6 +131,13 @@ export const ROUTES = {
     m.Limits,
   ),
   resetLimits: call("DELETE", "/v1/limits", "Goes back to the limits configured.", {}, m.Limits),
+  explain: call(
+    "GET",
+    "/v1/explain/{name}",
+    "Says why the way to a node is the one that it is.",
+    { params: NameParam },
+    t.Explanation,
+  ),
   ping: call("POST", "/v1/ping", "Measures the round trip to a node.", { body: m.Ping }, m.Pong),
   publishService: call("POST", "/v1/services", "Publishes a service from this node.", { body: s.PublishService }, Done),
   unpublishService: call(

@@ -75,12 +75,13 @@ export const NodeView = z.object({
   limits: LimitsNow.optional(),
 });
 
-/** What a link's cost is made of, besides 1 for the hop: round trip, loss, leaving the site, and having come up lately. */
+/** What a link's cost is made of, besides 1 for the hop: round trip, loss, leaving the site, having come up lately, and what operators add or, below 0, take away. */
 export const LinkTermsView = z.object({
   latency: z.number(),
   loss: z.number(),
   money: z.number(),
   penalty: z.number(),
+  admin: z.number(),
 });
 
 /** A live connection to another node, or, as A/B, the link from A to B as A tells of it. */
@@ -91,13 +92,14 @@ export const LinkView = z.object({
   /** Of this node's own links. */
   address: z.string().optional(),
   direction: z.enum(["in", "out"]).optional(),
-  state: z.enum(["up", "suspect"]),
+  /** `forbidden`: by the topology; no way leads over it. */
+  state: z.enum(["up", "suspect", "forbidden"]),
   rttMs: z.number().optional(),
   /** Share of probes that were lost, 0 to 1; absent where it cannot be measured. */
   lossRatio: z.number().optional(),
   /** How round trip and loss were measured: by UDP probes, or on the connection itself, which hides loss. */
   measuredBy: z.enum(["udp", "stream"]).optional(),
-  /** What a byte over this link costs against other links; absent while its probes go unanswered. Smaller is better. */
+  /** What a byte over this link costs against other links; absent while its probes go unanswered, or it is forbidden. Smaller is better. */
   cost: z.number().optional(),
   terms: LinkTermsView.optional(),
 });

@@ -13,8 +13,11 @@ const MAX_OPEN_BRACKETS = 32;
 /** Longest text from stdin, in characters. */
 const MAX_STDIN_CHARS = 16 * 1024 * 1024;
 
+/** `dryRun`: sign nothing, say what would happen. `force`: sign also a topology that cuts nodes off. */
+export type ApplyOptions = CommonOptions & { file: string; dryRun?: boolean; force?: boolean };
+
 /** Reads documents, signs those that are no envelopes yet, hands all in. Stops at the first that is refused. */
-export async function applyFile(session: Session<CommonOptions & { file: string }>, file: string): Promise<void> {
+export async function applyFile(session: Session<ApplyOptions>, file: string): Promise<void> {
   const text = file === "-" ? await readStdin(session.io) : readText(file);
   const documents = parseDocuments(text, file === "-" ? "stdin" : file);
   await session.withNode(async (client) => {
@@ -22,16 +25,28 @@ export async function applyFile(session: Session<CommonOptions & { file: string 
   });
 }
 
-async function applyOne(session: Session, client: ControlClient, document: Record<string, unknown>): Promise<void> {
+async function applyOne(
+  session: Session<ApplyOptions>,
+  client: ControlClient,
+  document: Record<string, unknown>,
+): Promise<void> {
   const { report, state } = await import("./signing.ts");
+  const { dryRun, refuseCut } = await import("./dry-run.ts");
+  const { options } = session;
   if ("payloadType" in document) {
+    if (options.dryRun === true) return session.say("would hand in an envelope, which is signed already");
     const { payloadType, payload, signatures } = document; // `get pending -o json` shows more than these
     return report(
       session,
       await client.call("submit", { envelope: JSON.stringify({ payloadType, payload, signatures }) }),
     );
   }
-  await state(session, client, readPlan(document));
+  const plan = readPlan(document);
+  if (plan.kind === "Topology" && (plan.tenant ?? "default") !== "default")
+    throw refuse("a topology is the whole fleet's: its tenant is default");
+  if (options.dryRun === true) return await dryRun(session, client, plan);
+  if (plan.kind === "Topology" && options.force !== true) await refuseCut(session, client, plan.spec);
+  await state(session, client, plan);
 }
 
 /** What a document to be signed must have; all else is the daemon's to fill in or to refuse. */

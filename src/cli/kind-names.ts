@@ -46,6 +46,7 @@ export const KIND_NAMES: readonly KindName[] = [
   document("Pass", "passes"),
   document("Revocation", "revocations", "rev"),
   document("Placement", "placements", "pl"),
+  document("Topology", "topologies", "topo"),
   document("Tombstone", "tombstones"),
   document("TimeReset", "timeresets"),
 ];

@@ -3,6 +3,7 @@ import { registerAdmit } from "./commands/admit.ts";
 import { registerArtifacts } from "./commands/artifacts.ts";
 import { registerConnect } from "./commands/connect.ts";
 import { registerContext } from "./commands/context.ts";
+import { registerExplain } from "./commands/explain.ts";
 import { registerFleet } from "./commands/fleet.ts";
 import { registerKeys } from "./commands/keys.ts";
 import { registerLimits } from "./commands/limits.ts";
@@ -53,6 +54,7 @@ const GROUPS: readonly [string, (program: Command, cli: Cli) => void][] = [
   ["Admission", registerPasses],
   ["What there is", registerResources],
   ["What there is", registerRoutes],
+  ["What there is", registerExplain],
   ["What there is", registerPing],
   ["Services", registerServices],
   ["Artifacts", registerArtifacts],

@@ -3,7 +3,7 @@ import { SOCKET_NAME } from "#api";
 import { createLog, Fault, SystemClock, SystemRandom } from "#core";
 import type { MemberInfo, NodeId } from "#identity";
 import { Gossip, type Host, LazyDht, type Rendezvous, startRendezvous, startReplica } from "#mesh";
-import { Router, ServiceLookup, Services } from "#routing";
+import { type LinkPolicy, Router, ServiceLookup, Services } from "#routing";
 import { ArtifactKeeper } from "./artifact-keeper.ts";
 import { hearOfClones, wasOutbid } from "./clone-watch.ts";
 import { type ConfigInput, type DaemonConfig, loadConfig } from "./config.ts";
@@ -171,7 +171,8 @@ export class Daemon {
     stack.defer(hearOfClones(state, gossip));
     stack.use(startTimeKeeper({ state, gossip, host }));
     const { transit, expose } = this.#config;
-    const router = stack.use(new Router({ host, gossip, clock, self, site, isMember, transit }));
+    const policy = (): LinkPolicy => state.topology.policy();
+    const router = stack.use(new Router({ host, gossip, clock, self, site, isMember, transit, policy }));
     const memberOf = (node: NodeId): MemberInfo | undefined => members.of(node);
     const deps = { db: data.db, log, clock, random, trustedMs, host, gossip, router, self, memberOf, expose };
     return { gossip, router, services: stack.use(new Services(deps)) };

@@ -16,6 +16,7 @@ import type { MachineCheck } from "./machine.ts";
 import type { PeerEvents } from "./peer-events.ts";
 import type { Provisional } from "./provisional.ts";
 import type { Quarantine } from "./quarantine.ts";
+import type { Topology } from "./topology.ts";
 import type { Whereabouts } from "./whereabouts.ts";
 
 /** What a node is and knows, whether it runs or only its data directory is open. */
@@ -44,6 +45,8 @@ export type NodeState = {
   contact: Contact;
   /** Keys that two machines were seen to use. */
   quarantine: Quarantine;
+  /** What operators ask of links. */
+  topology: Topology;
   /** Where other nodes are reached. */
   whereabouts: Whereabouts;
   /** Whether the data directory is still on its machine. */

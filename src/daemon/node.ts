@@ -19,6 +19,7 @@ import { PeerEvents } from "./peer-events.ts";
 import { Provisional } from "./provisional.ts";
 import { Quarantine } from "./quarantine.ts";
 import { openTrustedTime } from "./time-keeper.ts";
+import { Topology } from "./topology.ts";
 import { Whereabouts } from "./whereabouts.ts";
 
 export type NodeDeps = {
@@ -93,6 +94,7 @@ export function openNode(path: string, deps: NodeDeps): OpenNode {
       marks,
       contact: new Contact(clock.nowMs()),
       quarantine,
+      topology: new Topology({ store, members }),
       whereabouts,
       machine: checkMachine({ settings, data }),
       startedMs: clock.nowMs(),

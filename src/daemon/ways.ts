@@ -29,7 +29,7 @@ export type WaysDeps = {
 
 /** Opens circuits over the ways that the router knows, carries those of others, and tunnels to services over all of that. */
 export function startWays(state: NodeState, deps: WaysDeps): Ways & Disposable {
-  const { clock, random, log, data, store, members, trustedMs, whereabouts } = state;
+  const { clock, random, log, data, store, members, trustedMs, whereabouts, topology } = state;
   const { host, router, transit } = deps;
   const stack = new DisposableStack();
   const circuits = stack.use(
@@ -42,7 +42,7 @@ export function startWays(state: NodeState, deps: WaysDeps): Ways & Disposable {
       fleet: () => store.fleet,
       trustedMs,
       isMember: (node) => members.of(node) !== undefined,
-      transit,
+      transit: () => transit && topology.policy().mayCarry(host.nodeId),
       pathsTo: (node) => router.ways(node),
       costAlong: (path) => router.costAlong(path),
     }),
@@ -51,6 +51,7 @@ export function startWays(state: NodeState, deps: WaysDeps): Ways & Disposable {
     host,
     clock,
     addressesOf: (peer) => whereabouts.of(peer),
+    mayUse: (peer) => Number.isFinite(topology.policy().admin(host.nodeId, peer)),
     circuit: (peer, signal) => circuits.connect(peer, signal),
   });
   answerPings(host);

@@ -55,4 +55,5 @@ export { type WaitingDevice, WaitingList } from "./waiting-list.ts";
 export { Contact, OUT_OF_TOUCH_MS } from "./contact.ts";
 export { changedMachine, type MachineFacts, MachinePrint, printMachine } from "./machine.ts";
 export { HighWaterFile } from "./high-water.ts";
+export { TOPOLOGY_NAME } from "./topology-spec.ts";
 export { TrustedTime } from "./trusted-time.ts";

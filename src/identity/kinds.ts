@@ -2,6 +2,7 @@ import { z } from "zod";
 import { isEd25519PublicKey } from "#core";
 import { isCidr } from "./ip-range.ts";
 import { isNodeId } from "./node-id.ts";
+import { TOPOLOGY_NAME, topology } from "./topology-spec.ts";
 
 /** What a key may be trusted to do. `owner` and `registrar` come from the charter and from Registrar documents, the others from Operator documents. */
 export const ROLES = ["owner", "registrar", "admission", "publisher", "network", "security"] as const;
@@ -204,7 +205,7 @@ const placement = z.strictObject({ artifact: artifactName, selector });
 
 const tombstone = z.strictObject({
   target: z.strictObject({
-    kind: z.enum(["Artifact", "Placement", "ClaimList", "Batch", "Pass", "Operator", "Registrar"]),
+    kind: z.enum(["Artifact", "Placement", "ClaimList", "Batch", "Pass", "Operator", "Registrar", "Topology"]),
     name: z.string().max(128),
   }),
   /** The highest version that is gone; a higher one brings the name back. */
@@ -289,6 +290,13 @@ export const KINDS = {
     name: artifactName,
     maxBytes: 8 * KIB,
     rule: { role: "publisher", count: 1 },
+    hours: 10 * YEAR_HOURS,
+  }),
+  Topology: define({
+    spec: topology,
+    name: z.literal(TOPOLOGY_NAME, `a fleet has one topology: its name is ${TOPOLOGY_NAME}`),
+    maxBytes: 64 * KIB,
+    rule: { role: "network", count: 1 },
     hours: 10 * YEAR_HOURS,
   }),
   Tombstone: define({

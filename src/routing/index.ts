@@ -1,8 +1,11 @@
 export { type CircuitState, Circuits } from "./circuit/circuits.ts";
 export type { CarriedCircuit } from "./circuit/gateway.ts";
-export { type LinkCost, type LinkTerms, totalOf } from "./link-cost.ts";
+export { type CountedTerms, totalOf } from "./link-cost.ts";
+export { graphUnder } from "./link-map.ts";
+export { type LinkPolicy, NO_POLICY, policyOf } from "./link-policy.ts";
 export { answerPings, ping } from "./ping.ts";
 export { Reach } from "./reach.ts";
+export { nodesOf, type RouteChange, routeChanges } from "./route-changes.ts";
 export { type Leg, type Route, Router } from "./router.ts";
 export { type Candidate, type Choice, chooseInstances, type Strategy } from "./service/choose-instances.ts";
 export { DEFAULT_EXPOSE, type MayExpose, resolveTarget } from "./service/expose.ts";
@@ -17,3 +20,4 @@ export { MAX_TUNNELS_OF_PEER, TunnelHost, type TunnelHostDeps } from "./tunnel/t
 export { type Listener, type ListenerCounts, type ListenerDeps, listenTcp } from "./tunnel/tunnel-listener.ts";
 export { TunnelOpener, type TunnelOpenerDeps } from "./tunnel/tunnel-opener.ts";
 export { listenUdp } from "./tunnel/udp-listener.ts";
+export { untakenWays } from "./untaken-ways.ts";

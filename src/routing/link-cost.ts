@@ -38,16 +38,24 @@ export const DEFAULT_LINK_COST: Readonly<LinkCostOptions> = {
   unmeasured: 150,
 };
 
-/** The terms of a link's cost, each without a unit; smaller is better. `Infinity` in `loss`: do not use it now. */
+/** What a node tells of a link's cost, each without a unit; smaller is better. `Infinity` in `loss`: do not use it now. */
 export type LinkTerms = { latency: number; loss: number; money: number; penalty: number };
+/** And what operators add to that (LinkPolicy). `Infinity` in `admin`: paths must not lead over it. */
+export type CountedTerms = LinkTerms & { admin: number };
 export type LinkCost = LinkTerms & { total: number };
 
 /** Every hop costs something, so that of two ways that are equal else the shorter one is taken. */
 const HOP = 1;
 
 /** What a link costs in all. */
-export function totalOf({ latency, loss, money, penalty }: LinkTerms): number {
-  return HOP + latency + loss + money + penalty;
+export function totalOf({ latency, loss, money, penalty, admin = 0 }: LinkTerms & { admin?: number }): number {
+  return HOP + latency + loss + money + penalty + admin;
+}
+
+/** A link's terms with what operators add. However much they take away, the hop is paid. */
+export function withAdmin({ latency, loss, money, penalty }: LinkTerms, admin: number): CountedTerms {
+  const least = -(latency + loss + money + penalty);
+  return { latency, loss, money, penalty, admin: Math.max(admin, least) };
 }
 
 /**

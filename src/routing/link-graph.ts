@@ -84,6 +84,19 @@ export class LinkGraph {
     return this.#links[from]?.get(to);
   }
 
+  /** What a path costs; `undefined` when there is no such link, or a node between its ends does not carry. */
+  costAlong(nodes: readonly NodeId[]): number | undefined {
+    let cost = 0;
+    for (const [i, node] of nodes.slice(1).entries()) {
+      const [from, to] = [this.numberOf(nodes[i] ?? ""), this.numberOf(node)];
+      if (from === undefined || to === undefined || (i > 0 && !this.carries(from))) return undefined;
+      const link = this.cost(from, to);
+      if (link === undefined) return undefined;
+      cost += link;
+    }
+    return cost;
+  }
+
   carries(number: number): boolean {
     return this.#carries[number] ?? false;
   }

@@ -13,6 +13,8 @@ export type ReachDeps = {
   host: CarriedHost;
   clock: Clock;
   addressesOf: (peer: NodeId) => readonly string[];
+  /** Whether operators let bytes go straight to a peer; where not, a link to it is as if it were not there. */
+  mayUse: (peer: NodeId) => boolean;
   /** Connects over links of others. */
   circuit: (peer: NodeId, signal: AbortSignal) => Promise<Session>;
 };
@@ -29,10 +31,12 @@ export class Reach {
   /** Throws Fault as `Host.open`, `Host.connect` and `Circuits.connect` do. */
   async open(peer: NodeId, protocol: string, signal: AbortSignal): Promise<ByteStream> {
     const { host } = this.#deps;
-    if (host.session(peer) === undefined) await this.#connect(peer, signal);
-    return host.session(peer) === undefined
-      ? host.openCarried(peer, protocol, signal)
-      : host.open(peer, protocol, signal);
+    if (!this.#isLinked(peer)) await this.#connect(peer, signal);
+    return this.#isLinked(peer) ? host.open(peer, protocol, signal) : host.openCarried(peer, protocol, signal);
+  }
+
+  #isLinked(peer: NodeId): boolean {
+    return this.#deps.host.session(peer) !== undefined && this.#deps.mayUse(peer);
   }
 
   async #connect(peer: NodeId, signal: AbortSignal): Promise<void> {
@@ -54,6 +58,7 @@ export class Reach {
   }
 
   #dialable(peer: NodeId): readonly string[] {
+    if (!this.#deps.mayUse(peer)) return [];
     const failedMs = this.#unreachable.get(peer);
     if (failedMs !== undefined && this.#deps.clock.nowMs() - failedMs < REDIAL_MS) return [];
     return this.#deps.addressesOf(peer);

@@ -1,9 +1,11 @@
 import type { NodeId } from "#identity";
 import type { Gossip, Session } from "#mesh";
 import { backupPath } from "./backup-path.ts";
-import { type LinkCost, type LinkTerms, totalOf } from "./link-cost.ts";
+import { type CountedTerms, type LinkTerms, totalOf, withAdmin } from "./link-cost.ts";
 import { type LinkChange, LinkGraph } from "./link-graph.ts";
+import { costsUnder, type LinkMap } from "./link-map.ts";
 import { penaltyAfter } from "./link-penalty.ts";
+import { type LinkPolicy, NO_POLICY } from "./link-policy.ts";
 import { type Advertisement, LINKS_TOPIC, readAdvertisement } from "./link-state.ts";
 import { LinkTeller, type LinkTellerDeps } from "./link-teller.ts";
 import { type Path, PathTree } from "./path-tree.ts";
@@ -12,10 +14,12 @@ export type RouterDeps = LinkTellerDeps & {
   gossip: Pick<Gossip, "publish" | "on">;
   self: NodeId;
   isMember: (node: NodeId) => boolean;
+  /** What operators ask of links: the same object until that changes. Default: nothing. */
+  policy?: () => LinkPolicy;
 };
 
 /** One link on a path, in the direction of the path. */
-export type Leg = { from: NodeId; to: NodeId; cost: number; terms: LinkTerms };
+export type Leg = { from: NodeId; to: NodeId; cost: number; terms: CountedTerms };
 /** A way to a node. */
 export type Route = { to: NodeId; legs: readonly Leg[]; cost: number };
 
@@ -40,6 +44,8 @@ export class Router implements Disposable {
   readonly #unlisten: () => void;
   /** Neighbours of whom the graph knows more than they told. */
   #vouched: readonly NodeId[] = [];
+  /** What the graph was made under. */
+  #policy: LinkPolicy = NO_POLICY;
 
   constructor(deps: RouterDeps) {
     this.#deps = deps;
@@ -58,8 +64,25 @@ export class Router implements Disposable {
   }
 
   /** What the link to a neighbour costs just now. */
-  costOf(session: Session): LinkCost {
-    return this.#teller.costOf(session);
+  costOf(session: Session): CountedTerms & { total: number } {
+    return this.#counted(this.#deps.self, session.nodeId, this.#teller.costOf(session));
+  }
+
+  /** What operators ask of links by now. */
+  get policy(): LinkPolicy {
+    return this.#deps.policy?.() ?? NO_POLICY;
+  }
+
+  /** What is known just now of everybody's links, also of those of this node that go unanswered. */
+  map(): LinkMap {
+    this.#workIn();
+    const { self, host } = this.#deps;
+    const own = host.sessions().map((session) => [session.nodeId, this.#teller.costOf(session)] as const);
+    const known = [...new Set([...this.#heard.keys(), ...this.#vouched])].map((node) => {
+      const links = node === self ? new Map(own) : new Map([...this.#besides(node), ...this.#linksOf(node)]);
+      return [node, { transit: this.#heard.get(node)?.advertisement.transit ?? false, links }] as const;
+    });
+    return new Map(known);
   }
 
   /** Calls back when somebody told of other links than before. Returns how to stop. */
@@ -68,10 +91,11 @@ export class Router implements Disposable {
   }
 
   /** What a node says that its link to another costs; of this node's own, what it costs just now. */
-  terms(from: NodeId, to: NodeId): LinkTerms | undefined {
+  terms(from: NodeId, to: NodeId): CountedTerms | undefined {
     const session = from === this.#deps.self ? this.#deps.host.session(to) : undefined;
     this.#workIn();
-    return session === undefined ? this.#termsOf(from, to) : this.costOf(session);
+    const terms = session === undefined ? this.#termsOf(from, to) : this.#teller.costOf(session);
+    return terms && this.#counted(from, to, terms);
   }
 
   /** The ways to all members that can be reached. */
@@ -97,18 +121,13 @@ export class Router implements Disposable {
     return [path, backup].flatMap((way) => (way === undefined ? [] : [way.nodes.slice(1)]));
   }
 
-  /** What a way costs by now; `undefined` when a link of it is told of no more. `path`: the nodes from the first behind this one. */
+  /**
+   * What a way costs by now; `undefined` when a link of it is told of no more, or must not be used, or a node on it carries no more. `path`:
+   * the nodes from the first behind this one.
+   */
   costAlong(path: readonly NodeId[]): number | undefined {
     this.#workIn();
-    let [cost, from] = [0, this.#graph.numberOf(this.#deps.self)];
-    for (const node of path) {
-      const to = this.#graph.numberOf(node);
-      const leg = from === undefined || to === undefined ? undefined : this.#graph.cost(from, to);
-      if (leg === undefined) return undefined;
-      cost += leg;
-      from = to;
-    }
-    return cost;
+    return this.#graph.costAlong([this.#deps.self, ...path]);
   }
 
   /** What the cheapest way to a node costs, and how many links it has; `undefined` where there is none. */
@@ -125,10 +144,28 @@ export class Router implements Disposable {
   #along({ nodes, cost }: Path): Route {
     const legs = nodes.slice(1).flatMap((to, i) => {
       const from = nodes[i] as NodeId;
-      const terms = this.#termsOf(from, to);
-      return terms === undefined ? [] : [{ from, to, terms, cost: totalOf(terms) }];
+      const told = this.#termsOf(from, to);
+      if (told === undefined) return [];
+      const { total, ...terms } = this.#counted(from, to, told);
+      return [{ from, to, terms, cost: total }];
     });
     return { to: nodes.at(-1) as NodeId, legs, cost };
+  }
+
+  /** With what operators add. */
+  #counted(from: NodeId, to: NodeId, told: LinkTerms): CountedTerms & { total: number } {
+    const terms = withAdmin(told, this.policy.admin(from, to));
+    return { ...terms, total: totalOf(terms) };
+  }
+
+  /** What a node told of its links, as they are by now. */
+  #linksOf(origin: NodeId): Map<NodeId, LinkTerms> {
+    const links = new Map<NodeId, LinkTerms>();
+    for (const peer of this.#heard.get(origin)?.advertisement.links.keys() ?? []) {
+      const terms = this.#termsOf(origin, peer);
+      if (terms !== undefined) links.set(peer, terms);
+    }
+    return links;
   }
 
   /** What a node told of one link, as it is by now. */
@@ -143,17 +180,20 @@ export class Router implements Disposable {
   #workIn(): void {
     const { isMember, self, host, clock, transit } = this.#deps;
     const changes: LinkChange[] = [];
+    const { policy } = this;
+    const isRuled = policy !== this.#policy;
+    this.#policy = policy;
     for (const [origin, { value, atMs }] of this.#news) {
       this.#heard.set(origin, { advertisement: readAdvertisement(value) ?? NOTHING, atMs, settled: false });
     }
     this.#news.clear();
-    const costs = host.sessions().map((session) => [session.nodeId, this.costOf(session)] as const);
+    const costs = host.sessions().map((session) => [session.nodeId, this.#teller.costOf(session)] as const);
     const own = new Map(costs.filter(([, { total }]) => Number.isFinite(total)));
     this.#heard.set(self, { advertisement: { transit, links: own }, atMs: clock.nowMs(), settled: false });
     for (const [origin, { settled }] of this.#heard) {
       const isGone = origin !== self && !isMember(origin);
       if (isGone) this.#heard.delete(origin);
-      if (isGone || !settled) changes.push(...this.#place(origin, this.#besides(origin)));
+      if (isGone || isRuled || !settled) changes.push(...this.#place(origin, this.#besides(origin)));
     }
     changes.push(...this.#vouchFor(own));
     if (changes.length > 0) this.#tree.update(changes);
@@ -180,15 +220,10 @@ export class Router implements Disposable {
   /** Puts into the graph what a node told, as it is by now, and what is known besides. */
   #place(origin: NodeId, besides: ReadonlyMap<NodeId, LinkTerms>): LinkChange[] {
     const heard = this.#heard.get(origin);
-    const { links, transit } = heard?.advertisement ?? NOTHING;
-    const costs = new Map([...besides].map(([peer, terms]) => [peer, totalOf(terms)]));
-    if (heard !== undefined) heard.settled = true;
-    for (const peer of links.keys()) {
-      const terms = this.#termsOf(origin, peer);
-      if (heard === undefined || terms === undefined) continue;
-      costs.set(peer, totalOf(terms));
-      if (terms.penalty > 0) heard.settled = false;
-    }
-    return this.#graph.set(origin, costs, transit);
+    const told = this.#linksOf(origin);
+    if (heard !== undefined) heard.settled = told.values().every(({ penalty }) => penalty === 0);
+    const links = besides.size === 0 ? told : new Map([...besides, ...told]);
+    const carries = (heard?.advertisement ?? NOTHING).transit && this.#policy.mayCarry(origin);
+    return this.#graph.set(origin, costsUnder(this.#policy, origin, links), carries);
   }
 }

@@ -156,6 +156,30 @@ describe("circuits", () => {
     assert.equal(await throughEcho(await world.echo("a", "b"), MIB), true);
   });
 
+  it("leave a way that must not be used any more all at once, however few may go a better way at a time", async () => {
+    const ends = ["b", "c", "d"];
+    await using world = await CircuitWorld.start("a-g g-b g-c g-d a-h h-b h-c h-d");
+    for (const end of ends) {
+      world.ways.set(`a-${end}`, [`g ${end}`]);
+      world.costs.set(`g ${end}`, 10);
+      await world.echo("a", end);
+    }
+    const moved = (): number =>
+      world
+        .of("a")
+        .circuits.list()
+        .filter(({ moves }) => moves === 1).length;
+    for (const end of ends) {
+      world.costs.delete(`g ${end}`);
+      world.costs.set(`h ${end}`, 690);
+      world.ways.set(`a-${end}`, [`h ${end}`]);
+    }
+    await untilTrue(world, () => moved() > 0);
+    const firstMs = world.clock.nowMs();
+    await untilTrue(world, () => moved() === ends.length);
+    assert.ok(world.clock.nowMs() - firstMs < 1_900, "sooner than the next look");
+  });
+
   it("do not go back to an epoch that is over", async () => {
     await using world = await CircuitWorld.start("a-g g-b a-h h-b");
     world.ways.set("a-b", ["g b", "h b"]);

@@ -43,7 +43,7 @@ describe("routes between daemons", function () {
       cost: number;
       terms: object;
     };
-    assert.deepEqual(Object.keys(link.terms), ["latency", "loss", "money", "penalty"]);
+    assert.deepEqual(Object.keys(link.terms), ["latency", "loss", "money", "penalty", "admin"]);
     assert.ok(link.cost > 320);
     const [head = "", row = ""] = (await cam.ok("get", "links", "-o", "wide")).split("\n");
     assert.match(head, / COST IS /u);

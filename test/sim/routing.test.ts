@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { SeededRandom } from "#core";
+import { NO_POLICY } from "../../src/routing/link-policy.ts";
 import { RoutingWorld } from "../support/routing-world.ts";
 import { runScenario } from "./run-scenario.ts";
 import { choose } from "./scenario.ts";
@@ -29,6 +30,24 @@ describe("routing among nodes that gossip", () => {
     world.link("b1", "c1", 20);
     await world.clock.advanceMs(300_000);
     assert.equal(world.way("a1", "c2"), "a1 b1 c1 c2 else a1 d1 c1 c2");
+  });
+
+  it("follows what operators ask as soon as that is in force, and takes it back as soon as it is not", async () => {
+    using world = new RoutingWorld(SITES);
+    await world.clock.advanceMs(300_000);
+    const between = (from: string, to: string): boolean => `${world.nameOf(from)} ${world.nameOf(to)}` === "b1 c1";
+    const forbidden = (from: string, to: string): boolean => between(from, to) || between(to, from);
+    world.policy = { ...NO_POLICY, admin: (from, to) => (forbidden(from, to) ? Number.POSITIVE_INFINITY : 0) };
+    const { router } = world.of("a1");
+    const path = ["b1", "c1"].map((name) => world.of(name).host.nodeId);
+    assert.equal(world.way("a1", "c2"), "a1 d1 c1 c2 else none");
+    assert.equal(router.costAlong(path), undefined);
+    world.policy = { ...NO_POLICY, mayCarry: (node) => world.nameOf(node) !== "b1" };
+    assert.equal(world.way("a1", "c2"), "a1 d1 c1 c2 else none");
+    assert.equal(router.costAlong(path), undefined);
+    world.policy = NO_POLICY;
+    assert.equal(world.way("a1", "c2"), "a1 b1 c1 c2 else a1 d1 c1 c2");
+    assert.equal(router.costAlong(path), router.route(path[1] ?? "")?.cost);
   });
 
   it("does not come back at once to a link that came and went", async () => {

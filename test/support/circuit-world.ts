@@ -69,7 +69,7 @@ export class CircuitWorld implements AsyncDisposable {
       fleet: () => "fleet",
       trustedMs: () => clock.wallMs(),
       isMember: (node) => !this.revoked.has(this.nameOf(node)),
-      transit,
+      transit: () => transit,
       costAlong: (path) => this.costs.get(path.map((node) => this.nameOf(node)).join(" ")),
       pathsTo: (to) => this.#pathsTo(name, this.nameOf(to)),
     });

@@ -49,6 +49,8 @@ export function memoryHandlers(resources: MemoryResources, given: Partial<Handle
     createFleet: none,
     draft: none,
     submit: none,
+    previewTopology: none,
+    explain: none,
     reject: none,
     publish: none,
     publishTorrent: none,

@@ -1,7 +1,7 @@
 import { Ed25519Key, SeededRandom, VirtualClock } from "#core";
 import { nodeIdOf } from "#identity";
 import { Gossip } from "#mesh";
-import { type Route, Router } from "#routing";
+import { type LinkPolicy, NO_POLICY, type Route, Router } from "#routing";
 import { NOW_MS } from "./fleet.ts";
 import { MemoryHost } from "./memory-mesh.ts";
 
@@ -16,6 +16,8 @@ export class RoutingWorld implements Disposable {
   readonly #nodes = new Map<string, Node>();
   readonly #nameOf = new Map<string, string>();
   readonly revoked = new Set<string>();
+  /** What operators ask of links: every node has heard of it. */
+  policy: LinkPolicy = NO_POLICY;
 
   /** Links by the names of their ends, with round trips. Nodes in `idle` do not pass on. */
   constructor(links: Readonly<Record<string, number>>, { idle = "", seed = 1 } = {}) {
@@ -40,11 +42,20 @@ export class RoutingWorld implements Disposable {
     this.#nameOf.set(self, name);
     const deps = { host, site: () => site, isMember, clock };
     const gossip = new Gossip({ ...deps, key, boot: 1, fleet: () => "fleet", random });
-    this.#nodes.set(name, { name, host, gossip, router: new Router({ ...deps, gossip, self, transit }) });
+    this.#nodes.set(name, {
+      name,
+      host,
+      gossip,
+      router: new Router({ ...deps, gossip, self, transit, policy: () => this.policy }),
+    });
   }
 
   of(name: string): Node {
     return this.#nodes.get(name) as Node;
+  }
+
+  nameOf(node: string): string {
+    return this.#nameOf.get(node) ?? node;
   }
 
   link(a: string, b: string, rttMs: number): void {
@@ -83,7 +94,7 @@ export class RoutingWorld implements Disposable {
 
   #names({ legs }: Route): string[] {
     const nodes = legs[0] === undefined ? [] : [legs[0].from, ...legs.map(({ to }) => to)];
-    return nodes.map((node) => this.#nameOf.get(node) ?? node);
+    return nodes.map((node) => this.nameOf(node));
   }
 
   [Symbol.dispose](): void {

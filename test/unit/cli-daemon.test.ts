@@ -1,14 +1,16 @@
 import assert from "node:assert/strict";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { type ArtifactDetail, type CopyView, type Handlers, SOCKET_NAME } from "#api";
 import { Fault, SILENT_LOG, SystemClock, withDeadline } from "#core";
+import { payloadTypeOf } from "#identity";
 import { createMetrics } from "../../src/daemon/metrics.ts";
 import { startControlServer } from "../../src/daemon/server.ts";
 import { Session } from "../../src/cli/session.ts";
 import { waitForCopies } from "../../src/cli/staging.ts";
 import { CliHarness } from "../support/cli-harness.ts";
+import { base64, TestFleet } from "../support/fleet.ts";
 import { memoryHandlers, type MemoryResources, memoryResources, nodeView } from "../support/memory-handlers.ts";
 
 const clock = new SystemClock();
@@ -48,6 +50,34 @@ describe("command line against a control server", () => {
     assert.equal(code, 0);
     assert.equal((JSON.parse(out) as { name: string }).name, "n1");
     assert.equal((await cli.run(["fetch", "model"])).code, 10);
+  });
+
+  it("shows fifty of the ways that a topology would change, and how many more there are", async () => {
+    const fleet = new TestFleet();
+    const payload = base64(fleet.payload("Topology", "main", {}));
+    const needs = { role: "network", count: 1, signers: [] };
+    const changes = Array.from({ length: 60 }, (_, i) => ({
+      from: `n${i}`,
+      to: "hub",
+      before: { cost: i, via: [] },
+      after: { cost: 9, via: ["x", "y"] },
+    }));
+    await start({
+      draft: async () => ({ id: "Topology/default/main", payloadType: payloadTypeOf("Topology"), payload, needs }),
+      previewTopology: async () => ({ changes, total: 20_000, cut: [], warnings: ["mind the gap"] }),
+    });
+    const file = cli.path("topology.json");
+    const head = { apiVersion: "portolan.dev/v1", kind: "Topology", metadata: { name: "main" } };
+    writeFileSync(file, JSON.stringify({ ...head, spec: {} }));
+    const { code, out, err } = await cli.run(["apply", "-f", file, "--dry-run"]);
+    assert.equal(code, 0);
+    const lines = out.trimEnd().split("\n");
+    assert.equal(lines.length, 52);
+    assert.match(lines[50] ?? "", /^n49 +hub +49 direct +9 via x,y$/u);
+    assert.equal(lines[51], "… and 19950 more");
+    assert.match(err, /warning: mind the gap\nwould sign Topology\/default\/main version 1/u);
+    writeFileSync(file, JSON.stringify({ ...head, spec: { links: [] } }));
+    assert.match((await cli.run(["apply", "-f", file, "--dry-run"])).err, /drafted something else than was asked/u);
   });
 
   it("turns each kind of fault into its exit code", async () => {

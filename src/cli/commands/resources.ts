@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import type { ControlClient, ResourceName, Resources } from "#api";
 import { Fault } from "#core";
+import type { ApplyOptions } from "../apply.ts";
 import { tableOf } from "../columns.ts";
 import { type KindName, kindNamed } from "../kind-names.ts";
 import { describe, lineChars, serialise } from "../output.ts";
@@ -36,15 +37,18 @@ export function registerResources(program: Command, cli: Cli): void {
     "portolan describe link pisa-1 genoa-1",
   );
   examples(
-    signs(program.command("apply"))
+    formats(signs(program.command("apply")))
       .description("sign documents out of a file and hand them in; envelopes are handed in as they are")
       .requiredOption("-f, --file <file>", "YAML or JSON, several documents if need be; - reads stdin")
+      .option("--dry-run", "sign nothing: say what would be signed, and which routes a topology would change")
+      .option("--force", "sign a topology that cuts nodes off, too")
       .action(
-        action<CommonOptions & { file: string }>(cli, async (session) =>
+        action<ApplyOptions>(cli, async (session) =>
           (await import("../apply.ts")).applyFile(session, session.options.file),
         ),
       ),
     "portolan apply -f placement.yaml --as bob.key",
+    "portolan apply -f topology.yaml --dry-run",
   );
   examples(
     signs(program.command("delete <kind> <name>"))
@@ -149,7 +153,7 @@ async function describeOne(session: Session, [word = "", name = "", peer]: strin
 }
 
 /** What a Tombstone may name. */
-const DELETABLE = new Set(["Artifact", "Placement", "ClaimList", "Batch", "Pass", "Operator", "Registrar"]);
+const DELETABLE = new Set(["Artifact", "Placement", "ClaimList", "Batch", "Pass", "Operator", "Registrar", "Topology"]);
 
 async function deleteOne(session: Session, [word = "", name = ""]: string[]): Promise<void> {
   const { resource, document, plural } = kindNamed(word);

@@ -31,10 +31,12 @@ async function showRoute(session: Session, [name = ""]: string[]): Promise<void>
   });
 }
 
-function wayText(what: string, { cost, legs }: { cost: number; legs: readonly LegView[] }): string {
+/** `to pump: cost 652, 2 hops`. */
+export function wayText(what: string, { cost, legs }: { cost: number; legs: readonly LegView[] }): string {
   return `${what}: cost ${cost}, ${legs.length} ${legs.length === 1 ? "hop" : "hops"}`;
 }
 
-function legText({ from, to, cost, ...terms }: LegView): string {
+/** One link of a way, with what its cost is the sum of. */
+export function legText({ from, to, cost, ...terms }: LegView): string {
   return `  ${from} → ${to}: ${cost} = ${termsText(terms)}`;
 }

@@ -56,7 +56,7 @@ export function documentHandlers(state: NodeState): Pick<Handlers, "draft" | "su
       return makeDraft(state, kind, {
         name,
         labels,
-        spec: input.spec as Spec<Kind>,
+        spec: input.spec,
         ...(tenant === undefined ? {} : { tenant }),
         ...(expires === undefined ? {} : { expiresMs: parseTime(expires) }),
       });

@@ -17,6 +17,7 @@ import { machineHandlers } from "./machine.ts";
 import { nodeHandlers } from "./nodes.ts";
 import { serviceHandlers } from "./services.ts";
 import { type StatusDeps, statusHandlers } from "./status.ts";
+import { topologyHandlers } from "./topology.ts";
 import { tunnelHandlers } from "./tunnels.ts";
 
 export type ControlDeps = {
@@ -45,10 +46,13 @@ export function createHandlers(state: NodeState, deps: ControlDeps): Handlers {
   const { documents, pending, ...documentCalls } = documentHandlers(state);
   const { tokens, ...fleetCalls } = fleetHandlers(state, () => knownAddresses(state, deps.host));
   const { artifacts, ...artifactCalls } = deps.artifacts;
+  const { links, routes, explain } = linkHandlers(state, deps);
   const { circuits, ping } = circuitHandlers(state, deps.ways);
   const { services, ...serviceCalls } = serviceHandlers(state, deps);
   return {
     ...documentCalls,
+    ...topologyHandlers(state, deps),
+    explain,
     ...fleetCalls,
     ...artifactCalls,
     ...serviceCalls,
@@ -71,7 +75,8 @@ export function createHandlers(state: NodeState, deps: ControlDeps): Handlers {
       artifacts,
       services,
       ...nodeHandlers(state, deps),
-      ...linkHandlers(state, deps),
+      links,
+      routes,
       circuits,
       ...eventHandlers(state),
     },

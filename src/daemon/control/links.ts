@@ -1,7 +1,9 @@
-import type { LegView, LinkView, ResourceHandler, RouteView } from "#api";
+import type { Explanation, Handlers, LegView, LinkView, ResourceHandler, RouteDetail, RouteView } from "#api";
+import { Fault } from "#core";
 import type { NodeId } from "#identity";
 import type { Host, Session } from "#mesh";
-import { type Leg, type LinkTerms, type Route, type Router, totalOf } from "#routing";
+import { type CountedTerms, type Leg, type Route, type Router, totalOf, untakenWays } from "#routing";
+import { noSuch } from "../control-events.ts";
 import type { NodeState } from "../node-state.ts";
 
 /** Both are absent while the node does not run. */
@@ -11,8 +13,13 @@ type LinkDeps = { host: Host | undefined; router: Router | undefined };
 export function linkHandlers(
   state: NodeState,
   { host, router }: LinkDeps,
-): { links: ResourceHandler<"links">; routes: ResourceHandler<"routes"> } {
-  const onSession = (listener: () => void): (() => void) => host?.onSession(listener) ?? (() => undefined);
+): { links: ResourceHandler<"links">; routes: ResourceHandler<"routes">; explain: Handlers["explain"] } {
+  const onSession = (listener: () => void): (() => void) => {
+    const stops = [host?.onSession(listener), state.store.onAccepted(listener)]; // documents say who is a member, and what links are for
+    return () => {
+      for (const stop of stops) stop?.();
+    };
+  };
   const ownLink = (name: string): LinkView | undefined => {
     const session = host?.sessions().find((s) => s.name === name || s.nodeId === name);
     return session === undefined || router === undefined ? undefined : linkView(session, router);
@@ -31,14 +38,7 @@ export function linkHandlers(
       list: async () => (router?.routes() ?? []).map((route) => routeView(state, route)),
       get: async (name) => {
         const node = nodeNamed(state, name);
-        const route = node === undefined ? undefined : router?.route(node);
-        if (route === undefined) return undefined;
-        const { backup } = route;
-        return {
-          ...routeView(state, route),
-          legs: legViews(state, route.legs),
-          ...(backup === undefined ? {} : { backup: { cost: backup.cost, legs: legViews(state, backup.legs) } }),
-        };
+        return node === undefined ? undefined : routeDetail(state, router, node);
       },
       onChange: (listener) => {
         const stops = [onSession(listener), router?.onNews(listener)];
@@ -47,6 +47,49 @@ export function linkHandlers(
         };
       },
     },
+    explain: async ({ name }) => explain(state, router, name),
+  };
+}
+
+function routeDetail(state: NodeState, router: Router | undefined, node: NodeId): RouteDetail | undefined {
+  const route = router?.route(node);
+  if (route === undefined) return undefined;
+  const { backup } = route;
+  return {
+    ...routeView(state, route),
+    legs: legViews(state, route.legs),
+    ...(backup === undefined ? {} : { backup: { cost: backup.cost, legs: legViews(state, backup.legs) } }),
+  };
+}
+
+/** Throws Fault `api.no-such` (exit `missing`), `api.daemon-down` (exit `offline`), and `daemon.own-node` (exit `invalid`). */
+function explain(state: NodeState, router: Router | undefined, text: string): Explanation {
+  const self = state.data.key.nodeId;
+  const member = state.members.find(text);
+  if (member === undefined) throw noSuch("nodes", text);
+  const { name, node } = member;
+  if (node === self)
+    throw new Fault("daemon.own-node", `${name} is this node itself`, { exit: "invalid", fix: "Name another node." });
+  if (router === undefined)
+    throw new Fault("api.daemon-down", "no daemon runs here, so no way is known", {
+      exit: "offline",
+      fix: "portolan up",
+    });
+  const { document } = state.topology;
+  const route = routeDetail(state, router, node);
+  const world = { policy: router.policy, map: router.map() };
+  const untaken = untakenWays(world, self, node, route?.cost ?? Number.POSITIVE_INFINITY);
+  return {
+    name,
+    nodeId: node,
+    ...(document === undefined ? {} : { topology: document.body.metadata.name }),
+    ...(route === undefined ? {} : { route }),
+    untaken: untaken.map(({ why, path, at }) => ({
+      why,
+      cost: path.cost,
+      via: path.nodes.slice(1, -1).map((gateway) => nameOf(state, gateway)),
+      at: at.map((place) => place.map((end) => nameOf(state, end))),
+    })),
   };
 }
 
@@ -65,17 +108,30 @@ function linkBetween(state: NodeState, router: Router | undefined, from: string,
   const terms = router?.terms(a, b);
   if (terms === undefined) return undefined;
   const name = `${nameOf(state, a)}/${nameOf(state, b)}`;
-  return { name, labels: {}, nodeId: b, site: state.members.of(b)?.site ?? "", state: "up", ...costView(terms) };
+  return {
+    name,
+    labels: {},
+    nodeId: b,
+    site: state.members.of(b)?.site ?? "",
+    state: stateOf(terms),
+    ...costView(terms),
+  };
 }
 
-/** Nothing while probes go unanswered. */
-function costView(terms: LinkTerms): Pick<LinkView, "cost" | "terms"> {
+/** Of another node's link nobody else knows that its probes go unanswered. */
+function stateOf({ admin, loss }: CountedTerms): LinkView["state"] {
+  if (!Number.isFinite(admin)) return "forbidden";
+  return Number.isFinite(loss) ? "up" : "suspect";
+}
+
+/** Nothing while probes go unanswered, or where it is forbidden. */
+function costView(terms: CountedTerms): Pick<LinkView, "cost" | "terms"> {
   const cost = totalOf(terms);
   return Number.isFinite(cost) ? { cost, terms: termsView(terms) } : {};
 }
 
-function termsView({ latency, loss, money, penalty }: LinkTerms): LinkTerms {
-  return { latency, loss, money, penalty };
+function termsView({ latency, loss, money, penalty, admin }: CountedTerms): CountedTerms {
+  return { latency, loss, money, penalty, admin };
 }
 
 function routeView(state: NodeState, { to, legs, cost }: Route): RouteView {
@@ -97,6 +153,7 @@ function linkView(session: Session, router: Router): LinkView {
   const rttMs = session.rttMs();
   const lossRatio = session.lossRatio();
   const measuredBy = session.measuredBy();
+  const terms = router.costOf(session);
   return {
     name: session.name,
     labels: {},
@@ -104,8 +161,8 @@ function linkView(session: Session, router: Router): LinkView {
     site: session.site,
     address: session.address,
     direction: session.direction === "inbound" ? "in" : "out",
-    state: session.suspect() ? "suspect" : "up",
-    ...costView(router.costOf(session)),
+    state: stateOf(terms),
+    ...costView(terms),
     ...(lossRatio === undefined ? {} : { lossRatio }),
     ...(measuredBy === undefined ? {} : { measuredBy }),
     ...(rttMs === undefined ? {} : { rttMs: Math.round(rttMs * 100) / 100 }),

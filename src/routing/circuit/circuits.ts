@@ -45,7 +45,8 @@ export type CircuitsDeps = {
   /** The fleet's time, in Unix milliseconds. */
   trustedMs: () => number;
   isMember: (node: NodeId) => boolean;
-  transit: boolean;
+  /** Whether this node passes on what is not for itself, by now. */
+  transit: () => boolean;
   /** Ways to a node, cheapest first. */
   pathsTo: (node: NodeId) => CircuitPath[];
   /** `undefined` when a link of it is gone, as far as this node has heard. */
@@ -154,12 +155,12 @@ export class Circuits implements Disposable {
     }
   }
 
-  /** Moves a few of those that have a better way. */
+  /** Moves all whose way must not be used any more, and a few of those that have a better one. */
   #improve(): void {
     let left = Math.max(1, Math.floor(MAX_MOVED_SHARE * this.#sources.size));
     for (const circuit of this.#sources.values()) {
-      if (left === 0) return;
-      if (circuit.improve()) left -= 1;
+      const { isStranded } = circuit;
+      if ((isStranded || left > 0) && circuit.improve() && !isStranded) left -= 1;
     }
   }
 

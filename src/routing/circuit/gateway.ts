@@ -15,8 +15,8 @@ export type GatewayDeps = {
   host: Pick<Host, "nodeId" | "session" | "open">;
   clock: Clock;
   log: Log;
-  /** Whether this node passes on what is not for itself. */
-  transit: boolean;
+  /** Whether this node passes on what is not for itself, by now. */
+  transit: () => boolean;
   isMember: (node: NodeId) => boolean;
 };
 
@@ -79,7 +79,7 @@ export class Gateway {
   #judge(source: NodeId, target: NodeId, to: NodeId): void {
     const { transit, isMember, host } = this.#deps;
     const ofSource = [...this.#carried].filter((carried) => carried.source === source).length;
-    if (!transit) throw new Fault("routing.no-transit", "this node carries nothing for others", { exit: "denied" });
+    if (!transit()) throw new Fault("routing.no-transit", "this node carries nothing for others", { exit: "denied" });
     if (!isMember(source) || !isMember(target))
       throw new Fault("routing.not-member", "an end of the circuit is no member", { exit: "denied" });
     if (this.#carried.size >= MAX_CARRIED || ofSource >= MAX_CARRIED_PER_SOURCE)

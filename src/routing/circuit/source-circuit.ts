@@ -99,6 +99,11 @@ export class SourceCircuit {
     if (this.#duplex.checkPath()?.doubtful === true && this.#duplex.isResumable) void this.#seek();
   }
 
+  /** A link of its way is told of no more, or must not be used. */
+  get isStranded(): boolean {
+    return this.#path !== undefined && this.#deps.costAlong(this.#path) === undefined;
+  }
+
   /** Goes a better way if there has been one for a while. Says whether it does. */
   improve(): boolean {
     const { pathsTo, costAlong, clock, log } = this.#deps;

@@ -60,6 +60,14 @@ function bodies(): Uint8Array[] {
     fleet.payload("Revocation", "fleet", { nodes: [{ node, generation: 1 }], registrars: [] }),
     fleet.payload("Artifact", "model:v1", ARTIFACT_SPEC),
     fleet.payload("Placement", "model:v1", { artifact: "model:v1", selector }),
+    fleet.payload("Topology", "main", {
+      links: [
+        { from: "cam", to: "*", cost: 50, oneWay: true },
+        { from: selector, to: "hub", prefer: 40 },
+        { from: "site=rome", to: "site=berlin", forbid: true },
+      ],
+      transit: [{ node: "site=rome", carry: false }],
+    }),
     fleet.payload("Tombstone", "artifact.model", { target: { kind: "Artifact", name: "model:v1" }, version: 1 }),
     fleet.payload(
       "Member",
