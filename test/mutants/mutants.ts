@@ -72,7 +72,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: "gate: hello",
     off: "whoever says hello is a neighbour",
     file: "src/mesh/gatekeeper.ts",
-    from: "(this.#isFull(peer) ? FULL : gate.judge(peer, offer))",
+    from: "(this.#isFull(connection) ? FULL : gate.judge(peer, offer))",
     to: '({ ...gate.judge(peer, offer), accepted: true, site: "", name: "" })',
     test: "test/e2e/mesh-host.test.ts",
     title: "tells the dialler why it was refused, and runs no handler for it",

@@ -80,6 +80,7 @@ export class Circuits implements Disposable {
   readonly #sources = new Map<NodeId, SourceCircuit>();
   readonly #targets = new Map<string, Target>();
   readonly #stop = new AbortController();
+  #watching = false;
 
   constructor(deps: CircuitsDeps) {
     this.#deps = deps;
@@ -87,7 +88,6 @@ export class Circuits implements Disposable {
     deps.host.handle(CIRCUIT_PROTOCOL, (stream, session) => {
       this.#opened(new HeadedStream(stream, FROM_SOURCE), session).catch((error: Error) => stream.abort(error));
     });
-    void this.#watch();
   }
 
   [Symbol.dispose](): void {
@@ -128,6 +128,7 @@ export class Circuits implements Disposable {
     if (circuit === undefined) {
       circuit = new SourceCircuit(peer, this.#deps, this.#stop.signal, () => this.#sources.delete(peer));
       this.#sources.set(peer, circuit);
+      void this.#watch();
     }
     return circuit.connected(signal);
   }
@@ -143,10 +144,18 @@ export class Circuits implements Disposable {
     for (const { source, duplex } of this.#targets.values()) if (!isMember(source)) duplex.destroy(reason);
   }
 
+  /** Looks after the circuits that begin here, as long as there are any. */
   async #watch(): Promise<void> {
+    if (this.#watching) return;
+    this.#watching = true;
+    await this.#look();
+    this.#watching = false;
+  }
+
+  async #look(): Promise<void> {
     const { clock } = this.#deps;
     const { signal } = this.#stop;
-    for (let betterMs = clock.nowMs(); !signal.aborted; ) {
+    for (let betterMs = clock.nowMs(); !signal.aborted && this.#sources.size > 0; ) {
       await clock.sleep(PING_MS, signal).catch(() => undefined);
       for (const circuit of this.#sources.values()) circuit.look();
       if (clock.nowMs() < betterMs) continue;
