@@ -114,7 +114,7 @@ export async function startNode(
   const at = (address: string): string => `/ip4/${address}/tcp/${place.port}/tls`;
   const reached = place.outside === undefined ? [] : [place.address, place.outside];
   const announce = reached.flatMap((address) => ["--announce", at(address)]);
-  const where = ["--site", place.site, "--listen", at(place.address), ...announce, "--no-mdns"];
+  const where = ["--site", place.site, "--listen", at(place.address), ...announce, "--no-mdns", "--names", "off"];
   const argv = [PORTOLAN, "up", "--data", data, ...where, ...flags];
   const process = stack.use(startAt(place, argv));
   const node = { place, data, process, client: new ControlClient(clock, data) };
