@@ -3,6 +3,7 @@ import { registerAdmit } from "./commands/admit.ts";
 import { registerArtifacts } from "./commands/artifacts.ts";
 import { registerConnect } from "./commands/connect.ts";
 import { registerContext } from "./commands/context.ts";
+import { registerDns } from "./commands/dns.ts";
 import { registerFleet } from "./commands/fleet.ts";
 import { registerKeys } from "./commands/keys.ts";
 import { registerLimits } from "./commands/limits.ts";
@@ -59,6 +60,7 @@ const GROUPS: readonly [string, (program: Command, cli: Cli) => void][] = [
   ["Artifacts", registerStore],
   ["Artifacts", registerTorrents],
   ["Services", registerConnect],
+  ["Services", registerDns],
   ["Contexts", registerContext],
   ["Shell", registerShell],
 ];
