@@ -72,7 +72,7 @@ function contentOf(bytes: Buffer): Pick<Query, "question" | "edns" | "refusal"> 
   const options = additionals.filter((record) => record.type === "OPT");
   const [question] = questions;
   const [option] = options;
-  const edns = option === undefined ? undefined : { maxBytes: Number(option.udpPayloadSize) };
+  const edns = option === undefined ? undefined : { maxBytes: option.udpPayloadSize };
   const isOdd = questions.length !== 1 || answers.length + authorities.length > 0 || options.length > 1;
   if (isOdd) return { question, edns, refusal: RCODE.malformed };
   if (option !== undefined && option.ednsVersion !== 0) return { question, edns, refusal: RCODE.badVersion };

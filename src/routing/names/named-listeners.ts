@@ -1,4 +1,4 @@
-import { type Clock, errorMessage, Fault, faultCode, type Log } from "#core";
+import { type Clock, errorMessage, Fault, faultCode } from "#core";
 import type { Choose } from "../tunnel/ports.ts";
 import { type Listener, type ListenerDeps, listenTcp } from "../tunnel/tunnel-listener.ts";
 import { listenUdp } from "../tunnel/udp-listener.ts";
