@@ -24,6 +24,7 @@ export function registerDns(program: Command, cli: Cli): void {
   const dns = program
     .command("dns")
     .description("have this machine's programs find services as NAME.TENANT.mesh or NAME.SITE.mesh");
+  examples(dns, "portolan dns install", "portolan dns status");
   const withRoot = (command: Command): Command =>
     command.option("--root <dir>", "set up the image of a machine in this directory", "/");
   examples(
