@@ -63,7 +63,7 @@ async function install(session: Session<DnsOptions>): Promise<void> {
   }
   const setup = findResolver(root);
   const outcome = setup.install(server);
-  if (outcome === "done") await reload(session, root, setup);
+  await reload(session, root, setup); // also when nothing changed: the last time may have failed just there
   const what = `${setup.kind} asks ${textOf(server)} for names that end in .mesh`;
   session.say(outcome === "done" ? `${what}: ${setup.file}` : `${what} already`);
 }
