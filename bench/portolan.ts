@@ -115,7 +115,7 @@ export async function startNode(
   const reached = place.outside === undefined ? [] : [place.address, place.outside];
   const announce = reached.flatMap((address) => ["--announce", at(address)]);
   const listen = place.hidden === true ? ["--config", await hidingConfig(data)] : ["--listen", at(place.address)];
-  const where = ["--site", place.site, ...listen, ...announce, "--no-mdns"];
+  const where = ["--site", place.site, ...listen, ...announce, "--no-mdns", "--names", "off"];
   const argv = [PORTOLAN, "up", "--data", data, ...where, ...flags];
   const process = stack.use(startAt(place, argv));
   const node = { place, data, process, client: new ControlClient(clock, data) };

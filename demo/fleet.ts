@@ -166,8 +166,9 @@ export class Fleet {
     const listen = `/ip4/${plan.host}/tcp/${port}/tls`;
     const place = ["--data", data, "--site", plan.site.name, "--label", NODE_LABEL, "--listen", listen];
     const way = ["--lan", plan.site.cidr, "--proxy", link.proxy, "--no-mdns"]; // the token alone has to do, as across networks
+    const names = ["--names", "off"]; // nodes of one machine would take each other's ports
     const who = ["--serial", plan.serial, ...(token === undefined ? [] : ["--token", token])];
-    const argv = [PORTOLAN, "up", ...place, ...way, ...who];
+    const argv = [PORTOLAN, "up", ...place, ...way, ...names, ...who];
     const placed = namespaces?.join(link.child.pid, argv) ?? argv;
     const child = await children.startLogged(plan.serial, placed, log, this.#environment());
     return { plan, data, log, child, client: new ControlClient(clock, data) };

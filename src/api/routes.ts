@@ -147,6 +147,7 @@ export const ROUTES = {
     { params: NameParam },
     Done,
   ),
+  names: call("GET", "/v1/names", "Where this node answers names of services.", {}, s.Names),
   leave: call("POST", "/v1/leave", "Forgets the fleet: documents, membership, remembered peers.", {}, Done),
   rekey: call(
     "POST",

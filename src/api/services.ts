@@ -70,6 +70,13 @@ export const PublishedView = z.object({
 /** A service, with every instance. `here`: what this node publishes. */
 export const ServiceDetail = ServiceView.extend({ instances: z.array(InstanceView), here: PublishedView.optional() });
 
+/** Where this node answers DNS for names of services, and the ports that are open for those. No `server`: it answers nowhere. */
+export const Names = z.object({
+  server: z.object({ host: z.string(), port: z.number().int() }).optional(),
+  ports: z.array(z.object({ address: z.string(), port: z.number().int(), transport: z.enum(["tcp", "udp"]) })),
+});
+
 export type InstanceView = z.output<typeof InstanceView>;
 export type ServiceView = z.output<typeof ServiceView>;
 export type ServiceDetail = z.output<typeof ServiceDetail>;
+export type Names = z.output<typeof Names>;

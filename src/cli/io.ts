@@ -42,6 +42,7 @@ export type UpRequest = {
     mdns?: boolean;
     transit?: boolean;
     expose?: string[];
+    names?: string;
     logLevel?: "debug" | "info" | "warn" | "error";
     metrics?: string;
   };

@@ -4,6 +4,7 @@ import { registerArtifacts } from "./commands/artifacts.ts";
 import { registerConnect } from "./commands/connect.ts";
 import { registerContext } from "./commands/context.ts";
 import { registerExplain } from "./commands/explain.ts";
+import { registerDns } from "./commands/dns.ts";
 import { registerFleet } from "./commands/fleet.ts";
 import { registerKeys } from "./commands/keys.ts";
 import { registerLimits } from "./commands/limits.ts";
@@ -61,6 +62,7 @@ const GROUPS: readonly [string, (program: Command, cli: Cli) => void][] = [
   ["Artifacts", registerStore],
   ["Artifacts", registerTorrents],
   ["Services", registerConnect],
+  ["Services", registerDns],
   ["Contexts", registerContext],
   ["Shell", registerShell],
 ];

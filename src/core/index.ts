@@ -1,6 +1,7 @@
 export { type ByteSink, type ByteStream, memoryStreamPair, streamEnded } from "./byte-stream.ts";
 export { decodeCbor, encodeCbor, MAX_CBOR_DEPTH, MAX_CBOR_ITEMS } from "./cbor.ts";
 export { type Clock, SystemClock, VirtualClock, withDeadline } from "./clock.ts";
+export { fitsItsCounts } from "./dns-bounds.ts";
 export {
   decodeEnvelope,
   type Envelope,

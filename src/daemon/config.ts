@@ -1,4 +1,5 @@
 import { readFileSync, statSync } from "node:fs";
+import { isIPv4 } from "node:net";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { isCidr } from "#identity";
@@ -38,6 +39,14 @@ const HostPort = z.string().transform((text, context) => {
   const port = TCP_PORT.safeParse(match?.[2]);
   if (match !== null && port.success) return { host: match[1] ?? "127.0.0.1", port: port.data };
   context.addIssue("a port, or a loopback address and a port like 127.0.0.1:9464");
+  return z.NEVER;
+});
+/** An IPv4 loopback address and a port: names lead to ports on such addresses, which mean nothing to other machines. */
+const NamesAddress = z.string().transform((text, context) => {
+  const match = /^(127\.\d+\.\d+\.\d+):(\d{1,5})$/u.exec(text);
+  const port = TCP_PORT.safeParse(match?.[2]);
+  if (match?.[1] !== undefined && isIPv4(match[1]) && port.success) return { host: match[1], port: port.data };
+  context.addIssue("off, or a loopback address and a port like 127.77.0.1:53");
   return z.NEVER;
 });
 
@@ -84,6 +93,8 @@ const Config = z.strictObject({
     .max(32)
     .default([...DEFAULT_EXPOSE]),
   logLevel: z.enum(["debug", "info", "warn", "error"]).default("info"),
+  /** Where names of services are answered. Default: 127.77.0.1:53, else port 7353 of it or of 127.0.0.1. YAML 1.1 takes off for false. */
+  names: z.union([z.literal("off"), z.literal(false).transform(() => "off" as const), NamesAddress]).optional(),
   /** Serve GET /metrics here. Off unless given. */
   metrics: HostPort.optional(),
   limits: Limits.prefault({}),

@@ -3,7 +3,7 @@ import { SOCKET_NAME } from "#api";
 import { createLog, Fault, SystemClock, SystemRandom } from "#core";
 import type { MemberInfo, NodeId } from "#identity";
 import { Gossip, type Host, LazyDht, type Rendezvous, startRendezvous, startReplica } from "#mesh";
-import { type LinkPolicy, Router, ServiceLookup, Services } from "#routing";
+import { type LinkPolicy, type MeshNames, Router, ServiceLookup, Services } from "#routing";
 import { ArtifactKeeper } from "./artifact-keeper.ts";
 import { hearOfClones, wasOutbid } from "./clone-watch.ts";
 import { type ConfigInput, type DaemonConfig, loadConfig } from "./config.ts";
@@ -16,6 +16,7 @@ import { listen } from "./listen.ts";
 import { startMemoryKeeper } from "./memory.ts";
 import { streamTo, plugMesh } from "./mesh.ts";
 import { createMetrics, startMetricsServer } from "./metrics.ts";
+import { startNames } from "./names.ts";
 import { type OpenNode, openNode } from "./node.ts";
 import { registerNodeMetrics } from "./node-metrics.ts";
 import { nodeName } from "./node-state.ts";
@@ -113,7 +114,8 @@ export class Daemon {
     const life = await this.live(host, (finding) => this.#stack.use(new LazyDht({ host, clock, log, ...finding })));
     const { transit } = this.#config;
     const ways = this.#stack.use(startWays(state, { host, ...life, transit }));
-    await this.#serveControl(host, life, ways);
+    const names = this.#stack.use(await startNames(state, { ...life, ...ways }, this.#config.names));
+    await this.#serveControl(host, life, ways, names);
     this.#stack.use(startMemoryKeeper(clock));
     log.info("ready", {
       name: nodeName(state),
@@ -239,7 +241,7 @@ export class Daemon {
     return this.#stack.use(await ArtifactKeeper.open(this.#node, options));
   }
 
-  async #serveControl(host: Host, life: Life, ways: Ways): Promise<void> {
+  async #serveControl(host: Host, life: Life, ways: Ways, names: MeshNames | undefined): Promise<void> {
     const { keeper, joining, limits, router, services, lookup } = life;
     const { clock, log, data } = this.#node.state;
     const handlers = createHandlers(this.#node.state, {
@@ -248,6 +250,7 @@ export class Daemon {
       ways,
       services,
       lookup,
+      names,
       join: () => joining.status(),
       otherFleets: () => this.#otherFleets.all,
       usage: () => keeper.usage(),

@@ -25,6 +25,7 @@ export async function startOffline(dataDir: string): Promise<AsyncDisposable> {
     ways: undefined,
     services: undefined,
     lookup: undefined,
+    names: undefined,
     join: () => standing(node.state) ?? { state: "joining" },
     otherFleets: () => [],
     usage: () => keeper.usage(),

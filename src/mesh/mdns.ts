@@ -1,10 +1,9 @@
 import { createHash } from "node:crypto";
 import { createSocket, type Socket } from "node:dgram";
 import makeMdns, { type MulticastDNS, type Options, type ResponsePacket } from "multicast-dns";
-import { type Clock, errorMessage, type Log } from "#core";
+import { type Clock, errorMessage, fitsItsCounts, type Log } from "#core";
 import type { NodeId } from "#identity";
 import { MAX_ADDRESS_CHARS, parseAddress } from "./address.ts";
-import { fitsItsCounts } from "./dns-bounds.ts";
 import { MAX_HELLO_ADDRESSES } from "./hello-exchange.ts";
 
 /** DNS-SD service (RFC 6763); the port of the mesh is in the addresses of the TXT record. */

@@ -7,6 +7,7 @@ import { DOCUMENT_TARGETS } from "./targets/documents.ts";
 import { IDENTITY_TARGETS } from "./targets/identity.ts";
 import { JOIN_TARGET } from "./targets/join.ts";
 import { MESH_TARGETS } from "./targets/mesh.ts";
+import { NAME_TARGETS } from "./targets/names.ts";
 import { ROUTING_TARGET } from "./targets/routing.ts";
 import { SERVICE_TARGETS } from "./targets/services.ts";
 import { SESSION_TARGETS } from "./targets/session.ts";
@@ -26,6 +27,7 @@ export const TARGETS: readonly FuzzTarget[] = [
   ROUTING_TARGET,
   ...CIRCUIT_TARGETS,
   ...SERVICE_TARGETS,
+  ...NAME_TARGETS,
   ...TUNNEL_TARGETS,
   ...CONTROL_TARGETS,
 ];

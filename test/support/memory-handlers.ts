@@ -60,6 +60,7 @@ export function memoryHandlers(resources: MemoryResources, given: Partial<Handle
     pin: none,
     prune: none,
     ping: none,
+    names: none,
     limits: none,
     setLimits: none,
     resetLimits: none,

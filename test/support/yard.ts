@@ -167,7 +167,8 @@ export class YardNode {
     ...flags: readonly string[]
   ): Promise<void> {
     const where = flags.includes("--listen") ? [] : listen;
-    const argv = [...through, "up", "--data", this.data, "--no-mdns", ...where, ...flags];
+    const names = flags.includes("--names") ? [] : ["--names", "off"]; // nodes of one machine would take each other's ports
+    const argv = [...through, "up", "--data", this.data, "--no-mdns", ...names, ...where, ...flags];
     const log = this.yard.path(`${this.name}.log`);
     const all = { ...this.yard.env, ...env };
     const daemon = await this.yard.children.startLogged(this.name, argv, log, all);

@@ -131,6 +131,7 @@ describe("service directory", () => {
         hops: 1,
         since: Math.floor((NOW_MS + SETTLED_MS) / 1_000),
         reason: "",
+        port: 80,
       },
     );
     assert.equal(world.of("c").services.directory.all()[0]?.node, world.id("b"));
@@ -245,6 +246,7 @@ describe("telling of services", () => {
       healthy: true,
       since: 1,
       reason: "",
+      port: 554,
     } as const;
     const teller = new ServiceTeller({
       clock,

@@ -126,6 +126,7 @@ describe("looking for a service that nobody told of", () => {
       healthy: true,
       since: 1,
       reason: "",
+      port: 554,
     } as const;
     const value = encodeCbor(writeInstances([{ ...record, name: CAM.name }]));
     return signStatement(key, "fleet", { topic: SERVICES_TOPIC, origin, boot: 1, seq: 1, value });

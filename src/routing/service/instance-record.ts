@@ -8,21 +8,26 @@ export const SERVICES_TOPIC = "services";
 export const MAX_REASON_CHARS = 32;
 
 const UnixSeconds = z.int().min(0);
+const Port = z.int().min(1).max(65_535);
 const Reason = z.string().max(MAX_REASON_CHARS);
 /** Later versions may say more of a service, and of the node. */
 const Wire = z.object({
   services: z
     .array(
-      z.tuple([ServiceName, Protocol, Rank, Rank, z.boolean(), UnixSeconds, Reason, ServiceLabels]).rest(z.unknown()),
+      z
+        .tuple([ServiceName, Protocol, Rank, Rank, z.boolean(), UnixSeconds, Reason, ServiceLabels, Port])
+        .rest(z.unknown()),
     )
     .max(MAX_SERVICES),
 });
 
 /**
- * What a node says of one of its services. Not where it is, which is the host's own business, nor of whose tenant, which its member
- * document says.
+ * What a node says of one of its services. Of where it is only the port; its host is the node's own business. Nor of whose tenant, which
+ * its member document says.
  */
 export type InstanceRecord = Omit<Instance, "node" | "tenant"> & {
+  /** Of its target, from 1 to 65535: where clients look for it. */
+  port: number;
   /** Unix seconds since which it is healthy, or is not. */
   since: number;
   /** Why it is not healthy, if it was and is not; at most 32 characters. */
@@ -32,7 +37,7 @@ export type InstanceRecord = Omit<Instance, "node" | "tenant"> & {
 /** The value of the statement. */
 export function writeInstances(records: readonly InstanceRecord[]): unknown {
   return {
-    services: records.map(({ name, protocol, priority, weight, healthy, since, reason, labels }) => [
+    services: records.map(({ name, protocol, priority, weight, healthy, since, reason, labels, port }) => [
       name,
       protocol,
       priority,
@@ -41,6 +46,7 @@ export function writeInstances(records: readonly InstanceRecord[]): unknown {
       since,
       reason,
       labels,
+      port,
     ]),
   };
 }
@@ -50,8 +56,8 @@ export function readInstances(value: unknown): ReadonlyMap<string, InstanceRecor
   const parsed = Wire.safeParse(value);
   if (!parsed.success) return undefined;
   const records = parsed.data.services.map(
-    ([name, protocol, priority, weight, healthy, since, reason, labels]): InstanceRecord => {
-      return { name, protocol, priority, weight, healthy, since, reason, labels };
+    ([name, protocol, priority, weight, healthy, since, reason, labels, port]): InstanceRecord => {
+      return { name, protocol, priority, weight, healthy, since, reason, labels, port };
     },
   );
   const byName = new Map(records.map((record) => [record.name, record]));

@@ -16,7 +16,7 @@ export type ServiceDirectoryDeps = {
 };
 
 /** An instance with what its node says of it, and the way there. On this very node cost and hops are 0. */
-export type KnownInstance = Candidate & { hops: number; since: number; reason: string };
+export type KnownInstance = Candidate & Pick<InstanceRecord, "port" | "since" | "reason"> & { hops: number };
 
 const NOTHING: ReadonlyMap<string, InstanceRecord> = new Map();
 

@@ -123,8 +123,8 @@ export class Services implements AsyncDisposable {
 
 type Standing = Pick<InstanceRecord, "healthy" | "since" | "reason">;
 
-function recordOf({ name, protocol, priority, weight, labels }: Service, standing: Standing): InstanceRecord {
-  return { name, protocol, priority, weight, labels, ...standing };
+function recordOf({ name, target, protocol, priority, weight, labels }: Service, standing: Standing): InstanceRecord {
+  return { name, port: target.port, protocol, priority, weight, labels, ...standing };
 }
 
 /** The record of a service when there is most to say of it. */

@@ -15,6 +15,7 @@ const record = (name: string, ...more: unknown[]): unknown[] => [
   1_760_000_000,
   "",
   {},
+  554,
   ...more,
 ];
 
@@ -27,7 +28,7 @@ const instances: FuzzTarget = {
   seeds: () =>
     [
       { services: [record("cam"), record("web", "later")] },
-      { services: [["dns", "udp", 10, 65_535, false, 0, "exit 1", { tier: "edge", rack: "r1" }]], later: true },
+      { services: [["dns", "udp", 10, 65_535, false, 0, "exit 1", { tier: "edge", rack: "r1" }, 53]], later: true },
       { services: [] },
     ].map(encodeCbor),
   refuses: ["core.cbor"],
