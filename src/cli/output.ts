@@ -40,7 +40,8 @@ export function describe(value: Readonly<Record<string, unknown>>, indent = ""):
 
 function describePart(label: string, part: unknown, width: number, indent: string): string {
   if (Array.isArray(part) && part.every(isRecord)) {
-    const columns = [...new Set(part.flatMap((row) => Object.keys(row)))];
+    const said = part.flatMap((row) => Object.keys(row).filter((key) => !isEmpty(row[key])));
+    const columns = [...new Set(part.flatMap((row) => Object.keys(row)))].filter((key) => said.includes(key));
     const table = new Table<Record<string, unknown>>(
       columns.map((key) => ({ head: labelOf(key).toUpperCase(), text: (row) => scalar(row[key]) })),
       part,
@@ -63,6 +64,10 @@ function scalar(value: unknown): string {
   if (value === undefined || value === null) return "";
   if (typeof value === "string") return value;
   if (Array.isArray(value) && value.every((item) => typeof item === "string")) return value.join(", ");
+  if (isRecord(value))
+    return Object.entries(value)
+      .map(([key, one]) => `${key}=${scalar(one)}`)
+      .join(",");
   return JSON.stringify(value);
 }
 
