@@ -11,11 +11,12 @@ import type { FuzzTarget } from "./target.ts";
 import { TARGETS } from "./targets.ts";
 import { runWatched } from "./watched.ts";
 
-const USAGE = `npm run fuzz -- PARSER|all SECONDS [--seed N] [--inputs N] [--save]
+const USAGE = `npm run fuzz -- PARSER|all SECONDS [--seed N] [--inputs N] [--jobs N] [--save]
 npm run fuzz -- PARSER --input FILE
   SECONDS       of processor time for each parser
   --seed N      the same inputs again; without it a fresh one, which is printed
   --inputs N    stop after so many
+  --jobs N      so many parsers at a time, each in a thread of its own; 1 otherwise
   --save        keep short inputs that reach far in test/corpus, for the next time
   --input FILE  feed this one
 A parser may refuse with the Faults that it documents and do nothing else: 50 ms and little memory for an input, nothing kept
@@ -25,7 +26,7 @@ of a refused one, the same bytes when what was read is written again. Exit 6 whe
 
 type Request =
   | { target: FuzzTarget; file: string }
-  | { targets: readonly FuzzTarget[]; ms: number; seed: number; inputs?: number; save: boolean };
+  | { targets: readonly FuzzTarget[]; ms: number; seed: number; inputs?: number; jobs: number; save: boolean };
 
 /** Throws with what is wrong with the command line. */
 function readRequest(argv: readonly string[]): Request | undefined {
@@ -37,6 +38,7 @@ function readRequest(argv: readonly string[]): Request | undefined {
       seed: { type: "string" },
       inputs: { type: "string" },
       input: { type: "string" },
+      jobs: { type: "string", default: "1" },
       save: { type: "boolean", default: false },
     },
   });
@@ -50,7 +52,15 @@ function readRequest(argv: readonly string[]): Request | undefined {
     return { target, file: resolve(process.env["INIT_CWD"] ?? process.cwd(), values.input) };
   }
   const inputs = values.inputs === undefined ? {} : { inputs: readNumber(values.inputs) };
-  return { targets, ms: readNumber(seconds) * 1_000, seed: readSeed(values.seed), save: values.save, ...inputs };
+  const { save, jobs } = values;
+  return {
+    targets,
+    ms: readNumber(seconds) * 1_000,
+    seed: readSeed(values.seed),
+    jobs: readNumber(jobs),
+    save,
+    ...inputs,
+  };
 }
 
 async function feedOne({ target, file }: Extract<Request, { file: string }>): Promise<boolean> {
@@ -59,19 +69,24 @@ async function feedOne({ target, file }: Extract<Request, { file: string }>): Pr
   return failure === undefined;
 }
 
-async function feedMany({ targets, ms, seed, inputs, save }: Exclude<Request, { file: string }>): Promise<boolean> {
+async function feedMany(request: Exclude<Request, { file: string }>): Promise<boolean> {
+  const { targets, ms, seed, inputs, jobs, save } = request;
   const clock = new SystemClock();
   console.log(`seed ${seed}`);
   let found = 0;
-  for (const target of targets) {
-    const limit = inputs === undefined ? {} : { maxInputs: inputs };
-    const campaign = await runWatched(clock, { target: target.name, seed, ms, ...limit });
-    console.log(lineOf(target.name, campaign));
-    if (save && campaign.failure === undefined) saveTelling(target.name, campaign.telling);
-    if (campaign.failure === undefined) continue;
-    found += 1;
-    for (const line of findingOf(target.name, campaign, seed)) console.error(line);
-  }
+  const left = targets.values(); // the jobs take from it in turn
+  const feed = async (): Promise<void> => {
+    for (const { name } of left) {
+      const limit = inputs === undefined ? {} : { maxInputs: inputs };
+      const campaign = await runWatched(clock, { target: name, seed, ms, ...limit });
+      console.log(lineOf(name, campaign));
+      if (save && campaign.failure === undefined) saveTelling(name, campaign.telling);
+      if (campaign.failure === undefined) continue;
+      found += 1;
+      for (const line of findingOf(name, campaign, seed)) console.error(line);
+    }
+  };
+  await Promise.all(Array.from({ length: jobs }, feed));
   console.log(`${targets.length} parsers, ${found} misbehaved`);
   return found === 0;
 }
