@@ -6,7 +6,7 @@ import type { Command } from "commander";
 import { errorMessage, Fault, withDeadline } from "#core";
 import { toListenAddress } from "../listen-option.ts";
 import { describe, serialise } from "../output.ts";
-import { findResolver, type NameServer, type ResolverSetup } from "../resolver-setup.ts";
+import type { NameServer, ResolverSetup } from "../resolver-setup.ts";
 import { type Cli, action, type CommonOptions, type Session } from "../session.ts";
 import { examples, formats } from "./options.ts";
 
@@ -61,6 +61,7 @@ async function install(session: Session<DnsOptions>): Promise<void> {
       fix: "Its log says why; `portolan up --names HOST:PORT` says where it should.",
     });
   }
+  const { findResolver } = await import("../resolver-setup.ts");
   const setup = findResolver(root);
   const outcome = setup.install(server);
   await reload(session, root, setup); // also when nothing changed: the last time may have failed just there
@@ -70,6 +71,7 @@ async function install(session: Session<DnsOptions>): Promise<void> {
 
 async function uninstall(session: Session<DnsOptions>): Promise<void> {
   const root = writableRoot(session);
+  const { findResolver } = await import("../resolver-setup.ts");
   const setup = findResolver(root);
   const outcome = setup.uninstall();
   if (outcome === "done") await reload(session, root, setup);
@@ -78,6 +80,7 @@ async function uninstall(session: Session<DnsOptions>): Promise<void> {
 
 async function status(session: Session<DnsOptions>): Promise<number> {
   const { root, output } = session.options;
+  const { findResolver } = await import("../resolver-setup.ts");
   const setup = findResolver(resolve(root));
   const installed = setup.installed();
   const daemon = await daemonServer(session).catch(errorMessage);
