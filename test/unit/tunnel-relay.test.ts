@@ -220,7 +220,8 @@ describe("tunnel relay", () => {
     await settled();
     assert.ok(process.getActiveResourcesInfo().length <= handles, "handles are left");
     const grownBytes = heapUsed() - heapBytes;
-    assert.ok(grownBytes < 8 * 1024 * 1024, `${grownBytes} bytes are left of 2,000 connections`);
+    // one that stays, with its sockets, takes over 10 KiB; less than half of that is what else runs in this process
+    assert.ok(grownBytes < 16 * 1024 * 1024, `${grownBytes} bytes are left of 2,000 connections`);
   });
 });
 

@@ -8,6 +8,8 @@ export const MAX_UDP_BYTES = 1_232;
 const HEADER_BYTES = 12;
 /** Type and class, after a question's name. */
 const QUESTION_TAIL_BYTES = 4;
+/** Of a name, lengths of labels and all (RFC 1035 §2.3.4). */
+const MAX_NAME_BYTES = 255;
 const MAX_LABEL_BYTES = 63;
 /** Bits of the flags (RFC 1035 §4.1.1). */
 const [RESPONSE, AUTHORITATIVE, TRUNCATED, RECURSION_DESIRED] = [0x80_00, 0x04_00, 0x02_00, 0x01_00];
@@ -88,6 +90,7 @@ function questionEnd(bytes: Buffer): number | undefined {
     const length = bytes[at];
     if (length === undefined || length > MAX_LABEL_BYTES) return undefined;
     at += 1 + length;
+    if (at - HEADER_BYTES > MAX_NAME_BYTES) return undefined;
     if (length === 0) break;
   }
   return at + QUESTION_TAIL_BYTES <= bytes.length ? at + QUESTION_TAIL_BYTES : undefined;
