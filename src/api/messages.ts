@@ -205,35 +205,6 @@ export const ExportTorrentProgress = z.object({
 
 export const ExportedTorrent = z.object({ infoHash: z.string(), magnet: z.string(), output: z.string() });
 
-/** How one of several instances is chosen for a connection. */
-export const STRATEGIES = ["closest", "least-open", "weighted", "sticky"] as const;
-
-export const Connect = z.strictObject({
-  service: Name,
-  tenant: Name.optional(),
-  /** Where to listen; port 0 takes a free one. */
-  listen: z.strictObject({ host: z.union([z.ipv4(), z.ipv6()]), port: z.int().min(0).max(65_535) }),
-  strategy: z.enum(STRATEGIES).default("closest"),
-  /** Of the instances; empty: all of them. */
-  selector: z.string().max(1_000).default(""),
-});
-
-const Count = z.int().nonnegative();
-/** What a listener does, for as long as the job lasts. */
-export const ConnectProgress = z.object({
-  host: z.string(),
-  port: z.int(),
-  protocol: z.enum(["tcp", "udp"]),
-  /** Connections, or flows of datagrams: open now, opened in all, that no instance took, that there was no room for. */
-  open: Count,
-  opened: Count,
-  failed: Count,
-  dropped: Count,
-  /** From the clients to the service, and back. */
-  sentBytes: Bytes,
-  receivedBytes: Bytes,
-});
-
 export const PublishProgress = z.object({ phase: z.enum(["reading", "storing"]), bytes: Bytes, sizeBytes: Bytes });
 
 /** What was taken in, and the Artifact document to sign. */
@@ -289,12 +260,6 @@ export const Limits = LimitsNow.extend({
 
 const Rate = z.number().int().min(MIN_RATE_BPS, `at least ${MIN_RATE_BPS} bytes per second`).nullable().optional();
 
-/** By name, node id, serial number, or an unambiguous beginning of the id. */
-export const Ping = z.strictObject({ node: z.string().min(1).max(253) });
-
-/** A round trip. `via`: the nodes that carried it; none over a link. */
-export const Pong = z.object({ name: z.string(), node: z.string(), rttMs: z.number(), via: z.array(z.string()) });
-
 /** Limits for now, before what the configuration says; what was set before counts no longer. */
 export const SetLimits = z
   .strictObject({
@@ -343,8 +308,6 @@ export type ExportTorrentProgress = z.output<typeof ExportTorrentProgress>;
 export type ExportedTorrent = z.output<typeof ExportedTorrent>;
 export type Published = z.output<typeof Published>;
 export type FetchProgress = z.output<typeof FetchProgress>;
-export type Connect = z.output<typeof Connect>;
-export type ConnectProgress = z.output<typeof ConnectProgress>;
 export type Fetched = z.output<typeof Fetched>;
 export type Limits = z.output<typeof Limits>;
 export type Pruned = z.output<typeof Pruned>;

@@ -104,8 +104,8 @@ export const ROUTES = {
   connect: job(
     "/v1/connect",
     "Listens on a port of this machine that leads to a service, until cancelled.",
-    { body: m.Connect },
-    m.ConnectProgress,
+    { body: s.Connect },
+    s.ConnectProgress,
     Done,
   ),
   pin: call(
@@ -138,7 +138,7 @@ export const ROUTES = {
     { params: NameParam },
     t.Explanation,
   ),
-  ping: call("POST", "/v1/ping", "Measures the round trip to a node.", { body: m.Ping }, m.Pong),
+  ping: call("POST", "/v1/ping", "Measures the round trip to a node.", { body: t.Ping }, t.Pong),
   publishService: call("POST", "/v1/services", "Publishes a service from this node.", { body: s.PublishService }, Done),
   unpublishService: call(
     "DELETE",

@@ -1,8 +1,9 @@
 import { z } from "zod";
-import { Labels } from "./messages.ts";
+import { Labels, Name } from "./messages.ts";
 import { Base } from "./views.ts";
 
 const Time = z.string();
+const Count = z.int().nonnegative();
 const Protocol = z.enum(["tcp", "udp", "http"]);
 
 /** A service for this node to publish; what its parts may be, the node says. */
@@ -76,7 +77,37 @@ export const Names = z.object({
   ports: z.array(z.object({ address: z.string(), port: z.number().int(), transport: z.enum(["tcp", "udp"]) })),
 });
 
+/** How one of several instances is chosen for a connection. */
+export const STRATEGIES = ["closest", "least-open", "weighted", "sticky"] as const;
+
+export const Connect = z.strictObject({
+  service: Name,
+  tenant: Name.optional(),
+  /** Where to listen; port 0 takes a free one. */
+  listen: z.strictObject({ host: z.union([z.ipv4(), z.ipv6()]), port: z.int().min(0).max(65_535) }),
+  strategy: z.enum(STRATEGIES).default("closest"),
+  /** Of the instances; empty: all of them. */
+  selector: z.string().max(1_000).default(""),
+});
+
+/** What a listener does, for as long as the job lasts. */
+export const ConnectProgress = z.object({
+  host: z.string(),
+  port: z.int(),
+  protocol: z.enum(["tcp", "udp"]),
+  /** Connections, or flows of datagrams: open now, opened in all, that no instance took, that there was no room for. */
+  open: Count,
+  opened: Count,
+  failed: Count,
+  dropped: Count,
+  /** From the clients to the service, and back. */
+  sentBytes: Count,
+  receivedBytes: Count,
+});
+
 export type InstanceView = z.output<typeof InstanceView>;
 export type ServiceView = z.output<typeof ServiceView>;
 export type ServiceDetail = z.output<typeof ServiceDetail>;
 export type Names = z.output<typeof Names>;
+export type Connect = z.output<typeof Connect>;
+export type ConnectProgress = z.output<typeof ConnectProgress>;

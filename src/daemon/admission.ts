@@ -65,7 +65,7 @@ export function quarantineClones(
   sinceMs?: number,
 ): void {
   if (!(sinceMs === undefined ? quarantine.add(node) : quarantine.hear(node, sinceMs))) return;
-  const name = members.of(node)?.name ?? node;
+  const name = members.nameOf(node);
   log.error("two machines use one key: both are shut out", { node, name });
   events.record({
     type: "security.clone",

@@ -10,6 +10,7 @@ import {
 } from "#artifacts";
 import { errorMessage, Fault, faultCode } from "#core";
 import type { NodeId, SignedDocument } from "#identity";
+import { daemonDown } from "./daemon-down.ts";
 import type { OwnCopy } from "./copies.ts";
 import type { OpenNode } from "./node.ts";
 
@@ -158,7 +159,7 @@ export class BringJobs {
     onFull: (reason: string) => void,
   ): Promise<ContentProgress> {
     const { clock, log } = this.#node.state;
-    if (this.#swarm === undefined) throw daemonDown();
+    if (this.#swarm === undefined) throw daemonDown("nothing can be fetched");
     for (;;) {
       try {
         return await bringContent(this.#swarm, this.#store, spec, options);
@@ -182,11 +183,4 @@ const NOTHING = { bytes: 0, bytesFromSite: 0, bytesFromWan: 0, sources: new Map<
 function countsOf(progress: ContentProgress): Pick<OwnCopy, keyof typeof NOTHING> {
   const { bytes, fromSite, fromWan, sources } = progress;
   return { bytes, bytesFromSite: fromSite, bytesFromWan: fromWan, sources: new Map(sources) };
-}
-
-function daemonDown(): Fault {
-  return new Fault("api.daemon-down", "no daemon runs here, so nothing can be fetched", {
-    exit: "offline",
-    fix: "portolan up",
-  });
 }

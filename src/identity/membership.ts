@@ -44,6 +44,11 @@ export class Membership {
     return this.#byNode.get(node);
   }
 
+  /** What people call a node: a member's name, anybody else's node id. */
+  nameOf(node: NodeId): string {
+    return this.of(node)?.name ?? node;
+  }
+
   /** Every member, by name, then by tenant; those whose membership has ended among them. */
   all(): MemberInfo[] {
     this.#refresh();

@@ -21,6 +21,7 @@ import { createNode, type Libp2pNode, type Libp2pParts } from "./libp2p-node.ts"
 import { ProbeSockets } from "./probe-sockets.ts";
 import type { LiveSession, Session } from "./session.ts";
 import { watchSessions } from "./session-watch.ts";
+import { SharedDial } from "./shared-dial.ts";
 import { parseProxy } from "./socket-dial.ts";
 
 /** Negotiating a protocol on a live connection. */
@@ -53,36 +54,6 @@ export async function startHost(deps: HostDeps, options: Readonly<HostOptions>):
   const host = new Libp2pHost(deps, node);
   await host.start();
   return host;
-}
-
-/** One dial for all who want the same peer. It ends when the last of them has given up. */
-class SharedDial {
-  readonly #session: Promise<Session>;
-  readonly #over = new AbortController();
-  #waiting = 0;
-
-  constructor(dial: (signal: AbortSignal) => Promise<Session>) {
-    this.#session = dial(this.#over.signal);
-    this.#session.catch(() => undefined); // also when nobody waits any more
-  }
-
-  join(signal: AbortSignal): Promise<Session> {
-    this.#waiting += 1;
-    return new Promise((resolve, reject) => {
-      const leave = (): void => {
-        signal.removeEventListener("abort", onAbort);
-        this.#waiting -= 1;
-        if (this.#waiting === 0)
-          this.#over.abort(new Fault("mesh.superfluous", "nobody wants this connection any more"));
-      };
-      const onAbort = (): void => {
-        leave();
-        reject(signal.reason);
-      };
-      signal.addEventListener("abort", onAbort, { once: true });
-      this.#session.then(resolve, reject).finally(() => signal.aborted || leave());
-    });
-  }
 }
 
 class Libp2pHost implements Libp2pBackedHost {

@@ -1,4 +1,5 @@
-export { type CircuitState, Circuits } from "./circuit/circuits.ts";
+export type { CircuitState } from "./circuit/circuit.ts";
+export { Circuits } from "./circuit/circuits.ts";
 export type { CarriedCircuit } from "./circuit/gateway.ts";
 export { type CountedTerms, totalOf } from "./link-cost.ts";
 export { graphUnder } from "./link-map.ts";
@@ -10,7 +11,7 @@ export { nodesOf, type RouteChange, routeChanges } from "./route-changes.ts";
 export { type Leg, type Route, Router } from "./router.ts";
 export { type Candidate, type Choice, chooseInstances, type Strategy } from "./service/choose-instances.ts";
 export { DEFAULT_EXPOSE, type MayExpose, resolveTarget } from "./service/expose.ts";
-export type { Instance, Protocol } from "./service/service.ts";
+export { type Instance, type Protocol, sharedLabels } from "./service/service.ts";
 export type { PublishedServices } from "./service/published-services.ts";
 export type { KnownInstance, ServiceDirectory } from "./service/service-directory.ts";
 export { ServiceLookup } from "./service/service-lookup.ts";

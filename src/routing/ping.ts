@@ -1,6 +1,7 @@
 import { type ByteStream, type Clock, Fault, type Random } from "#core";
 import type { NodeId } from "#identity";
 import type { Host } from "#mesh";
+import { pass } from "./circuit/splice.ts";
 
 /** libp2p's own (libp2p specifications, ping): what comes is sent back, 32 bytes at a time. */
 const PING_PROTOCOL = "/ipfs/ping/1.0.0";
@@ -17,19 +18,10 @@ export function answerPings(host: Pick<Host, "handle">): void {
       return;
     }
     asking += 1;
-    stream.listen({
-      data: (piece) => {
-        if (stream.send(piece)) return;
-        stream.pause(); // who does not read its answers gets no more
-        stream.drained().then(
-          () => stream.resume(),
-          () => undefined,
-        );
-      },
-      end: (error) => {
-        asking -= 1;
-        if (error === undefined) stream.close();
-      },
+    let isOver = false;
+    pass(stream, stream, () => {
+      if (!isOver) asking -= 1;
+      isOver = true;
     });
   });
 }

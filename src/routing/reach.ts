@@ -43,6 +43,7 @@ export class Reach {
     const { host, clock, circuit } = this.#deps;
     const addresses = this.#dialable(peer);
     const direct = addresses.length === 0 ? [] : [this.#dial(peer, addresses)];
+    for (const dialling of direct) dialling.catch(() => undefined); // where nobody waits for it
     if (host.carriedSession(peer) !== undefined) return; // a link that comes takes over
     const carried = async (inner: AbortSignal): Promise<Session> => {
       if (direct.length > 0) await clock.sleep(DIRECT_FIRST_MS, inner);
@@ -68,11 +69,13 @@ export class Reach {
   async #dial(peer: NodeId, addresses: readonly string[]): Promise<Session> {
     const { host, clock } = this.#deps;
     const dialling = (signal: AbortSignal): Promise<Session> => host.connect(addresses, signal);
-    const session = withDeadline(clock, REACH_TIMEOUT_MS, `dialling ${peer}`, dialling);
-    session.then(
-      () => this.#unreachable.delete(peer),
-      () => this.#unreachable.set(peer, clock.nowMs()),
-    );
-    return session;
+    try {
+      const session = await withDeadline(clock, REACH_TIMEOUT_MS, `dialling ${peer}`, dialling);
+      this.#unreachable.delete(peer);
+      return session;
+    } catch (error) {
+      this.#unreachable.set(peer, clock.nowMs());
+      throw error;
+    }
   }
 }

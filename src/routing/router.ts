@@ -113,12 +113,17 @@ export class Router implements Disposable {
     return path && { ...this.#along(path), backup: backup && this.#along(backup) };
   }
 
-  /** The nodes on the cheapest way to a node, from the first behind this one, and those on the way to take when it fails. */
-  ways(to: NodeId): NodeId[][] {
+  /**
+   * The nodes on the cheapest way to a node, from the first behind this one, and then those on the way to take when it fails, which takes as long as
+   * all ways together.
+   */
+  *ways(to: NodeId): Generator<NodeId[]> {
     this.#workIn();
     const path = this.#pathTo(to);
-    const backup = path && backupPath(this.#graph, path);
-    return [path, backup].flatMap((way) => (way === undefined ? [] : [way.nodes.slice(1)]));
+    if (path === undefined) return;
+    yield path.nodes.slice(1);
+    const backup = backupPath(this.#graph, path);
+    if (backup !== undefined) yield backup.nodes.slice(1);
   }
 
   /**

@@ -8,7 +8,8 @@ import type { CircuitView } from "#api";
 import { Yard, type YardNode } from "../support/yard.ts";
 import { type Clock, encodeFrame, HeadedStream, SystemRandom } from "#core";
 import { CIRCUIT_PROTOCOL, FROM_SOURCE, type Open, signOpen } from "../../src/routing/circuit/circuit-open.ts";
-import { CircuitWorld, never, type Node, throughEcho } from "../support/circuit-world.ts";
+import { Reach } from "#routing";
+import { CircuitWorld, ECHO, never, type Node, throughEcho } from "../support/circuit-world.ts";
 import { FastClock } from "../support/fast-clock.ts";
 
 const MIB = 1024 * 1024;
@@ -31,6 +32,24 @@ describe("circuits", () => {
     world.ways.set("a-b", ["g h i b"]);
     assert.equal(await throughEcho(await world.echo("a", "b"), 8 * MIB), true);
     assert.equal(world.of("b").host.sessions().length, 1);
+  });
+
+  it("are used while a connection that would make them needless fails", async () => {
+    await using world = await CircuitWorld.start("a-g g-b");
+    world.ways.set("a-b", ["g b"]);
+    const [near, far] = [world.of("a"), world.of("b")];
+    const closed = `/ip4/127.0.0.1/tcp/1/tls/p2p/${far.host.nodeId}`;
+    const reach = new Reach({
+      host: near.host,
+      clock: world.clock,
+      addressesOf: () => [closed],
+      mayUse: () => true,
+      circuit: (peer, signal) => near.circuits.connect(peer, signal),
+    });
+    await near.circuits.connect(far.host.nodeId, never);
+    assert.equal(await throughEcho(await reach.open(far.host.nodeId, ECHO, never), MIB), true);
+    await world.clock.sleep(200); // the connection has failed by now, and nobody waited for it
+    assert.equal(await throughEcho(await reach.open(far.host.nodeId, ECHO, never), MIB), true);
   });
 
   it("go another way when a gateway dies, and lose nothing", async () => {
@@ -203,18 +222,9 @@ describe("circuits between daemons", function () {
   before(async () => {
     yard = new Yard();
     hub = await yard.demoFleet();
-    const claims = "serial,model,key,tenant,labels,expires\ncam,,,,,\npump,,,,,\nspare,,,,,\n";
-    await hub.ok("admit", "-f", yard.write("claims.csv", claims));
-    const token = await hub.ok("token");
-    [cam, pump, spare] = [yard.node("cam"), yard.node("pump"), yard.node("spare")];
-    await spare.up("--token", token, "--serial", "spare", "--site", "rome");
-    await spare.until("member");
-    // neither can be dialled, so that the others are their only neighbours
-    for (const node of [cam, pump]) await node.upDialling("--token", token, "--serial", node.name, "--site", "berlin");
-    for (const node of [cam, pump]) {
-      await node.until("member");
-      await node.untilSees("spare", "connected");
-    }
+    spare = await yard.member(hub, "spare", "rome");
+    ({ cam, pump } = await yard.membersBehind(hub, { cam: "", pump: "" }));
+    for (const node of [cam, pump]) await node.untilSees("spare", "connected");
   });
   after(() => yard[Symbol.asyncDispose]());
 

@@ -27,15 +27,8 @@ describe("names of services", function () {
     ({ port } = web.address() as AddressInfo);
     yard = new Yard();
     hub = await yard.demoFleet();
-    const claims = "serial,model,key,tenant,labels,expires\ncam,,,plant-a,,\npump,,,plant-a,,\n";
-    await hub.ok("admit", "-f", yard.write("claims.csv", claims));
-    const token = await hub.ok("token");
-    [cam, pump] = [yard.node("cam"), yard.node("pump")];
-    // neither can be dialled: what one sends the other goes over a circuit
-    await cam.upDialling("--token", token, "--serial", "cam", "--site", "berlin");
-    await pump.upDialling("--token", token, "--serial", "pump", "--site", "genoa", "--names", SERVER);
-    await cam.until("member");
-    await pump.until("member");
+    ({ cam } = await yard.membersBehind(hub, { cam: "plant-a" }));
+    ({ pump } = await yard.membersBehind(hub, { pump: "plant-a" }, { site: "genoa", flags: ["--names", SERVER] }));
     await cam.ok(
       "service",
       "publish",

@@ -12,14 +12,7 @@ describe("routes between daemons", function () {
   before(async () => {
     yard = new Yard();
     hub = await yard.demoFleet();
-    const claims = "serial,model,key,tenant,labels,expires\ncam,,,,,\npump,,,,,\n";
-    await hub.ok("admit", "-f", yard.write("claims.csv", claims));
-    const token = await hub.ok("token");
-    [cam, pump] = [yard.node("cam"), yard.node("pump")];
-    // neither can be dialled, so that both have the hub for their only neighbour
-    for (const node of [cam, pump]) await node.upDialling("--token", token, "--serial", node.name, "--site", "berlin");
-    await cam.until("member");
-    await pump.until("member");
+    ({ cam, pump } = await yard.membersBehind(hub, { cam: "", pump: "" }));
   });
   after(() => yard[Symbol.asyncDispose]());
 

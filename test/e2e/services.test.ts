@@ -23,14 +23,7 @@ describe("services of daemons", function () {
     to = `127.0.0.1:${(web.address() as AddressInfo).port}`;
     yard = new Yard();
     hub = await yard.demoFleet();
-    const claims = "serial,model,key,tenant,labels,expires\ncam,,,,,\npump,,,acme,,\n";
-    await hub.ok("admit", "-f", yard.write("claims.csv", claims));
-    const token = await hub.ok("token");
-    [cam, pump] = [yard.node("cam"), yard.node("pump")];
-    // neither can be dialled, so that what one tells reaches the other through the hub
-    for (const node of [cam, pump]) await node.upDialling("--token", token, "--serial", node.name, "--site", "berlin");
-    await cam.until("member");
-    await pump.until("member");
+    ({ cam, pump } = await yard.membersBehind(hub, { cam: "", pump: "acme" }));
   });
   after(async () => {
     await yard[Symbol.asyncDispose]();

@@ -17,15 +17,9 @@ describe("a topology", function () {
   before(async () => {
     yard = new Yard();
     hub = await yard.demoFleet();
-    const claims = "serial,model,key,tenant,labels,expires\nspare,,,,,\ncam,,,,,\npump,,,,,\n";
-    await hub.ok("admit", "-f", yard.write("claims.csv", claims));
-    const token = await hub.ok("token");
-    [spare, cam, pump] = [yard.node("spare"), yard.node("cam"), yard.node("pump")];
-    await spare.up("--token", token, "--serial", "spare", "--site", "rome");
-    await spare.until("member");
-    // neither can be dialled: what one sends the other goes over the hub, in their own site, or the spare, in another
-    for (const node of [cam, pump]) await node.upDialling("--token", token, "--serial", node.name, "--site", "hq");
-    for (const node of [cam, pump]) await node.until("member");
+    spare = await yard.member(hub, "spare", "rome");
+    // what one sends the other goes over the hub, in their own site, or the spare, in another
+    ({ cam, pump } = await yard.membersBehind(hub, { cam: "", pump: "" }, { site: "hq" }));
     for (const node of [cam, pump]) await node.untilSees("spare", "connected");
     h = (await hub.status()).name;
     await untilVia(cam, "pump", h);

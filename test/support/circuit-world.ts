@@ -16,7 +16,7 @@ import { Circuits } from "#routing";
 import { CIRCUIT_PROTOCOL, FROM_SOURCE, MAX_HEAD_BYTES } from "../../src/routing/circuit/circuit-open.ts";
 
 const OPEN_GATE: Gate = { offer: () => ({}), judge: () => ({ accepted: true, site: "berlin", name: "cam-7" }) };
-const ECHO = "/test/echo/1";
+export const ECHO = "/test/echo/1";
 export const never = new AbortController().signal;
 
 export type Node = { host: Libp2pBackedHost; circuits: Circuits; key: Ed25519Key };

@@ -105,6 +105,38 @@ export class Yard implements AsyncDisposable {
     return { yard, hub, token: await hub.ok("token") };
   }
 
+  /** A member of a demo fleet, in a site of its own. */
+  async member(hub: YardNode, serial: string, site: string): Promise<YardNode> {
+    const token = await this.#admit(hub, { [serial]: "" });
+    const node = this.node(serial);
+    await node.up("--token", token, "--serial", serial, "--site", site);
+    await node.until("member");
+    return node;
+  }
+
+  /**
+   * Members of a demo fleet that nobody can dial: what one of them sends another goes over nodes that both can. `tenants` has the serial of each,
+   * which becomes its name, and its tenant, empty for the fleet's own.
+   */
+  async membersBehind<Serial extends string>(
+    hub: YardNode,
+    tenants: Readonly<Record<Serial, string>>,
+    { site = "berlin", flags = [] }: { site?: string; flags?: readonly string[] } = {},
+  ): Promise<Record<Serial, YardNode>> {
+    const token = await this.#admit(hub, tenants);
+    const nodes = Object.keys(tenants).map((serial) => this.node(serial));
+    for (const node of nodes) await node.upDialling("--token", token, "--serial", node.name, "--site", site, ...flags);
+    for (const node of nodes) await node.until("member");
+    return Object.fromEntries(nodes.map((node) => [node.name, node])) as Record<Serial, YardNode>;
+  }
+
+  async #admit(hub: YardNode, tenants: Readonly<Record<string, string>>): Promise<string> {
+    const rows = Object.entries(tenants).map(([serial, tenant]) => `${serial},,,${tenant},,\n`);
+    const claims = this.write("claims.csv", `serial,model,key,tenant,labels,expires\n${rows.join("")}`);
+    await hub.ok("admit", "-f", claims);
+    return hub.ok("token");
+  }
+
   /** Waits until `look` returns something. Throws Fault `core.deadline` that says what was waited for. */
   async until<T>(what: string, look: () => Promise<T | undefined | false>, ms = PATIENCE_MS): Promise<T> {
     return await withDeadline(this.clock, ms, what, async (signal) => {

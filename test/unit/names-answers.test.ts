@@ -4,9 +4,10 @@ import { openStateDatabase } from "../../src/identity/state-database.ts";
 import { answerMessage } from "../../src/routing/names/answer-names.ts";
 import { readQuery, udpLimit } from "../../src/routing/names/dns-message.ts";
 import { type MeshName, readName } from "../../src/routing/names/mesh-name.ts";
-import { endsOf, type Found, type NamedService, sharedLabels } from "../../src/routing/names/name-answers.ts";
+import { endsOf, type Found, type NamedService } from "../../src/routing/names/name-answers.ts";
 import { nameserversOf } from "../../src/routing/names/resolv-conf.ts";
 import { MAX_ADDRESSES, pickAddress, ServiceAddresses } from "../../src/routing/names/service-addresses.ts";
+import { sharedLabels } from "../../src/routing/service/service.ts";
 import type { KnownInstance } from "../../src/routing/service/service-directory.ts";
 
 describe("names of services", () => {

@@ -1,7 +1,8 @@
 import type { CircuitView, Handlers, ResourceHandler } from "#api";
-import { type Clock, Fault, withDeadline } from "#core";
+import { type Clock, withDeadline } from "#core";
 import type { NodeId } from "#identity";
 import { type CarriedCircuit, type CircuitState, ping } from "#routing";
+import { daemonDown } from "../daemon-down.ts";
 import type { Ways } from "../ways.ts";
 import { noSuch } from "../control-events.ts";
 import type { NodeState } from "../node-state.ts";
@@ -30,8 +31,7 @@ export function circuitHandlers(
       onChange: (listener) => every(state.clock, LOOK_MS, listener),
     },
     ping: async ({ node: text }, { signal }) => {
-      if (ways === undefined)
-        throw new Fault("api.daemon-down", "no daemon runs here", { exit: "offline", fix: "portolan up" });
+      if (ways === undefined) throw daemonDown();
       const member = state.members.find(text);
       if (member === undefined) throw noSuch("nodes", text);
       const { clock, random } = state;
@@ -46,7 +46,7 @@ export function circuitHandlers(
 /** The gateways on the way; none to a neighbour. */
 function viaOf(state: NodeState, { circuits }: Ways, node: NodeId): string[] {
   const circuit = circuits.list().find(({ peer, path }) => peer === node && path !== undefined);
-  return (circuit?.path ?? []).slice(0, -1).map((gateway) => nameOf(state, gateway));
+  return (circuit?.path ?? []).slice(0, -1).map((gateway) => state.members.nameOf(gateway));
 }
 
 function endView(
@@ -54,12 +54,12 @@ function endView(
   { peer, role, path, moves, isAttached, rttMs, bytesIn, bytesOut }: CircuitState,
 ): CircuitView {
   return {
-    name: nameOf(state, peer),
+    name: state.members.nameOf(peer),
     labels: {},
     nodeId: peer,
     role,
     state: isAttached ? "up" : "waiting",
-    ...(path === undefined ? {} : { via: path.slice(0, -1).map((gateway) => nameOf(state, gateway)) }),
+    ...(path === undefined ? {} : { via: path.slice(0, -1).map((gateway) => state.members.nameOf(gateway)) }),
     moves,
     rttMs: Math.round(rttMs * 100) / 100,
     bytesIn,
@@ -69,20 +69,16 @@ function endView(
 
 function carriedView(state: NodeState, { source, target, from, to, bytes }: CarriedCircuit): CircuitView {
   return {
-    name: `${nameOf(state, source)}/${nameOf(state, target)}`,
+    name: `${state.members.nameOf(source)}/${state.members.nameOf(target)}`,
     labels: {},
     nodeId: target,
     role: "gateway",
     state: "up",
-    via: [nameOf(state, from), nameOf(state, to)],
+    via: [state.members.nameOf(from), state.members.nameOf(to)],
     moves: 0,
     bytesIn: bytes,
     bytesOut: bytes,
   };
-}
-
-function nameOf({ members }: NodeState, node: NodeId): string {
-  return members.of(node)?.name ?? node;
 }
 
 function every(clock: Clock, ms: number, listener: () => void): () => void {

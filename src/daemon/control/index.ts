@@ -1,7 +1,7 @@
 import type { Handlers } from "#api";
-import { Fault } from "#core";
 import type { Host } from "#mesh";
 import type { MeshNames, Router, ServiceLookup, Services } from "#routing";
+import { daemonDown } from "../daemon-down.ts";
 import type { Ways } from "../ways.ts";
 import type { NodeState } from "../node-state.ts";
 import type { RateKeeper } from "../rate-keeper.ts";
@@ -67,7 +67,7 @@ export function createHandlers(state: NodeState, deps: ControlDeps): Handlers {
     ping,
     shutdown: async () => {
       if (deps.host === undefined) {
-        throw new Fault("api.daemon-down", "no daemon runs on this data directory", { exit: "offline" });
+        throw daemonDown();
       }
       deps.shutdown();
       return { done: true };

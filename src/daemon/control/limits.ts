@@ -1,15 +1,12 @@
 import type { Handlers } from "#api";
-import { Fault } from "#core";
+import { daemonDown } from "../daemon-down.ts";
 import type { RateKeeper } from "../rate-keeper.ts";
 
 /** How fast content may come and go. */
 export function limitHandlers(keeper: RateKeeper | undefined): Pick<Handlers, "limits" | "setLimits" | "resetLimits"> {
   const running = (): RateKeeper => {
     if (keeper !== undefined) return keeper;
-    throw new Fault("api.daemon-down", "no daemon runs here, so nothing comes or goes", {
-      exit: "offline",
-      fix: "portolan up",
-    });
+    throw daemonDown("nothing comes or goes");
   };
   return {
     limits: async () => running().all(),

@@ -3,6 +3,7 @@ import { Fault } from "#core";
 import type { NodeId } from "#identity";
 import type { Host, Session } from "#mesh";
 import { type CountedTerms, type Leg, type Route, type Router, totalOf, untakenWays } from "#routing";
+import { daemonDown } from "../daemon-down.ts";
 import { noSuch } from "../control-events.ts";
 import type { NodeState } from "../node-state.ts";
 
@@ -70,11 +71,7 @@ function explain(state: NodeState, router: Router | undefined, text: string): Ex
   const { name, node } = member;
   if (node === self)
     throw new Fault("daemon.own-node", `${name} is this node itself`, { exit: "invalid", fix: "Name another node." });
-  if (router === undefined)
-    throw new Fault("api.daemon-down", "no daemon runs here, so no way is known", {
-      exit: "offline",
-      fix: "portolan up",
-    });
+  if (router === undefined) throw daemonDown("no way is known");
   const { document } = state.topology;
   const route = routeDetail(state, router, node);
   const world = { policy: router.policy, map: router.map() };
@@ -87,8 +84,8 @@ function explain(state: NodeState, router: Router | undefined, text: string): Ex
     untaken: untaken.map(({ why, path, at }) => ({
       why,
       cost: path.cost,
-      via: path.nodes.slice(1, -1).map((gateway) => nameOf(state, gateway)),
-      at: at.map((place) => place.map((end) => nameOf(state, end))),
+      via: path.nodes.slice(1, -1).map((gateway) => state.members.nameOf(gateway)),
+      at: at.map((place) => place.map((end) => state.members.nameOf(end))),
     })),
   };
 }
@@ -98,16 +95,12 @@ function nodeNamed({ members }: NodeState, name: string): NodeId | undefined {
   return members.all().find((member) => member.name === name || member.node === name)?.node;
 }
 
-function nameOf({ members }: NodeState, node: NodeId): string {
-  return members.of(node)?.name ?? node;
-}
-
 function linkBetween(state: NodeState, router: Router | undefined, from: string, to: string): LinkView | undefined {
   const [a, b] = [nodeNamed(state, from), nodeNamed(state, to)];
   if (a === undefined || b === undefined) return undefined;
   const terms = router?.terms(a, b);
   if (terms === undefined) return undefined;
-  const name = `${nameOf(state, a)}/${nameOf(state, b)}`;
+  const name = `${state.members.nameOf(a)}/${state.members.nameOf(b)}`;
   return {
     name,
     labels: {},
@@ -136,14 +129,14 @@ function termsView({ latency, loss, money, penalty, admin }: CountedTerms): Coun
 
 function routeView(state: NodeState, { to, legs, cost }: Route): RouteView {
   const { name = to, site = "", labels = {} } = state.members.of(to) ?? {};
-  const via = legs[0] === undefined ? "" : nameOf(state, legs[0].to);
+  const via = legs[0] === undefined ? "" : state.members.nameOf(legs[0].to);
   return { name, labels: { ...labels }, nodeId: to, site, cost, hops: legs.length, via };
 }
 
 function legViews(state: NodeState, legs: readonly Leg[]): LegView[] {
   return legs.map(({ from, to, cost, terms }) => ({
-    from: nameOf(state, from),
-    to: nameOf(state, to),
+    from: state.members.nameOf(from),
+    to: state.members.nameOf(to),
     cost,
     ...termsView(terms),
   }));

@@ -1,6 +1,6 @@
 import type { Handlers, InstanceView, ResourceHandler, ServiceDetail, ServiceView } from "#api";
-import { Fault } from "#core";
-import type { KnownInstance, ServiceLookup, Services } from "#routing";
+import { type KnownInstance, type ServiceLookup, type Services, sharedLabels } from "#routing";
+import { daemonDown } from "../daemon-down.ts";
 import type { NodeState } from "../node-state.ts";
 
 type ServiceHandlers = Pick<Handlers, "publishService" | "unpublishService"> & {
@@ -14,10 +14,7 @@ type ServiceDeps = { services: Services | undefined; lookup: ServiceLookup | und
 export function serviceHandlers(state: NodeState, { services, lookup }: ServiceDeps): ServiceHandlers {
   const running = (): Services => {
     if (services !== undefined) return services;
-    throw new Fault("api.daemon-down", "no daemon runs here, so nothing is published", {
-      exit: "offline",
-      fix: "portolan up",
-    });
+    throw daemonDown("nothing is published");
   };
   return {
     publishService: async ({ replace, ...draft }) => {
@@ -68,7 +65,7 @@ function serviceView(state: NodeState, instances: readonly KnownInstance[]): Ser
     count: near.length,
     healthy: healthy.length,
     ...(cost === undefined ? {} : { cost }),
-    nodes: near.map(({ node }) => nameOf(state, node)),
+    nodes: near.map(({ node }) => state.members.nameOf(node)),
     changed: isoOf(Math.max(...near.map(({ since }) => since))),
   };
 }
@@ -101,7 +98,7 @@ function publishedView({ draft, health: { last } }: NonNullable<ReturnType<Servi
 function instanceView(state: NodeState, instance: KnownInstance): InstanceView {
   const { node, healthy, since, reason, protocol, priority, weight, cost, hops, labels } = instance;
   return {
-    node: nameOf(state, node),
+    node: state.members.nameOf(node),
     nodeId: node,
     site: state.members.of(node)?.site ?? "",
     state: healthy ? "healthy" : "unhealthy",
@@ -114,18 +111,6 @@ function instanceView(state: NodeState, instance: KnownInstance): InstanceView {
     path: hops === 0 ? "local" : hops === 1 ? "direct" : "relayed",
     labels: { ...labels },
   };
-}
-
-/** Those that all instances have with the same value: what differs is no label of the service. */
-function sharedLabels([first, ...others]: readonly KnownInstance[]): Record<string, string> {
-  const shared = Object.entries(first?.labels ?? {}).filter(([key, value]) =>
-    others.every(({ labels }) => Object.hasOwn(labels, key) && labels[key] === value),
-  );
-  return Object.fromEntries(shared);
-}
-
-function nameOf({ members }: NodeState, node: string): string {
-  return members.of(node)?.name ?? node;
 }
 
 /** A time that another node told may be none that a Date holds. */

@@ -175,7 +175,7 @@ function examineContact({ members, data, contact, clock }: NodeState, { host }: 
 /** A key that is in use twice, here or elsewhere. */
 function examineMachine({ machine, members, quarantine }: NodeState): Finding[] {
   const clones = quarantine.all().map(({ node }): Finding => {
-    const name = members.of(node)?.name ?? node;
+    const name = members.nameOf(node);
     const cause = `Two machines use the key of ${name}: its data directory was copied. Both are shut out.`;
     return {
       level: "error",

@@ -65,7 +65,7 @@ async function preview(
     found.add(routeChanges(before, after, node));
     await pause(state.clock, signal);
   }
-  const nameOf = (node: NodeId): string => state.members.of(node)?.name ?? node;
+  const nameOf = (node: NodeId): string => state.members.nameOf(node);
   return {
     total: found.total,
     changes: found.worst().map((change) => changeView(change, nameOf)),

@@ -1,5 +1,6 @@
 import type { Handlers } from "#api";
-import { type Clock, Fault } from "#core";
+import type { Clock } from "#core";
+import { daemonDown } from "../daemon-down.ts";
 import type { Tunnels } from "../tunnels.ts";
 
 /** How often the state of a listener is told, when it has changed. */
@@ -10,7 +11,7 @@ export function tunnelHandlers(clock: Clock, tunnels: Tunnels | undefined): Pick
   return {
     connect: async (wanted, { signal, progress }) => {
       if (tunnels === undefined) {
-        throw new Fault("api.daemon-down", "no daemon runs on this data directory", { exit: "offline" });
+        throw daemonDown();
       }
       await using listener = await tunnels.listen(wanted);
       for (let told = ""; ; ) {

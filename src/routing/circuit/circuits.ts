@@ -1,27 +1,14 @@
-import {
-  asError,
-  type Clock,
-  type Ed25519Key,
-  encodeFrame,
-  Fault,
-  HeadedStream,
-  type Log,
-  type Random,
-  RateLimit,
-  withDeadline,
-} from "#core";
+import { asError, encodeFrame, Fault, HeadedStream, RateLimit, withDeadline } from "#core";
 import type { NodeId } from "#identity";
-import type { CarriedHost, Session } from "#mesh";
+import type { Session } from "#mesh";
+import { type CircuitsDeps, type CircuitState, HOLD_MS } from "./circuit.ts";
 import { CIRCUIT_PROTOCOL, FROM_SOURCE, type Open, readOpen, signAnswer } from "./circuit-open.ts";
 import { Gateway } from "./gateway.ts";
-import type { CircuitPath } from "./order-paths.ts";
 import { PING_MS } from "./path-watch.ts";
 import { ResumableDuplex } from "./resumable-duplex.ts";
 import { SeenOpens } from "./seen-opens.ts";
 import { SourceCircuit } from "./source-circuit.ts";
 
-/** How long a circuit without a path is kept. A user's connection sees a pause for so long, then a reset. */
-export const HOLD_MS = 30_000;
 /** How often it is asked whether a circuit should go a better way, and how many do at a time: everybody hears of the same link at once. */
 const BETTER_LOOK_MS = 2_000;
 const MAX_MOVED_SHARE = 0.02;
@@ -34,37 +21,6 @@ const MAX_TARGETS = 1_024;
 const MAX_TARGETS_PER_SOURCE = 8;
 /** Openings that one neighbour may bring in a second. Each costs a signature to check. */
 const OPENS_PER_SECOND = 200;
-
-export type CircuitsDeps = {
-  host: CarriedHost;
-  clock: Clock;
-  random: Random;
-  log: Log;
-  key: Ed25519Key;
-  fleet: () => string | undefined;
-  /** The fleet's time, in Unix milliseconds. */
-  trustedMs: () => number;
-  isMember: (node: NodeId) => boolean;
-  /** Whether this node passes on what is not for itself, by now. */
-  transit: () => boolean;
-  /** Ways to a node, cheapest first. */
-  pathsTo: (node: NodeId) => CircuitPath[];
-  /** `undefined` when a link of it is gone, as far as this node has heard. */
-  costAlong: (path: CircuitPath) => number | undefined;
-};
-
-/** A circuit that begins or ends here. `path` is known at its source. */
-export type CircuitState = {
-  peer: NodeId;
-  role: "source" | "target";
-  path: CircuitPath | undefined;
-  /** How often it went another way. */
-  moves: number;
-  isAttached: boolean;
-  rttMs: number;
-  bytesIn: number;
-  bytesOut: number;
-};
 
 type Target = { source: NodeId; duplex: ResumableDuplex; epoch: number; hold: AbortController };
 
@@ -124,13 +80,18 @@ export class Circuits implements Disposable {
   connect(peer: NodeId, signal: AbortSignal): Promise<Session> {
     const live = this.#deps.host.carriedSession(peer);
     if (live !== undefined) return Promise.resolve(live);
-    let circuit = this.#sources.get(peer);
-    if (circuit === undefined) {
-      circuit = new SourceCircuit(peer, this.#deps, this.#stop.signal, () => this.#sources.delete(peer));
-      this.#sources.set(peer, circuit);
-      void this.#watch();
-    }
+    const known = this.#sources.get(peer);
+    const circuit = known === undefined || known.isEnding ? this.#add(peer) : known;
     return circuit.connected(signal);
+  }
+
+  #add(peer: NodeId): SourceCircuit {
+    const circuit = new SourceCircuit(peer, this.#deps, this.#stop.signal, () => {
+      if (this.#sources.get(peer) === circuit) this.#sources.delete(peer);
+    });
+    this.#sources.set(peer, circuit);
+    void this.#watch();
+    return circuit;
   }
 
   /** Ends what has no business any more: circuits of and to nodes that are no members. */
@@ -148,8 +109,13 @@ export class Circuits implements Disposable {
   async #watch(): Promise<void> {
     if (this.#watching) return;
     this.#watching = true;
-    await this.#look();
-    this.#watching = false;
+    try {
+      await this.#look();
+    } catch (error) {
+      this.#deps.log.error("circuits are not looked after", { reason: asError(error).message });
+    } finally {
+      this.#watching = false;
+    }
   }
 
   async #look(): Promise<void> {
@@ -168,8 +134,10 @@ export class Circuits implements Disposable {
   #improve(): void {
     let left = Math.max(1, Math.floor(MAX_MOVED_SHARE * this.#sources.size));
     for (const circuit of this.#sources.values()) {
-      const { isStranded } = circuit;
-      if ((isStranded || left > 0) && circuit.improve() && !isStranded) left -= 1;
+      const move = circuit.nextMove();
+      if (move === undefined || !(move.isForced || left > 0)) continue;
+      if (!move.isForced) left -= 1;
+      circuit.goBy(move.path);
     }
   }
 

@@ -36,6 +36,7 @@ export class ResumableDuplex extends Duplex {
 
   constructor(role: Role, clock: Clock, hooks: DuplexHooks) {
     super({ highWaterMark: HIGH_WATER_BYTES, allowHalfOpen: true });
+    this.on("error", () => undefined); // its owner hears of it through `over`; without a listener it would end the process
     this.#clock = clock;
     this.#hooks = hooks;
     this.#line = new ReliableLine(role, {

@@ -11,7 +11,7 @@ import {
   readAnswer,
   signOpen,
 } from "./circuit-open.ts";
-import { type CircuitsDeps, type CircuitState, HOLD_MS } from "./circuits.ts";
+import { type CircuitsDeps, type CircuitState, HOLD_MS } from "./circuit.ts";
 import { type CircuitPath, orderPaths } from "./order-paths.ts";
 import { ResumableDuplex } from "./resumable-duplex.ts";
 
@@ -60,7 +60,6 @@ export class SourceCircuit {
         ended();
       },
     });
-    this.#duplex.on("error", () => undefined); // heard through `over`; without a listener it would end the process
     this.#session = this.#connect(stop);
     this.#session.catch((error: Error) => this.#duplex.destroy(error));
   }
@@ -99,32 +98,38 @@ export class SourceCircuit {
     if (this.#duplex.checkPath()?.doubtful === true && this.#duplex.isResumable) void this.#seek();
   }
 
-  /** A link of its way is told of no more, or must not be used. */
-  get isStranded(): boolean {
-    return this.#path !== undefined && this.#deps.costAlong(this.#path) === undefined;
+  /** It was closed, and lives until its peer has taken everything. */
+  get isEnding(): boolean {
+    return this.#duplex.writableEnded;
   }
 
-  /** Goes a better way if there has been one for a while. Says whether it does. */
-  improve(): boolean {
-    const { pathsTo, costAlong, clock, log } = this.#deps;
+  /** Where it should go: off a way that must not be used any more, or a better one that has been there for a while. */
+  nextMove(): { path: CircuitPath; isForced: boolean } | undefined {
+    const { pathsTo, costAlong, clock } = this.#deps;
     const path = this.#path;
+    if (path === undefined || this.#seeking || !this.#duplex.isAttached || !this.#duplex.isResumable) return undefined;
     const [best] = pathsTo(this.#peer);
     const cost = best && costAlong(best);
-    if (path === undefined || best === undefined || cost === undefined) return false;
-    if (this.#seeking || !this.#duplex.isAttached || !this.#duplex.isResumable) return false;
-    if (!this.#better.isDue({ path: best, cost }, { path, cost: costAlong(path) }, clock.nowMs())) return false;
+    if (best === undefined || cost === undefined) return undefined;
+    const current = { path, cost: costAlong(path) };
+    if (!this.#better.isDue({ path: best, cost }, current, clock.nowMs())) return undefined;
+    return { path: best, isForced: current.cost === undefined };
+  }
+
+  /** Goes another way than the one in use, and stays on that until the target answers over the other. */
+  goBy(path: CircuitPath): void {
+    const { clock, log } = this.#deps;
     this.#seeking = true;
-    const opening = (signal: AbortSignal): Promise<void> => this.#open(best, signal);
+    const opening = (signal: AbortSignal): Promise<void> => this.#open(path, signal);
     withDeadline(clock, this.#openTimeoutMs, "opening a better way", opening, this.#over.signal)
       .then(
-        () => log.info("circuit goes a better way", { peer: this.#peer, path: best.join(" ") }),
+        () => log.info("circuit goes a better way", { peer: this.#peer, path: path.join(" ") }),
         (error: Error) => log.debug("no better way", { peer: this.#peer, why: error.message }),
       )
       .finally(() => {
         this.#seeking = false;
         if (!this.#duplex.isAttached && !this.#duplex.destroyed) void this.#seek(); // the old one broke meanwhile
       });
-    return true;
   }
 
   async #connect(stop: AbortSignal): Promise<Session> {

@@ -1,6 +1,6 @@
 import { asError, type ByteStream, Fault } from "#core";
 
-/** Passes everything from each of two streams to the other, uncopied, and no faster than it is taken. `over` is called once, with the bytes that went either way. */
+/** Passes everything from each of two streams to the other. `over` is called once, with what ended it if that was no good end. */
 export function splice(
   a: ByteStream,
   b: ByteStream,
@@ -24,12 +24,12 @@ export function splice(
   pass(b, a, end, passed);
 }
 
-/** What one turn of the event loop brings goes on in one piece. */
-function pass(
+/** Passes everything on, uncopied, and no faster than it is taken; what one turn of the event loop brings goes in one piece. `end` may be called more than once. */
+export function pass(
   from: ByteStream,
   to: ByteStream,
   end: (error: Error | undefined) => void,
-  passed: (bytes: number) => void,
+  passed: (bytes: number) => void = () => undefined,
 ): void {
   let pieces: Uint8Array[] = [];
   const flush = (): void => {

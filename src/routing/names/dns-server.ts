@@ -80,6 +80,7 @@ export class DnsServer implements AsyncDisposable {
   }
 
   async #hear(message: Uint8Array, { address, port }: RemoteInfo): Promise<void> {
+    if (port === 0) return; // nobody can be answered there, and trying throws
     if (message.length > MAX_UDP_BYTES || this.#pending >= MAX_PENDING || !this.#limitOf(address).take()) return;
     this.#pending += 1;
     try {

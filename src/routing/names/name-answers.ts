@@ -54,15 +54,6 @@ function joined(a: ServiceEnd, b: ServiceEnd): ServiceEnd {
   return { ...a, weight: Math.min(a.weight + b.weight, MAX_RANK) };
 }
 
-/** The labels that all have. */
-export function sharedLabels(instances: readonly Pick<KnownInstance, "labels">[]): Record<string, string> {
-  const [first, ...others] = instances;
-  const shared = Object.entries(first?.labels ?? {}).filter(([key, value]) =>
-    others.every(({ labels }) => labels[key] === value),
-  );
-  return Object.fromEntries(shared);
-}
-
 /** What is said to a question for a name of the zone. `server`: the DNS server's own address. */
 export function replyTo(question: Question, name: MeshName, found: Found, server: string): Reply {
   if (name.kind === "outside") return { ...NO_RECORDS, rcode: RCODE.refused };

@@ -1,12 +1,13 @@
 import { type Clock, faultCode, type Random, withDeadline } from "#core";
 import type { MemberInfo, NodeId } from "#identity";
 import { type Choice, chooseInstances } from "../service/choose-instances.ts";
+import { sharedLabels } from "../service/service.ts";
 import type { KnownInstance, ServiceDirectory } from "../service/service-directory.ts";
 import type { ServiceLookup } from "../service/service-lookup.ts";
 import type { Choose } from "../tunnel/ports.ts";
 import type { TunnelOpener } from "../tunnel/tunnel-opener.ts";
 import type { MeshName, ScopedName } from "./mesh-name.ts";
-import { endsOf, type Found, type NamedService, type ServiceEnd, sharedLabels, transportOf } from "./name-answers.ts";
+import { endsOf, type Found, type NamedService, type ServiceEnd, transportOf } from "./name-answers.ts";
 import type { NamedListeners } from "./named-listeners.ts";
 import type { ServiceAddresses } from "./service-addresses.ts";
 

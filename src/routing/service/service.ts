@@ -87,3 +87,11 @@ function badService(message: string): Fault {
     fix: "Like: portolan service publish cam --to 192.168.7.20:554 --check tcp",
   });
 }
+
+/** Those that all instances have with the same value: what differs is no label of the service. */
+export function sharedLabels([first, ...others]: readonly Pick<Service, "labels">[]): Record<string, string> {
+  const shared = Object.entries(first?.labels ?? {}).filter(([key, value]) =>
+    others.every(({ labels }) => labels[key] === value),
+  );
+  return Object.fromEntries(shared);
+}

@@ -59,6 +59,7 @@ class UdpListener implements Listener {
   }
 
   #hear(datagram: Uint8Array, from: RemoteInfo): void {
+    if (from.port === 0) return; // nobody can be answered there, and trying throws
     const key = `${from.address} ${from.port}`;
     let sender = this.#senders.get(key);
     if (sender === undefined) {
