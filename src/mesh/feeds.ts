@@ -4,6 +4,8 @@ import type { NodeId } from "#identity";
 /** Feeds that a node picks in its own site, and in others; where one share lacks neighbours, the other makes up for it. */
 const WANTED_HERE = 2;
 const WANTED_ELSEWHERE = 1;
+/** Up to so many neighbours are all picked: where there are few, some nodes would often pick just each other, and hear nothing for half a minute. */
+const FEW = 6;
 
 type Neighbour = { nodeId: NodeId; site: string };
 /** The neighbours of the own site, or of all others. */
@@ -12,8 +14,8 @@ type Share = { wanted: number; picked: NodeId[]; free: NodeId[] };
 export type FeedChange = { picked: NodeId[]; dropped: NodeId[] };
 
 /**
- * Those neighbours with which a node exchanges statements as they come, in both directions: three that it picks, and all that picked
- * it. Where each picks two or more at random, all hang together by such links (Fenner and Frieze 1982), so that what goes over them
+ * Those neighbours with which a node exchanges statements as they come, in both directions: three that it picks (all where there are
+ * few), and all that picked it. Where each picks two or more at random, all hang together by such links (Fenner and Frieze 1982), so that what goes over them
  * alone reaches everybody. No I/O.
  */
 export class Feeds {
@@ -46,7 +48,11 @@ export class Feeds {
   fill(neighbours: readonly Neighbour[], site: string | undefined): FeedChange {
     const change: FeedChange = { picked: [], dropped: [] };
     const [here, elsewhere] = this.#shares(neighbours, site);
-    const isFull = (): boolean => this.#picked.size >= WANTED_HERE + WANTED_ELSEWHERE;
+    const wanted = neighbours.length <= FEW ? neighbours.length : WANTED_HERE + WANTED_ELSEWHERE;
+    const isFull = (): boolean => this.#picked.size >= wanted;
+    for (const share of [here, elsewhere]) {
+      while (this.#picked.size > wanted && share.picked.length > share.wanted) change.dropped.push(this.#drop(share));
+    }
     for (const [share, other] of [[here, elsewhere] as const, [elsewhere, here] as const]) {
       while (share.picked.length < share.wanted && share.free.length > 0) {
         if (isFull()) change.dropped.push(this.#drop(other));
@@ -104,6 +110,7 @@ export class Feeds {
   #drop(share: Share): NodeId {
     const peer = this.#take(share.picked);
     this.#picked.delete(peer);
+    share.free.push(peer);
     return peer;
   }
 

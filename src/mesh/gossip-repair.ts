@@ -101,6 +101,11 @@ export class GossipRepair {
     this.#next();
   }
 
+  /** Does not begin a comparison any more: that would make the neighbour a feed. */
+  forget(peer: NodeId): void {
+    this.#due.delete(peer);
+  }
+
   down(peer: NodeId): void {
     this.#due.delete(peer);
     this.#allowances.delete(peer);

@@ -149,7 +149,10 @@ export class Gossip {
 
   /** A comparison tells a neighbour that it was picked. */
   #change({ picked, dropped }: FeedChange): void {
-    for (const peer of dropped) this.#deps.host.session(peer)?.send(UNFEED_MESSAGE, undefined);
+    for (const peer of dropped) {
+      this.#repair.forget(peer);
+      this.#deps.host.session(peer)?.send(UNFEED_MESSAGE, undefined);
+    }
     for (const peer of picked) this.#repair.compareWith(peer);
   }
 

@@ -26,6 +26,9 @@ export type Route = { to: NodeId; legs: readonly Leg[]; cost: number };
 /** What a node told, and when that was heard. `settled`: none of its links costs more any longer for having come up lately. */
 type Heard = { advertisement: Advertisement; atMs: number; settled: boolean };
 
+/** Links that came up lately get cheaper all the time. By how much is worked out this often: ways are asked for far oftener. */
+const PENALTY_EVERY_MS = 1_000;
+
 /** What counts where an advertisement makes no sense: everybody takes it for the same. */
 const NOTHING: Advertisement = { transit: false, links: new Map() };
 const NO_LINKS: ReadonlyMap<NodeId, LinkTerms> = new Map();
@@ -46,6 +49,7 @@ export class Router implements Disposable {
   #vouched: readonly NodeId[] = [];
   /** What the graph was made under. */
   #policy: LinkPolicy = NO_POLICY;
+  #penaltiesMs = Number.NEGATIVE_INFINITY;
 
   constructor(deps: RouterDeps) {
     this.#deps = deps;
@@ -188,6 +192,9 @@ export class Router implements Disposable {
     const { policy } = this;
     const isRuled = policy !== this.#policy;
     this.#policy = policy;
+    const isFaded = clock.nowMs() - this.#penaltiesMs >= PENALTY_EVERY_MS;
+    if (isFaded) this.#penaltiesMs = clock.nowMs();
+    const news = new Set([self, ...this.#news.keys()]);
     for (const [origin, { value, atMs }] of this.#news) {
       this.#heard.set(origin, { advertisement: readAdvertisement(value) ?? NOTHING, atMs, settled: false });
     }
@@ -198,7 +205,7 @@ export class Router implements Disposable {
     for (const [origin, { settled }] of this.#heard) {
       const isGone = origin !== self && !isMember(origin);
       if (isGone) this.#heard.delete(origin);
-      if (isGone || isRuled || !settled) changes.push(...this.#place(origin, this.#besides(origin)));
+      if (isGone || isRuled || news.has(origin) || (isFaded && !settled)) changes.push(...this.#place(origin, this.#besides(origin)));
     }
     changes.push(...this.#vouchFor(own));
     if (changes.length > 0) this.#tree.update(changes);

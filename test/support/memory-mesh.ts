@@ -1,7 +1,6 @@
 import { type ByteStream, decodeCbor, encodeCbor, Fault, memoryStreamPair } from "#core";
 import type { NodeId } from "#identity";
 import type { Host, Session } from "#mesh";
-import { Unmeasured } from "./unmeasured.ts";
 
 type Handler = Parameters<Host["handle"]>[1];
 type MessageHandler = Parameters<Host["onMessage"]>[1];
@@ -9,6 +8,9 @@ type SessionListener = Parameters<Host["onSession"]>[0];
 
 /** Brings a message to a peer, after as long as it takes: at once, or on a clock of the test's; what goes to one peer must not overtake. */
 export type Carrier = (deliver: () => void, to: { nodeId: NodeId; site: string }, kind: string) => void;
+
+/** What one end of a link measures. */
+export type Measured = { health: { rttMs: number | undefined; lossRatio: number | undefined }; isSuspect: boolean };
 
 /** Neighbours in one process: the part of `Host` that is above connections, without sockets. Messages pass through CBOR, as on the wire. */
 export class MemoryHost implements Host {
@@ -28,10 +30,10 @@ export class MemoryHost implements Host {
     this.carry = carry;
   }
 
-  /** Makes two hosts neighbours. */
-  static link(a: MemoryHost, b: MemoryHost): void {
-    a.#sessions.set(b.nodeId, new MemorySession(a, b));
-    b.#sessions.set(a.nodeId, new MemorySession(b, a));
+  /** Makes two hosts neighbours. `measured`: what each of them measures of the link, if anything does. */
+  static link(a: MemoryHost, b: MemoryHost, measured?: readonly [Measured, Measured]): void {
+    a.#sessions.set(b.nodeId, new MemorySession(a, b, measured?.[0]));
+    b.#sessions.set(a.nodeId, new MemorySession(b, a, measured?.[1]));
     a.#tell(b.nodeId, "up");
     b.#tell(a.nodeId, "up");
   }
@@ -109,7 +111,7 @@ export class MemoryHost implements Host {
   }
 }
 
-class MemorySession extends Unmeasured implements Session {
+class MemorySession implements Session {
   readonly nodeId: NodeId;
   readonly site: string;
   readonly name: string;
@@ -117,15 +119,33 @@ class MemorySession extends Unmeasured implements Session {
   readonly addresses: readonly string[] = [];
   readonly direction = "outbound";
   readonly peer: MemoryHost;
+  readonly carried = false;
   readonly #self: MemoryHost;
+  readonly #measured: Measured | undefined;
 
-  constructor(self: MemoryHost, peer: MemoryHost) {
-    super();
+  constructor(self: MemoryHost, peer: MemoryHost, measured: Measured | undefined) {
     this.peer = peer;
     this.nodeId = peer.nodeId;
     this.name = peer.nodeId.slice(-6);
     this.site = peer.site;
     this.#self = self;
+    this.#measured = measured;
+  }
+
+  rttMs(): number | undefined {
+    return this.#measured?.health.rttMs;
+  }
+  lossRatio(): number | undefined {
+    return this.#measured?.health.lossRatio;
+  }
+  measuredBy(): undefined {
+    return undefined;
+  }
+  suspect(): boolean {
+    return this.#measured?.isSuspect === true;
+  }
+  carry(): () => void {
+    return () => undefined;
   }
 
   send(kind: string, body: unknown): boolean {

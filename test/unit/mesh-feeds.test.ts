@@ -16,8 +16,9 @@ const shares = (feeds: Feeds): [here: number, elsewhere: number] => {
 describe("feeds", () => {
   const table: readonly [here: number, elsewhere: number, wanted: [number, number]][] = [
     [12, 4, [2, 1]],
-    [1, 4, [1, 2]],
-    [0, 4, [0, 3]],
+    [1, 7, [1, 2]],
+    [0, 7, [0, 3]],
+    [4, 2, [4, 2]],
     [12, 0, [3, 0]],
     [1, 1, [1, 1]],
   ];
@@ -36,6 +37,13 @@ describe("feeds", () => {
     assert.deepEqual([picked, dropped.length, shares(feeds)], [["e0"], 1, [2, 1]]);
   });
 
+  it("are three again when there are more neighbours than a few", () => {
+    const feeds = new Feeds(new SeededRandom(1));
+    feeds.fill(neighbours(5, 1), "berlin");
+    const { picked, dropped } = feeds.fill(neighbours(12, 1), "berlin");
+    assert.deepEqual([picked, dropped.length, shares(feeds)], [[], 3, [2, 1]]);
+  });
+
   it("are turned over within their share, and kept where there is no other", () => {
     const feeds = new Feeds(new SeededRandom(1));
     feeds.fill(neighbours(12, 1), "berlin");
@@ -48,7 +56,7 @@ describe("feeds", () => {
     assert.deepEqual(few.turn(neighbours(2, 1), "berlin"), { picked: [], dropped: [] });
   });
 
-  it("are three of a node's own choice, however many others ask for it", () => {
+  it("are three of a node's own choice, or all of a few, however many others ask for it", () => {
     const event = fc.record({
       type: fc.constantFrom("fill" as const, "turn" as const, "down" as const, "ask" as const, "stop" as const),
       here: fc.nat(8),
@@ -74,8 +82,7 @@ describe("feeds", () => {
             for (const id of change.dropped) assert.ok(picked.delete(id), "dropped what was not picked");
             for (const id of change.picked) picked.add(id);
           }
-          if (type === "fill") assert.equal(picked.size, Math.min(3, up.length));
-          assert.ok(picked.size <= 3);
+          if (type === "fill") assert.equal(picked.size, up.length <= 6 ? up.length : 3);
           for (const id of picked) assert.ok(feeds.all().has(id) && up.some(({ nodeId }) => nodeId === id));
         }
       }),

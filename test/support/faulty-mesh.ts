@@ -1,0 +1,147 @@
+import { Ed25519Key, encodeCbor, SeededRandom, VirtualClock } from "#core";
+import { Gossip } from "#mesh";
+import { type NodeId, nodeIdOf } from "#identity";
+import { LINKS_TOPIC } from "../../src/routing/link-state.ts";
+import { Router } from "#routing";
+import { NOW_MS } from "./fleet.ts";
+import { MemoryHost } from "./memory-mesh.ts";
+import { ProbedWire } from "./probed-wire.ts";
+
+const GOSSIP_MESSAGE = "gossip";
+/** Statements of each node that whoever listens keeps, to say them again later. */
+const MAX_RECORDED = 8;
+
+/** One start of a node, until it dies. */
+type Life = { host: MemoryHost; gossip: Gossip; router: Router };
+type Node = { site: string; key: Ed25519Key; id: NodeId; life: Life | undefined; recorded: Uint8Array[] };
+
+/**
+ * Routers over gossip over wires that are probed as the daemon's are, on virtual time, with nodes that die and start anew, and packets that get
+ * lost. Nodes go by numbers, wires by those of their ends.
+ */
+export class FaultyMesh implements Disposable {
+  readonly clock = new VirtualClock(NOW_MS);
+  readonly random: SeededRandom;
+  readonly #nodes: Node[] = [];
+  readonly #numbers = new Map<NodeId, number>();
+  readonly #wires = new Map<string, { ends: readonly [number, number]; wire: ProbedWire }>();
+
+  /** `sites`: that of each node. `links`: pairs of numbers, each with the time that one way takes. */
+  constructor(
+    sites: readonly string[],
+    links: readonly (readonly [a: number, b: number, delayMs: number])[],
+    seed: number,
+  ) {
+    this.random = new SeededRandom(seed);
+    for (const site of sites) {
+      const key = new Ed25519Key(this.random.bytes(32));
+      const id = nodeIdOf(key.publicKey);
+      this.#numbers.set(id, this.#nodes.length);
+      this.#nodes.push({ site, key, id, life: undefined, recorded: [] });
+    }
+    for (const [a, b, delayMs] of links) this.#lay(a, b, delayMs);
+    for (const number of this.#nodes.keys()) this.start(number, 1);
+  }
+
+  get size(): number {
+    return this.#nodes.length;
+  }
+  get links(): (readonly [number, number])[] {
+    return [...this.#wires.values()].map(({ ends }) => ends);
+  }
+  /** How often an end of a wire took the other for dead. */
+  get deaths(): number {
+    return [...this.#wires.values()].reduce((sum, { wire }) => sum + wire.deaths, 0);
+  }
+
+  lives(node: number): boolean {
+    return this.#of(node).life !== undefined;
+  }
+
+  /** Whether bytes get from either to the other. */
+  carries(a: number, b: number): boolean {
+    return this.lives(a) && this.lives(b) && this.wire(a, b)?.carries === true;
+  }
+
+  wire(a: number, b: number): ProbedWire | undefined {
+    return this.#wires.get(nameOf(a, b))?.wire;
+  }
+
+  router(node: number): Router {
+    const { life } = this.#of(node);
+    if (life === undefined) throw new Error(`node ${node} does not live`);
+    return life.router;
+  }
+
+  numberOf(id: NodeId): number {
+    return this.#numbers.get(id) ?? -1;
+  }
+  idOf(node: number): NodeId {
+    return this.#of(node).id;
+  }
+
+  /** A node starts, with this number of its start: not always one above the last, where a data directory was put back. */
+  start(number: number, boot: number): void {
+    const node = this.#of(number);
+    if (node.life !== undefined) return;
+    const { clock } = this;
+    const { key, site, id } = node;
+    const host = new MemoryHost(id, site, (deliver, to) => {
+      const peer = this.numberOf(to.nodeId);
+      this.wire(number, peer)?.carry(endOf(peer, number), deliver);
+    });
+    const deps = { host, clock, site: () => site, isMember: () => true };
+    const random = new SeededRandom(this.random.below(2 ** 31));
+    const gossip = new Gossip({ ...deps, key, boot, fleet: () => "fleet", random });
+    node.life = { host, gossip, router: new Router({ ...deps, gossip, self: id, transit: true }) };
+    for (const peer of this.#nodes.keys()) this.wire(number, peer)?.plug(endOf(number, peer), host);
+  }
+
+  /** The process is gone: its connections are reset. */
+  kill(number: number): void {
+    const node = this.#of(number);
+    if (node.life === undefined) return;
+    this.#record(node);
+    for (const peer of this.#nodes.keys()) this.wire(number, peer)?.unplug(endOf(number, peer));
+    node.life.router[Symbol.dispose]();
+    node.life.gossip[Symbol.dispose]();
+    node.life = undefined;
+  }
+
+  /** Somebody who heard what nodes said says it again to this one, over the link of one of its neighbours. */
+  replay(to: number): void {
+    for (const node of this.#nodes) this.#record(node);
+    const { life } = this.#of(to);
+    const [session] = life?.host.sessions() ?? [];
+    if (life === undefined || session === undefined) return;
+    for (const { recorded } of this.#nodes) {
+      for (const encoded of recorded) life.host.receive(session.nodeId, GOSSIP_MESSAGE, encodeCbor(encoded));
+    }
+  }
+
+  #record({ id, life, recorded }: Node): void {
+    const said = life?.gossip.said(LINKS_TOPIC, id);
+    if (said === undefined || recorded.at(-1) === said) return;
+    recorded.push(said);
+    if (recorded.length > MAX_RECORDED) recorded.splice(this.random.below(recorded.length - 1), 1);
+  }
+
+  #lay(a: number, b: number, delayMs: number): void {
+    const wire = new ProbedWire(this.clock, this.random, delayMs);
+    this.#wires.set(nameOf(a, b), { ends: [Math.min(a, b), Math.max(a, b)], wire });
+  }
+
+  #of(number: number): Node {
+    const node = this.#nodes[number];
+    if (node === undefined) throw new Error(`there is no node ${number}`);
+    return node;
+  }
+
+  [Symbol.dispose](): void {
+    for (const number of this.#nodes.keys()) this.kill(number);
+  }
+}
+
+/** Which end of the wire between two nodes the first one has. */
+const endOf = (node: number, peer: number): 0 | 1 => (node < peer ? 0 : 1);
+const nameOf = (a: number, b: number): string => `${Math.min(a, b)}-${Math.max(a, b)}`;
