@@ -143,9 +143,13 @@ export class GossipRepair {
   }
 
   #end(): void {
-    this.#current?.done.abort();
-    if (this.#current?.wanted !== undefined) this.#isFirst = false;
+    const ended = this.#current;
+    ended?.done.abort();
     this.#current = undefined;
+    if (ended?.wanted !== undefined && this.#isFirst) {
+      this.#isFirst = false;
+      this.#due.add(ended.peer); // what others brought meanwhile was no news either, and may be news to it
+    }
     this.#next();
   }
 

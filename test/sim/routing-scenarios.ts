@@ -1,5 +1,6 @@
 import { SeededRandom } from "#core";
 import { atMost } from "../../bench/bench.ts";
+import { CIRCUIT_PROBE_MS } from "../../src/mesh/link-health.ts";
 import { FaultyMesh } from "../support/faulty-mesh.ts";
 import type { Outcome, Scenario } from "./scenario.ts";
 
@@ -49,7 +50,7 @@ const wireOf = (mesh: FaultyMesh, random: SeededRandom) => {
 
 let boots = 1_000;
 
-const FAULTS: Readonly<Record<string, Fault>> = {
+const FAULTS = {
   kill: (mesh, random) => {
     const living = nodesOf(mesh).filter((node) => mesh.lives(node));
     if (living.length > mesh.size / 2) mesh.kill(oneOf(random, living));
@@ -120,8 +121,27 @@ const FAULTS: Readonly<Record<string, Fault>> = {
     if (mesh.lives(node)) mesh.replay(node);
     return SPREAD_MS;
   },
+} satisfies Readonly<Record<string, Fault>>;
+
+/** How often each happens, beside the others. What concerns many links at once is seldom, and moves as many statements. */
+const SHARES: Readonly<Record<keyof typeof FAULTS, number>> = {
+  kill: 3,
+  start: 3,
+  startLow: 2,
+  cut: 6,
+  hole: 6,
+  oneWay: 6,
+  silence: 1,
+  partition: 1,
+  heal: 12,
+  merge: 1,
+  flap: 3,
+  cost: 6,
+  replay: 3,
 };
-const KINDS = Object.keys(FAULTS);
+const KINDS = Object.entries(SHARES).flatMap(([kind, share]) =>
+  Array.from({ length: share }, () => kind as keyof typeof FAULTS),
+);
 
 function reachedFrom(mesh: FaultyMesh, from: number, neighbours: readonly number[][]): Set<number> {
   const reached = new Set([from]);
@@ -183,7 +203,7 @@ async function faults(seed: number, events: number): Promise<Outcome> {
     const burst = 1 + random.below(MAX_BURST);
     let rightMs = 0;
     for (let i = 0; i < burst; i++, done++) {
-      const settleMs = await (FAULTS[oneOf(random, KINDS)] as Fault)(mesh, random);
+      const settleMs = await FAULTS[oneOf(random, KINDS)](mesh, random);
       rightMs = Math.max(rightMs, mesh.clock.nowMs() + settleMs);
       await mesh.clock.advanceMs(random.below(BURST_MS / burst));
     }
@@ -213,6 +233,75 @@ async function faults(seed: number, events: number): Promise<Outcome> {
   };
 }
 
+/** Two ways from a to c of much the same cost, over b (the better one) and d, and as it is once penalties are gone. */
+async function twoWays(seed: number): Promise<{ mesh: FaultyMesh; way: () => string }> {
+  const [a, b, c, d] = [0, 1, 2, 3] as const;
+  const links = [[a, b, 25] as const, [b, c, 25] as const, [a, d, 29] as const, [c, d, 29] as const];
+  const mesh = new FaultyMesh(["berlin", "genoa", "hull", "riga"], links, seed);
+  await mesh.clock.advanceMs(600_000);
+  const way = (): string =>
+    [...mesh.router(a).ways(mesh.idOf(c))][0]?.map((id) => mesh.numberOf(id)).join(" ") ?? "none";
+  return { mesh, way };
+}
+
+/** How often the way changes in this time, looked at ten times a second. */
+async function changesOf({ clock }: FaultyMesh, way: () => string, forMs: number): Promise<number> {
+  let changes = 0;
+  let last = way();
+  for (const endMs = clock.nowMs() + forMs; clock.nowMs() < endMs; ) {
+    await clock.advanceMs(100);
+    const now = way();
+    if (now !== last) changes += 1;
+    last = now;
+  }
+  return changes;
+}
+
+async function jitter(seed: number): Promise<Outcome> {
+  const { mesh, way } = await twoWays(seed);
+  using _ = mesh;
+  for (const [a, b, delayMs] of [
+    [0, 1, 25],
+    [1, 2, 25],
+    [0, 3, 29],
+    [2, 3, 29],
+  ] as const) {
+    for (const end of [0, 1] as const) mesh.wire(a, b)?.delay(end, delayMs, 0.3);
+  }
+  for (const [a, b] of [
+    [0, 1],
+    [1, 2],
+  ] as const)
+    Object.assign(mesh.wire(a, b) ?? {}, { intervalMs: CIRCUIT_PROBE_MS });
+  const changes = await changesOf(mesh, way, 600_000);
+  for (const end of [0, 1] as const) mesh.wire(1, 2)?.delay(end, 50, 0.3);
+  const before = way();
+  const startMs = mesh.clock.nowMs();
+  while (way() === before && mesh.clock.nowMs() - startMs < PATIENCE_MS) await mesh.clock.advanceMs(STEP_MS);
+  const movedMs = mesh.clock.nowMs() - startMs;
+  return {
+    figures: { changes, movedMs, deaths: mesh.deaths },
+    bars: [
+      atMost("times that the way moved for round trips that swing by 30 %", 0, changes),
+      atMost("ms until the way moved off a round trip that doubled", 10_000, movedMs),
+      atMost("links taken for dead", 0, mesh.deaths),
+    ],
+  };
+}
+
+async function flap(seed: number): Promise<Outcome> {
+  const { mesh, way } = await twoWays(seed);
+  using _ = mesh;
+  let changes = 0;
+  for (let second = 0; second < 600; second++) {
+    mesh.wire(1, 2)?.cut();
+    changes += await changesOf(mesh, way, 500);
+    mesh.wire(1, 2)?.heal();
+    changes += await changesOf(mesh, way, 500);
+  }
+  return { figures: { changes }, bars: [atMost("times that the way moved", 10, changes)] };
+}
+
 /** The production path choice, gossip and probes on virtual time, with random faults. */
 export const ROUTING_SCENARIOS: readonly Scenario[] = [
   {
@@ -222,9 +311,14 @@ export const ROUTING_SCENARIOS: readonly Scenario[] = [
     run: (seed) => faults(seed, 1_000),
   },
   {
-    name: "routing/faults-20000",
-    claim: "The same with 20,000 events.",
-    long: true,
-    run: (seed) => faults(seed, 20_000),
+    name: "routing/jitter",
+    claim:
+      "Round trips that swing by 30 % for ten minutes move no way; one that doubles on a link in use moves it within 10 s.",
+    run: jitter,
+  },
+  {
+    name: "routing/flap",
+    claim: "A link that comes and goes every second for ten minutes moves ways at most ten times.",
+    run: flap,
   },
 ];

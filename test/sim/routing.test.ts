@@ -161,7 +161,7 @@ describe("routing while links and nodes come and go", function () {
   this.timeout(120_000);
 
   it("finds a way wherever there is one, and never goes over what is gone (seed 1)", async () => {
-    const [scenario] = choose(SCENARIOS, "routing/churn");
+    const [scenario] = choose(SCENARIOS, "routing/faults");
     assert.ok(scenario);
     const { failures, replay } = await runScenario(scenario, 1);
     assert.deepEqual(failures, [], replay);

@@ -1,7 +1,9 @@
+import "./verify-once.ts";
 import { Ed25519Key, encodeCbor, SeededRandom, VirtualClock } from "#core";
 import { Gossip } from "#mesh";
 import { type NodeId, nodeIdOf } from "#identity";
 import { LINKS_TOPIC } from "../../src/routing/link-state.ts";
+import { isLater, readStatement } from "../../src/mesh/statement.ts";
 import { Router } from "#routing";
 import { NOW_MS } from "./fleet.ts";
 import { MemoryHost } from "./memory-mesh.ts";
@@ -108,14 +110,18 @@ export class FaultyMesh implements Disposable {
     node.life = undefined;
   }
 
-  /** Somebody who heard what nodes said says it again to this one, over the link of one of its neighbours. */
+  /** A neighbour says again to this node what it once heard from others, and what is old news to itself. */
   replay(to: number): void {
     for (const node of this.#nodes) this.#record(node);
     const { life } = this.#of(to);
     const [session] = life?.host.sessions() ?? [];
     if (life === undefined || session === undefined) return;
-    for (const { recorded } of this.#nodes) {
-      for (const encoded of recorded) life.host.receive(session.nodeId, GOSSIP_MESSAGE, encodeCbor(encoded));
+    const liar = this.#of(this.numberOf(session.nodeId)).life?.gossip;
+    for (const { id, recorded } of this.#nodes) {
+      const known = liar?.said(LINKS_TOPIC, id);
+      if (known === undefined) continue;
+      const old = recorded.filter((encoded) => !isLater(readStatement(encoded), readStatement(known)));
+      for (const encoded of old) life.host.receive(session.nodeId, GOSSIP_MESSAGE, encodeCbor(encoded));
     }
   }
 

@@ -1,5 +1,5 @@
 import type { Random, VirtualClock } from "#core";
-import { LinkHealth } from "../../src/mesh/link-health.ts";
+import { IDLE_PROBE_MS, LinkHealth } from "../../src/mesh/link-health.ts";
 import { MemoryHost } from "./memory-mesh.ts";
 
 /** How often the daemon looks at a link at least (src/mesh/session-watch.ts). */
@@ -27,6 +27,8 @@ export class ProbedWire {
   /** Both ends know that it is not there. */
   #isCut = false;
   #isDialling = false;
+  /** How often either end wants it probed: it is at rest, unless a test says more. */
+  intervalMs = IDLE_PROBE_MS;
   /** How often an end took the other for dead. */
   deaths = 0;
 
@@ -149,7 +151,7 @@ export class ProbedWire {
     if (this.#probing !== probing) return;
     const nowMs = this.#clock.nowMs();
     const self = probing[end];
-    const use = { heardMs: self.heardMs, intervalMs: 2_000, datagrams: true };
+    const use = { heardMs: self.heardMs, intervalMs: this.intervalMs, datagrams: true };
     const { liveness, datagram, stream, nextMs } = self.health.check(use, nowMs);
     self.isSuspect = liveness !== "alive";
     if (liveness === "dead") {
