@@ -6,8 +6,8 @@ import { type LinkCost, linkCost, type LinkTerms } from "./link-cost.ts";
 import { LinkPenalty } from "./link-penalty.ts";
 import { LINKS_TOPIC, writeAdvertisement } from "./link-state.ts";
 
-/** How often links are measured: as often as they are probed at rest. */
-const MEASURE_MS = 2_000;
+/** How often links are measured. Three such measurements make a change, so that a live circuit is off a link that got slow within 10 s. */
+const MEASURE_MS = 1_000;
 /** Worse costs are told so long after anything was told before: everybody hears of all links of this node each time. */
 const WORSE_EVERY_MS = 10_000;
 /**
@@ -31,8 +31,12 @@ export type LinkTellerDeps = {
   transit: boolean;
 };
 
-/** A link of this node: what it costs more for coming up lately, and what others were told of it, if anything, with what it costs by now. */
-type OwnLink = { penalty: LinkPenalty; told: Told | undefined };
+/**
+ * A link of this node: what it costs more for coming up lately, what this node's own paths go by, and what others were told of it, if anything, with
+ * what it costs by now.
+ */
+type OwnLink = { penalty: LinkPenalty; counted: Counted | undefined; told: Told | undefined };
+type Counted = { terms: LinkTerms; isMeasured: boolean; cost: AdvertisedCost };
 type Told = { terms: LinkTerms; latest: LinkTerms; cost: AdvertisedCost };
 
 /** Knows what this node's links cost, and tells the fleet when that changes for long, and when they come and go. */
@@ -73,6 +77,18 @@ export class LinkTeller implements Disposable {
     });
   }
 
+  /** What this node's own paths go by: as others are told, but at once when it held. `undefined`: the link must not be used now. */
+  countedOf(session: Session): LinkTerms | undefined {
+    const { total, ...terms } = this.costOf(session);
+    if (!Number.isFinite(total)) return undefined;
+    const link = this.#link(session.nodeId);
+    const isMeasured = session.rttMs() !== undefined;
+    if (link.counted === undefined || (isMeasured && !link.counted.isMeasured)) {
+      link.counted = { terms, isMeasured, cost: new AdvertisedCost(varying(terms)) };
+    }
+    return { ...link.counted.terms, money: terms.money, penalty: terms.penalty };
+  }
+
   async #run(): Promise<void> {
     const { clock } = this.#deps;
     const { signal } = this.#stopping;
@@ -100,11 +116,15 @@ export class LinkTeller implements Disposable {
     const nowMs = clock.nowMs();
     for (const session of host.sessions()) {
       const { total, ...terms } = this.costOf(session);
-      const { told } = this.#link(session.nodeId);
       // one that is silent just now is told of as before: it may come back, and is given up within seconds if it does not
-      if (!Number.isFinite(total) || told === undefined) continue;
-      told.latest = terms;
-      told.cost.measure(varying(terms));
+      if (!Number.isFinite(total)) continue;
+      const { told, counted } = this.#link(session.nodeId);
+      told?.cost.measure(varying(terms));
+      if (told !== undefined) told.latest = terms;
+      counted?.cost.measure(varying(terms));
+      if (counted?.cost.change === undefined) continue;
+      counted.terms = terms;
+      counted.cost.tell();
     }
     this.#forgetGone(nowMs);
     const changes = this.#changes();
@@ -157,6 +177,7 @@ export class LinkTeller implements Disposable {
     for (const [peer, link] of this.#links) {
       if (this.#deps.host.session(peer) !== undefined) continue;
       link.told = undefined;
+      link.counted = undefined;
       if (link.penalty.at(nowMs) === 0) this.#links.delete(peer);
     }
   }
@@ -164,7 +185,7 @@ export class LinkTeller implements Disposable {
   #link(peer: NodeId): OwnLink {
     let link = this.#links.get(peer);
     if (link === undefined) {
-      link = { penalty: new LinkPenalty(), told: undefined };
+      link = { penalty: new LinkPenalty(), counted: undefined, told: undefined };
       this.#links.set(peer, link);
     }
     return link;

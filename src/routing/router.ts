@@ -199,13 +199,17 @@ export class Router implements Disposable {
       this.#heard.set(origin, { advertisement: readAdvertisement(value) ?? NOTHING, atMs, settled: false });
     }
     this.#news.clear();
-    const costs = host.sessions().map((session) => [session.nodeId, this.#teller.costOf(session)] as const);
-    const own = new Map(costs.filter(([, { total }]) => Number.isFinite(total)));
+    const own = new Map<NodeId, LinkTerms>();
+    for (const session of host.sessions()) {
+      const terms = this.#teller.countedOf(session);
+      if (terms !== undefined) own.set(session.nodeId, terms);
+    }
     this.#heard.set(self, { advertisement: { transit, links: own }, atMs: clock.nowMs(), settled: false });
     for (const [origin, { settled }] of this.#heard) {
       const isGone = origin !== self && !isMember(origin);
       if (isGone) this.#heard.delete(origin);
-      if (isGone || isRuled || news.has(origin) || (isFaded && !settled)) changes.push(...this.#place(origin, this.#besides(origin)));
+      if (isGone || isRuled || news.has(origin) || (isFaded && !settled))
+        changes.push(...this.#place(origin, this.#besides(origin)));
     }
     changes.push(...this.#vouchFor(own));
     if (changes.length > 0) this.#tree.update(changes);

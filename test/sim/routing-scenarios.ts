@@ -1,6 +1,5 @@
 import { SeededRandom } from "#core";
 import { atMost } from "../../bench/bench.ts";
-import { CIRCUIT_PROBE_MS } from "../../src/mesh/link-health.ts";
 import { FaultyMesh } from "../support/faulty-mesh.ts";
 import type { Outcome, Scenario } from "./scenario.ts";
 
@@ -233,75 +232,6 @@ async function faults(seed: number, events: number): Promise<Outcome> {
   };
 }
 
-/** Two ways from a to c of much the same cost, over b (the better one) and d, and as it is once penalties are gone. */
-async function twoWays(seed: number): Promise<{ mesh: FaultyMesh; way: () => string }> {
-  const [a, b, c, d] = [0, 1, 2, 3] as const;
-  const links = [[a, b, 25] as const, [b, c, 25] as const, [a, d, 29] as const, [c, d, 29] as const];
-  const mesh = new FaultyMesh(["berlin", "genoa", "hull", "riga"], links, seed);
-  await mesh.clock.advanceMs(600_000);
-  const way = (): string =>
-    [...mesh.router(a).ways(mesh.idOf(c))][0]?.map((id) => mesh.numberOf(id)).join(" ") ?? "none";
-  return { mesh, way };
-}
-
-/** How often the way changes in this time, looked at ten times a second. */
-async function changesOf({ clock }: FaultyMesh, way: () => string, forMs: number): Promise<number> {
-  let changes = 0;
-  let last = way();
-  for (const endMs = clock.nowMs() + forMs; clock.nowMs() < endMs; ) {
-    await clock.advanceMs(100);
-    const now = way();
-    if (now !== last) changes += 1;
-    last = now;
-  }
-  return changes;
-}
-
-async function jitter(seed: number): Promise<Outcome> {
-  const { mesh, way } = await twoWays(seed);
-  using _ = mesh;
-  for (const [a, b, delayMs] of [
-    [0, 1, 25],
-    [1, 2, 25],
-    [0, 3, 29],
-    [2, 3, 29],
-  ] as const) {
-    for (const end of [0, 1] as const) mesh.wire(a, b)?.delay(end, delayMs, 0.3);
-  }
-  for (const [a, b] of [
-    [0, 1],
-    [1, 2],
-  ] as const)
-    Object.assign(mesh.wire(a, b) ?? {}, { intervalMs: CIRCUIT_PROBE_MS });
-  const changes = await changesOf(mesh, way, 600_000);
-  for (const end of [0, 1] as const) mesh.wire(1, 2)?.delay(end, 50, 0.3);
-  const before = way();
-  const startMs = mesh.clock.nowMs();
-  while (way() === before && mesh.clock.nowMs() - startMs < PATIENCE_MS) await mesh.clock.advanceMs(STEP_MS);
-  const movedMs = mesh.clock.nowMs() - startMs;
-  return {
-    figures: { changes, movedMs, deaths: mesh.deaths },
-    bars: [
-      atMost("times that the way moved for round trips that swing by 30 %", 0, changes),
-      atMost("ms until the way moved off a round trip that doubled", 10_000, movedMs),
-      atMost("links taken for dead", 0, mesh.deaths),
-    ],
-  };
-}
-
-async function flap(seed: number): Promise<Outcome> {
-  const { mesh, way } = await twoWays(seed);
-  using _ = mesh;
-  let changes = 0;
-  for (let second = 0; second < 600; second++) {
-    mesh.wire(1, 2)?.cut();
-    changes += await changesOf(mesh, way, 500);
-    mesh.wire(1, 2)?.heal();
-    changes += await changesOf(mesh, way, 500);
-  }
-  return { figures: { changes }, bars: [atMost("times that the way moved", 10, changes)] };
-}
-
 /** The production path choice, gossip and probes on virtual time, with random faults. */
 export const ROUTING_SCENARIOS: readonly Scenario[] = [
   {
@@ -309,16 +239,5 @@ export const ROUTING_SCENARIOS: readonly Scenario[] = [
     claim:
       "12 to 32 nodes, 1,000 events of 13 kinds: wherever a way is there is one, none leads over what is gone, and the backup shares what it must.",
     run: (seed) => faults(seed, 1_000),
-  },
-  {
-    name: "routing/jitter",
-    claim:
-      "Round trips that swing by 30 % for ten minutes move no way; one that doubles on a link in use moves it within 10 s.",
-    run: jitter,
-  },
-  {
-    name: "routing/flap",
-    claim: "A link that comes and goes every second for ten minutes moves ways at most ten times.",
-    run: flap,
   },
 ];

@@ -166,4 +166,13 @@ describe("routing while links and nodes come and go", function () {
     const { failures, replay } = await runScenario(scenario, 1);
     assert.deepEqual(failures, [], replay);
   });
+
+  for (const name of ["routing/jitter", "routing/flap"]) {
+    it(`keeps circuits where they are: ${name} (seed 1)`, async () => {
+      const [scenario] = choose(SCENARIOS, name);
+      assert.ok(scenario);
+      const { failures, replay } = await runScenario(scenario, 1);
+      assert.deepEqual(failures, [], replay);
+    });
+  }
 });

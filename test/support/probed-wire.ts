@@ -27,8 +27,7 @@ export class ProbedWire {
   /** Both ends know that it is not there. */
   #isCut = false;
   #isDialling = false;
-  /** How often either end wants it probed: it is at rest, unless a test says more. */
-  intervalMs = IDLE_PROBE_MS;
+  #intervalMs = IDLE_PROBE_MS;
   /** How often an end took the other for dead. */
   deaths = 0;
 
@@ -84,10 +83,16 @@ export class ProbedWire {
     this.#end("cut");
   }
 
+  /** Either end wants it probed this often from now on. */
+  probeEvery(ms: number): void {
+    this.#intervalMs = ms;
+    this.#lookNow();
+  }
+
   /** Packets get lost from now on, towards these ends. */
   lose(...towards: readonly End[]): void {
     for (const end of towards) this.#directions[end].isLost = true;
-    if (this.#probing !== undefined) for (const end of [0, 1] as const) this.#look(end, this.#probing);
+    this.#lookNow();
   }
 
   /** All is well with the wire again. What TCP held comes at once, or the ends connect anew. */
@@ -129,6 +134,10 @@ export class ProbedWire {
     return delayMs * (1 + jitterRatio * (2 * this.#random.unit() - 1));
   }
 
+  #lookNow(): void {
+    if (this.#probing !== undefined) for (const end of [0, 1] as const) this.#look(end, this.#probing);
+  }
+
   #redial(): void {
     if (this.#isDialling || this.#probing !== undefined || !this.carries) return;
     this.#isDialling = true;
@@ -151,7 +160,7 @@ export class ProbedWire {
     if (this.#probing !== probing) return;
     const nowMs = this.#clock.nowMs();
     const self = probing[end];
-    const use = { heardMs: self.heardMs, intervalMs: this.intervalMs, datagrams: true };
+    const use = { heardMs: self.heardMs, intervalMs: this.#intervalMs, datagrams: true };
     const { liveness, datagram, stream, nextMs } = self.health.check(use, nowMs);
     self.isSuspect = liveness !== "alive";
     if (liveness === "dead") {

@@ -292,9 +292,8 @@ describe("routing: when a circuit goes a better way", () => {
   it("needs a clear gain that lasts", () => {
     const rows: [best: number, current: number, moves: boolean][] = [
       [300, 400, true],
-      [330, 400, false], // less than a fifth
-      [5, 19, false], // less than 15
-      [4, 20, true],
+      [381, 400, false],
+      [380, 400, true],
     ];
     for (const [best, current, moves] of rows) {
       const better = new BetterPath();

@@ -1,10 +1,12 @@
 import type { CircuitPath } from "./order-paths.ts";
 
-/** A live circuit moves for a gain of at least this, and of at least a fifth: less is not worth what is sent twice. */
-const MIN_GAIN = 15;
-const MIN_GAIN_SHARE = 0.2;
-/** And when the gain has been there for so long. */
-export const HOLD_GAIN_MS = 5_000;
+/**
+ * A live circuit moves for a gain of at least this, that of 15 ms: less is not worth what is sent twice. Not for a share of what its path costs: over the
+ * borders of two sites that is 640 for money alone, and a link whose round trip doubled would keep it.
+ */
+const MIN_GAIN = 20;
+/** And when the gain has been there for so long; costs of links are damped before (AdvertisedCost). */
+export const HOLD_GAIN_MS = 3_000;
 
 /** Says when a circuit that works should go another way. No I/O. */
 export class BetterPath {
@@ -21,7 +23,7 @@ export class BetterPath {
     const isOther = key !== current.path.join();
     if (isOther && current.cost === undefined) return true;
     const gain = (current.cost ?? 0) - best.cost;
-    const isBetter = isOther && gain >= Math.max(MIN_GAIN, MIN_GAIN_SHARE * (current.cost ?? 0));
+    const isBetter = isOther && gain >= MIN_GAIN;
     if (!isBetter || key !== this.#path) {
       this.#path = isBetter ? key : "";
       this.#sinceMs = nowMs;

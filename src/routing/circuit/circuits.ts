@@ -10,8 +10,8 @@ import { SeenOpens } from "./seen-opens.ts";
 import { SourceCircuit } from "./source-circuit.ts";
 
 /** How often it is asked whether a circuit should go a better way, and how many do at a time: everybody hears of the same link at once. */
-const BETTER_LOOK_MS = 2_000;
-const MAX_MOVED_SHARE = 0.02;
+export const BETTER_LOOK_MS = 1_000;
+const MAX_MOVED_SHARE = 0.01;
 /** From the stream to its head. */
 const HEAD_TIMEOUT_MS = 3_000;
 /** The handshake and the hello at the target's end. */
