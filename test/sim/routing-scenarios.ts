@@ -120,6 +120,11 @@ const FAULTS = {
     if (mesh.lives(node)) mesh.replay(node);
     return SPREAD_MS;
   },
+  lie: (mesh, random) => {
+    const [node, about] = [random.below(mesh.size), random.below(mesh.size)];
+    if (mesh.lives(node) && node !== about) mesh.lie(node, about);
+    return SPREAD_MS;
+  },
 } satisfies Readonly<Record<string, Fault>>;
 
 /** How often each happens, beside the others. What concerns many links at once is seldom, and moves as many statements. */
@@ -137,6 +142,7 @@ const SHARES: Readonly<Record<keyof typeof FAULTS, number>> = {
   flap: 3,
   cost: 6,
   replay: 3,
+  lie: 2,
 };
 const KINDS = Object.entries(SHARES).flatMap(([kind, share]) =>
   Array.from({ length: share }, () => kind as keyof typeof FAULTS),
@@ -237,7 +243,7 @@ export const ROUTING_SCENARIOS: readonly Scenario[] = [
   {
     name: "routing/faults",
     claim:
-      "12 to 32 nodes, 1,000 events of 13 kinds: wherever a way is there is one, none leads over what is gone, and the backup shares what it must.",
+      "12 to 32 nodes, 1,000 events of 14 kinds: wherever a way is there is one, none leads over what is gone, and the backup shares what it must.",
     run: (seed) => faults(seed, 1_000),
   },
 ];

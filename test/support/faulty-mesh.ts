@@ -2,7 +2,7 @@ import "./verify-once.ts";
 import { Ed25519Key, encodeCbor, SeededRandom, VirtualClock } from "#core";
 import { Gossip } from "#mesh";
 import { type NodeId, nodeIdOf } from "#identity";
-import { LINKS_TOPIC } from "../../src/routing/link-state.ts";
+import { LINKS_TOPIC, writeAdvertisement } from "../../src/routing/link-state.ts";
 import { isLater, readStatement } from "../../src/mesh/statement.ts";
 import { Router } from "#routing";
 import { NOW_MS } from "./fleet.ts";
@@ -25,6 +25,8 @@ export class FaultyMesh implements Disposable {
   readonly clock = new VirtualClock(NOW_MS);
   readonly random: SeededRandom;
   readonly #nodes: Node[] = [];
+  /** `liar about`. */
+  readonly #lies = new Set<string>();
   readonly #numbers = new Map<NodeId, number>();
   readonly #wires = new Map<string, { ends: readonly [number, number]; wire: ProbedWire }>();
 
@@ -123,6 +125,20 @@ export class FaultyMesh implements Disposable {
       const old = recorded.filter((encoded) => !isLater(readStatement(encoded), readStatement(known)));
       for (const encoded of old) life.host.receive(session.nodeId, GOSSIP_MESSAGE, encodeCbor(encoded));
     }
+  }
+
+  /** A node tells also of a link to another one that has none to it, as if it cost nothing. Two that lie about each other would make one, as would what
+   * another one told before it died. */
+  lie(number: number, about: number): void {
+    const { life, id } = this.#of(number);
+    const links = life?.router.map().get(id)?.links;
+    if (life === undefined || links === undefined || links.has(this.idOf(about))) return;
+    const isOnceTold = this.#nodes.some((node) => node.life?.router.terms(this.idOf(about), id) !== undefined);
+    if (isOnceTold || !this.lives(about) || this.#lies.has(`${about} ${number}`)) return;
+    this.#lies.add(`${number} ${about}`);
+    const none = { latency: 0, loss: 0, money: 0, penalty: 0 };
+    const told = new Map([...links, [this.idOf(about), none] as const]);
+    life.gossip.publish(LINKS_TOPIC, writeAdvertisement({ transit: true, links: told }));
   }
 
   #record({ id, life, recorded }: Node): void {
