@@ -43,6 +43,15 @@ describe("routes between daemons", function () {
     assert.match(row, / 1 \+ (latency \d+ \+ )?(loss \d+ \+ )?money 320 \+ penalty \d+ /u);
   });
 
+  it("outlive a node in between that stands still for two seconds: nobody takes anybody for dead", async () => {
+    process.kill(hub.pid, "SIGSTOP");
+    await yard.clock.sleep(2_000);
+    process.kill(hub.pid, "SIGCONT");
+    await yard.clock.sleep(4_000); // whoever was taken for dead would be so by now
+    for (const node of [hub, cam, pump]) assert.doesNotMatch(node.log, /neighbour down/u, node.name);
+    assert.ok((await routes(cam)).some(({ name }) => name === "pump"));
+  });
+
   it("end with the node that they lead to or through", async () => {
     await pump.kill();
     await yard.until("cam to hear that pump is gone", async () => (await cam.run("route", "pump")).code === 4);

@@ -1,21 +1,24 @@
 // npm run sim -- NAME…: worlds of many nodes on virtual time, with the code that the daemon runs.
+import { once } from "node:events";
 import { parseArgs } from "node:util";
+import { Worker } from "node:worker_threads";
 import { SystemClock } from "#core";
 import { readNumber, readSeed, runTool } from "../support/tool-front.ts";
 import { rounded, type Run, runScenario } from "./run-scenario.ts";
 import { choose, type Scenario } from "./scenario.ts";
 import { SCENARIOS } from "./scenarios.ts";
 
-const USAGE = `npm run sim -- NAME… [--seed N] [--seeds N] [--json]
+const USAGE = `npm run sim -- NAME… [--seed N] [--seeds N] [--jobs N] [--json]
   NAME          one scenario, all of a family, or \`all\` but the long ones
   --seed N      first seed; without it, fresh ones. With it alone, one run
   --seeds N     runs of each scenario, with seeds that follow each other (default 10)
+  --jobs N      so many runs at a time, each in a thread of its own; 1 otherwise
   --json        one JSON object for each run on stdout
 A run that does not hold prints its seed and the command that runs it again. Exit 6 when one did not.
 
 `;
 
-type Request = { scenarios: Scenario[]; first: number; count: number; json: boolean };
+type Request = { scenarios: Scenario[]; first: number; count: number; jobs: number; json: boolean };
 
 /** Throws with what is wrong with the command line. */
 function readRequest(argv: readonly string[]): Request | undefined {
@@ -26,6 +29,7 @@ function readRequest(argv: readonly string[]): Request | undefined {
       help: { type: "boolean" },
       seed: { type: "string" },
       seeds: { type: "string" },
+      jobs: { type: "string", default: "1" },
       json: { type: "boolean", default: false },
     },
   });
@@ -36,16 +40,24 @@ function readRequest(argv: readonly string[]): Request | undefined {
     return chosen;
   });
   const seeds = values.seeds ?? (values.seed === undefined ? "10" : "1");
-  return { scenarios, first: readSeed(values.seed), count: readNumber(seeds, { whole: true }), json: values.json };
+  return {
+    scenarios,
+    first: readSeed(values.seed),
+    count: readNumber(seeds, { whole: true }),
+    jobs: readNumber(values.jobs, { whole: true }),
+    json: values.json,
+  };
 }
 
 async function runAll(request: Request): Promise<boolean> {
   const clock = new SystemClock();
+  const seeds = Array.from({ length: request.count }, (_, i) => request.first + i);
+  const left = request.scenarios.flatMap((scenario) => seeds.map((seed) => ({ scenario, seed }))).values(); // the jobs take from it in turn
   let bad = 0;
-  for (const scenario of request.scenarios) {
-    for (let seed = request.first; seed < request.first + request.count; seed++) {
+  const work = async (): Promise<void> => {
+    for (const { scenario, seed } of left) {
       const startedMs = clock.nowMs();
-      const run = await runScenario(scenario, seed);
+      const run = await (request.jobs > 1 ? runApart(scenario, seed) : runScenario(scenario, seed));
       const seconds = rounded((clock.nowMs() - startedMs) / 1_000);
       if (run.failures.length > 0) bad += 1;
       if (request.json) console.log(JSON.stringify({ ...run, seconds }));
@@ -53,9 +65,19 @@ async function runAll(request: Request): Promise<boolean> {
       for (const failure of run.failures) console.error(`  FAILED ${failure}`);
       if (run.failures.length > 0) console.error(`  replay: ${run.replay}`);
     }
-  }
+  };
+  await Promise.all(Array.from({ length: request.jobs }, work));
   if (!request.json) console.log(`${request.scenarios.length * request.count} runs, ${bad} did not hold`);
   return bad === 0;
+}
+
+async function runApart({ name }: Scenario, seed: number): Promise<Run> {
+  const worker = new Worker(new URL("./worker.ts", import.meta.url), {
+    workerData: { name, seed },
+    resourceLimits: { maxYoungGenerationSizeMb: 192 }, // as the flag that `npm run sim` passes does for this thread
+  });
+  const [run] = (await once(worker, "message")) as [Run];
+  return run;
 }
 
 function lineOf({ name, seed, figures = {} }: Run, seconds: number): string {
