@@ -13,10 +13,11 @@ import {
   type Services,
 } from "#routing";
 import type { NodeState } from "./node-state.ts";
+import { Reachability } from "./reachability.ts";
 import { type ServicePorts, Tunnels } from "./tunnels.ts";
 
-/** How this node reaches others and their services, and what it carries. */
-export type Ways = { circuits: Circuits; reach: Reach; tunnels: Tunnels };
+/** How this node reaches others and their services, whether they reach it, and what it carries. */
+export type Ways = { circuits: Circuits; reach: Reach; tunnels: Tunnels; reachability: Reachability };
 
 export type WaysDeps = {
   host: CarriedHost;
@@ -54,12 +55,19 @@ export function startWays(state: NodeState, deps: WaysDeps): Ways & Disposable {
     mayUse: (peer) => Number.isFinite(topology.policy().admin(host.nodeId, peer)),
     circuit: (peer, signal) => circuits.connect(peer, signal),
   });
+  const reachability = stack.use(
+    new Reachability(
+      host,
+      () => members.of(host.nodeId)?.site,
+      () => clock.nowMs(),
+    ),
+  );
   answerPings(host);
   stack.defer(
     store.onAccepted(({ kind }) => (kind === "Revocation" || kind === "Tombstone" ? circuits.endRevoked() : undefined)),
   );
   const tunnels = stack.use(makeTunnels(state, deps, reach));
-  return { circuits, reach, tunnels, [Symbol.dispose]: () => stack.dispose() };
+  return { circuits, reach, tunnels, reachability, [Symbol.dispose]: () => stack.dispose() };
 }
 
 /** Tunnels over links and circuits; to a service of this very node, within the process. */

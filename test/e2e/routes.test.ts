@@ -43,6 +43,14 @@ describe("routes between daemons", function () {
     assert.match(row, / 1 \+ (latency \d+ \+ )?(loss \d+ \+ )?money 320 \+ penalty \d+ /u);
   });
 
+  it("are opened by who can: doctor says who has connected, and does not guess", async () => {
+    assert.match(
+      await hub.ok("doctor"),
+      /ok +reach: Listens at \S+\. Others connect from other sites: (cam|pump) in berlin did 0 minutes ago/u,
+    );
+    assert.match(await cam.ok("doctor"), /info +reach: This node accepts no connections: others reach it over those/u);
+  });
+
   it("outlive a node in between that stands still for two seconds: nobody takes anybody for dead", async () => {
     process.kill(hub.pid, "SIGSTOP");
     await yard.clock.sleep(2_000);

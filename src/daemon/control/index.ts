@@ -61,7 +61,7 @@ export function createHandlers(state: NodeState, deps: ControlDeps): Handlers {
     ...serviceCalls,
     ...tunnelHandlers(state.clock, deps.ways?.tunnels),
     ...nameHandlers(deps.names),
-    ...statusHandlers(state, deps),
+    ...statusHandlers(state, { ...deps, reachability: deps.ways?.reachability }),
     ...limitHandlers(deps.limits),
     ...machineHandlers(state, deps.shutdown),
     ping,

@@ -4,6 +4,7 @@ import type { Host, OtherFleet } from "#mesh";
 import type { StoreUsage } from "../artifact-keeper.ts";
 import { type NodeState, nodeName } from "../node-state.ts";
 import { rememberedToken } from "../remembered.ts";
+import type { Caller, Reachability } from "../reachability.ts";
 import type { JoinStatus } from "../standing.ts";
 
 /** Room below which `doctor` speaks up, as a share of what the store may hold; at a tenth the store makes room by itself. */
@@ -18,6 +19,7 @@ export type StatusDeps = {
   otherFleets: () => OtherFleet[];
   usage: () => Promise<StoreUsage>;
   limits: { now(): LimitsNow } | undefined;
+  reachability: Reachability | undefined;
 };
 
 /** What this node says about itself. */
@@ -97,6 +99,7 @@ async function examine(state: NodeState, deps: StatusDeps): Promise<Finding[]> {
     ...examineContact(state, deps),
     ...examineMachine(state),
     ...examineNetwork(deps),
+    ...examineReach(state, deps),
     examineClock(state),
     await examineDisk(deps),
   ];
@@ -200,16 +203,7 @@ function examineNetwork({ host, join, otherFleets }: StatusDeps): Finding[] {
   }
   const links = host.sessions();
   const suspects = links.filter((link) => link.suspect()).length;
-  const findings: Finding[] = [
-    host.addresses().length === 0
-      ? {
-          level: "warn",
-          subject: "listen",
-          cause: "This node accepts no connections.",
-          next: "portolan up --listen /ip4/0.0.0.0/tcp/4001/tls",
-        }
-      : { level: "ok", subject: "listen", cause: `Reachable at ${host.addresses().join(", ")}.` },
-  ];
+  const findings: Finding[] = [];
   if (links.length === 0 && join().state === "member") {
     findings.push({
       level: "error",
@@ -226,6 +220,28 @@ function examineNetwork({ host, join, otherFleets }: StatusDeps): Finding[] {
     findings.push({ level: "ok", subject: "other fleet", cause });
   }
   return findings;
+}
+
+/** Who connected to this node, which is all that shows whether others can. Those that cannot reach it over circuits. */
+function examineReach({ clock }: NodeState, { host, reachability, join }: StatusDeps): Finding[] {
+  if (host === undefined || reachability === undefined) return [];
+  const ago = ({ name, site, atMs }: Caller): string =>
+    `${name} in ${site} did ${Math.round((clock.nowMs() - atMs) / 60_000)} minutes ago`;
+  const subject = "reach";
+  const addresses = host.addresses();
+  const { near, far } = reachability;
+  if (addresses.length === 0) {
+    const cause = "This node accepts no connections: others reach it over those that it connects to.";
+    return [{ level: "info", subject, cause, next: "portolan up --listen /ip4/0.0.0.0/tcp/4001/tls" }];
+  }
+  const listens = `Listens at ${addresses.join(", ")}.`;
+  if (far !== undefined)
+    return [{ level: "ok", subject, cause: `${listens} Others connect from other sites: ${ago(far)}.` }];
+  if (join().state !== "member") return [{ level: "info", subject, cause: listens }];
+  const seen =
+    near === undefined ? "Nobody has connected to it yet" : `Only its own site has connected to it: ${ago(near)}`;
+  const cause = `${listens} ${seen}. Whom it connects to itself, or who carries for it, reaches it all the same.`;
+  return [{ level: "info", subject, cause, next: "portolan get links -o wide" }];
 }
 
 /** The clock of a machine that lost its battery is years off; a beacon or a document tells. */
