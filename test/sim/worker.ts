@@ -6,4 +6,4 @@ import { SCENARIOS } from "./scenarios.ts";
 const { name, seed } = workerData as { name: string; seed: number };
 const scenario = SCENARIOS.find((one) => one.name === name);
 if (scenario === undefined) throw new Error(`there is no scenario "${name}"`);
-parentPort?.postMessage(await runScenario(scenario, seed));
+parentPort?.postMessage(await runScenario(scenario, seed), []);
