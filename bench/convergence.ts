@@ -29,6 +29,8 @@ import { type Child, Graph, type GraphLink, labNeeds, type LinkFault } from "./l
 const WATCH_MS = 3_000;
 /** What is not over by then is shown as the time until then. */
 const REPORT_MS = 10_000;
+/** A circuit is to be opened, or routes to be found, before the first message comes. */
+const FIRST_MS = 60_000;
 const PORT = 4001;
 const FLOW = join(import.meta.dirname, "flow-part.ts");
 const SERVICE = "flow";
@@ -147,6 +149,7 @@ const portolanOver: StartCarrier = async ({ clock, directory }, stack, graph, wh
   const daemons = stack.use(new Daemons({ clock, startAt }, join(directory, where.name), places));
   await graph.meet();
   await daemons.fleet();
+  await daemons.untilLinked(Object.fromEntries(where.nodes.map((node) => [node, where.nodes.length - 1])));
   for (const node of where.nodes) await daemons.stop(node);
   await graph.part();
   for (const node of where.nodes) await daemons.up(node);
@@ -159,12 +162,13 @@ const portolanOver: StartCarrier = async ({ clock, directory }, stack, graph, wh
   const stop = new AbortController();
   stack.defer(() => stop.abort());
   const port = await daemons.connect(where.reader, SERVICE, stop.signal);
+  const reader = await startReader(graph, where.reader, ["read-tcp", String(port)]);
   return {
     name: "portolan",
     clean: "reset",
     path: async () => [where.reader, ...(await daemons.gateways(where.reader)), where.host],
     settled,
-    reader: await startReader(graph, where.reader, ["read-tcp", String(port)]),
+    reader,
     moveSince: (sinceMs) => moveSince(daemons.node(where.reader).process.stderr, sinceMs),
   };
 };
@@ -174,9 +178,9 @@ const kernelOver =
   (routing: KernelRouting): StartCarrier =>
   async ({ clock, directory }, _stack, graph, where) => {
     await routeInKernel(clock, graph, routing, join(directory, where.name));
-    const reader = await startReader(graph, where.reader, ["read-udp", String(PORT)]);
     const to = [loopbackOf(graph, where.reader), String(PORT)];
     graph.start(where.host, [process.execPath, FLOW, "send-udp", ...to]);
+    const reader = await startReader(graph, where.reader, ["read-udp", String(PORT)]);
     return {
       name: routing.name,
       clean: "down",
@@ -198,7 +202,7 @@ async function installed(progress: (line: string) => void): Promise<StartCarrier
 
 async function startReader(graph: Graph, node: string, words: readonly string[]): Promise<Child> {
   const reader = graph.start(node, [process.execPath, FLOW, ...words]);
-  await reader.line("the reader", REPORT_MS, (line) => line === "ready");
+  await reader.line("the first messages", FIRST_MS, (line) => line === "ready");
   return reader;
 }
 

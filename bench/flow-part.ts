@@ -61,13 +61,19 @@ function sendUdp(host: string, port: number): void {
 
 /** Watches numbers come. */
 class Gaps {
+  readonly #first: () => void;
   #next = 0;
   #lastMs = clock.nowMs();
   #report = this.#empty();
   #pauses: number[] = [];
 
+  constructor(first: () => void) {
+    this.#first = first;
+  }
+
   heard(number: number): void {
     const nowMs = clock.nowMs();
+    if (this.#next === 0) this.#first();
     if (number > this.#next) this.#report.missing += number - this.#next;
     this.#next = Math.max(this.#next, number + 1);
     this.#report.messages += 1;
@@ -97,16 +103,17 @@ class Gaps {
   }
 }
 
-/** Answers each line on stdin with a report. */
-function reportOn(gaps: Gaps): void {
+/** Says so when the first message comes, and answers each line on stdin with a report. */
+function startReading(): Gaps {
+  const gaps = new Gaps(() => console.log("ready"));
   createInterface(process.stdin).on("line", () => console.log(JSON.stringify(gaps.take())));
-  console.log("ready");
+  return gaps;
 }
 
 function readTcp(port: number): void {
-  const gaps = new Gaps();
+  const gaps = startReading();
   let rest: Buffer = Buffer.alloc(0);
-  const socket: Socket = connect({ host: "127.0.0.1", port, noDelay: true }, () => reportOn(gaps));
+  const socket: Socket = connect({ host: "127.0.0.1", port, noDelay: true });
   socket.on("data", (piece: Buffer) => {
     rest = Buffer.concat([rest, piece]);
     for (; rest.length >= MESSAGE_BYTES; rest = rest.subarray(MESSAGE_BYTES))
@@ -117,9 +124,8 @@ function readTcp(port: number): void {
 }
 
 function readUdp(port: number): void {
-  const gaps = new Gaps();
-  const socket = createSocket("udp4", (message) => gaps.heard(Number(message.readBigUInt64BE())));
-  socket.bind(port, () => reportOn(gaps));
+  const gaps = startReading();
+  createSocket("udp4", (message) => gaps.heard(Number(message.readBigUInt64BE()))).bind(port);
 }
 
 function fail(message: string): void {
