@@ -259,7 +259,7 @@ async function breakOnce(
     fault,
     link: `${from}-${to}`,
     outageMs: Math.round(gapMs - usualMs),
-    pathRttMs: roundTripMs(graph, after),
+    pathRttMs: Math.round(roundTripMs(graph, after)),
     missing,
     ...(move === undefined ? {} : termsOf(move, { brokenMs, gapEndMs: gapFromMs + gapMs })),
     breakTookMs: tookMs,

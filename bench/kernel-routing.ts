@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
@@ -18,8 +19,7 @@ export const loopbackOf = (graph: Graph, node: string): string => `10.65.0.${gra
 
 export const frr: KernelRouting = {
   name: "frr",
-  missing: async () =>
-    (await onPath(`${FRR}/ospfd`)) ? undefined : "FRR is not installed (Debian: apt-get install frr)",
+  missing: async () => (existsSync(FRR) ? undefined : "FRR is not installed (Debian: apt-get install frr)"),
   start: startFrr,
 };
 

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { SystemClock } from "#core";
 import type { Bench, Report } from "./bench.ts";
 import { convergence } from "./convergence.ts";
+import { discovery } from "./discovery.ts";
 import { fanout } from "./fanout.ts";
 import { fleet } from "./fleet-daemons.ts";
 import { idle } from "./idle.ts";
@@ -26,6 +27,7 @@ const BENCHES: readonly Bench[] = [
   idle,
   sessions,
   convergence,
+  discovery,
   strangers,
   fleet,
 ];
