@@ -1,88 +1,14 @@
-import { join } from "node:path";
 import { z } from "zod";
 import { type Clock, Fault } from "#core";
-import {
-  atMost,
-  type Bar,
-  type BenchContext,
-  defineBench,
-  median,
-  numberFlag,
-  percentile,
-  type Sample,
-} from "./bench.ts";
-import { Daemons } from "./daemons.ts";
-import type { Place } from "./fleet.ts";
+import { atMost, type Bar, defineBench, median, numberFlag, percentile } from "./bench.ts";
+import { type Carrier, installed, mesh, type Move, portolanOver, ring, type Topology } from "./carriers.ts";
 import type { FlowReport } from "./flow-part.ts";
-import {
-  babel,
-  frr,
-  kernelPath,
-  type KernelRouting,
-  loopbackOf,
-  routeInKernel,
-  untilRouted,
-} from "./kernel-routing.ts";
-import { type Child, Graph, type GraphLink, labNeeds, type LinkFault } from "./lab/index.ts";
+import { type Child, Graph, labNeeds, type LinkFault } from "./lab/index.ts";
 
 /** So long after a fault it is looked how long the flow stood; a connection that hears nothing is not dead by then. */
 const WATCH_MS = 3_000;
 /** What is not over by then is shown as the time until then. */
 const REPORT_MS = 10_000;
-/** A circuit is to be opened, or routes to be found, before the first message comes. */
-const FIRST_MS = 60_000;
-const PORT = 4001;
-const FLOW = join(import.meta.dirname, "flow-part.ts");
-const SERVICE = "flow";
-
-type Topology = {
-  name: string;
-  nodes: readonly string[];
-  links: (delayMs: number) => GraphLink[];
-  siteOf: (node: string) => string;
-  reader: string;
-  host: string;
-};
-
-const RING = ["n1", "n2", "n3", "n4", "n5", "n6"] as const;
-/** Six sites of a node each, and a flow between opposite ones: two ways of three links. */
-const ring: Topology = {
-  name: "ring",
-  nodes: RING,
-  links: (delayMs) => RING.map((a, i) => ({ a, b: RING[(i + 1) % RING.length] as string, delayMs })),
-  siteOf: (node) => `site-${node}`,
-  reader: "n1",
-  host: "n4",
-};
-/** Three sites of a gateway and a node behind it, 0.2 ms away; the gateways are joined to each other. */
-const mesh: Topology = {
-  name: "mesh",
-  nodes: ["a1", "a2", "b1", "b2", "c1", "c2"],
-  links: (delayMs) => [
-    ...["a", "b", "c"].map((site) => ({ a: `${site}1`, b: `${site}2`, delayMs: 0.1 })),
-    { a: "a1", b: "b1", delayMs },
-    { a: "b1", b: "c1", delayMs },
-    { a: "c1", b: "a1", delayMs },
-  ],
-  siteOf: (node) => `site-${node[0]}`,
-  reader: "a2",
-  host: "b2",
-};
-
-/** Something that carries the flow over a graph. */
-type Carrier = {
-  name: string;
-  /** How it is told that a link is gone, where the fault says so. */
-  clean: LinkFault;
-  /** The nodes on the way that the flow takes, its two ends among them. */
-  path: () => Promise<string[]>;
-  /** Resolves when all links are in use again. */
-  settled: () => Promise<void>;
-  /** The process that reads the flow. */
-  reader: Child;
-  /** When it began to look for another way after a time, and how long that took. */
-  moveSince?: (sinceMs: number) => { soughtMs: number; tookMs: number } | undefined;
-};
 
 const options = z.object({
   rounds: numberFlag(4, 1, 1_000, "faults of each kind and topology"),
@@ -101,7 +27,7 @@ export const convergence = defineBench({
     const chosen = [ring, mesh].filter(({ name }) => topology === "both" || topology === name);
     const { clock, progress } = context;
     const startMs = clock.nowMs();
-    const samples: Sample[] = [];
+    const samples: Outage[] = [];
     for (const where of chosen) {
       const carriers = [portolanOver, ...(beside ? await installed(progress) : [])];
       for (const start of carriers) {
@@ -130,96 +56,35 @@ export const convergence = defineBench({
   },
 });
 
-type StartCarrier = (
-  context: BenchContext,
-  stack: AsyncDisposableStack,
-  graph: Graph,
-  where: Topology,
-) => Promise<Carrier>;
-
-/** Real daemons, which joined over a network that is gone then: each has links to its neighbours only. */
-const portolanOver: StartCarrier = async ({ clock, directory }, stack, graph, where) => {
-  const places = Object.fromEntries(
-    where.nodes.map((node): [string, Place] => [
-      node,
-      { netns: node, address: "0.0.0.0", port: PORT, site: where.siteOf(node) },
-    ]),
-  );
-  const startAt = ({ netns = "" }: Place, argv: readonly string[]): Child => graph.start(netns, argv);
-  const daemons = stack.use(new Daemons({ clock, startAt }, join(directory, where.name), places));
-  await graph.meet();
-  await daemons.fleet();
-  await daemons.untilLinked(Object.fromEntries(where.nodes.map((node) => [node, where.nodes.length - 1])));
-  for (const node of where.nodes) await daemons.stop(node);
-  await graph.part();
-  for (const node of where.nodes) await daemons.up(node);
-  const degrees = Object.fromEntries(where.nodes.map((node) => [node, graph.devicesOf(node).length]));
-  const settled = (): Promise<void> => daemons.untilLinked(degrees);
-  await settled();
-  const server = graph.start(where.host, [process.execPath, FLOW, "serve-tcp"]);
-  const served = await server.line("the flow's port", REPORT_MS, (line) => line.startsWith("port "));
-  await daemons.cli(where.host, "service", "publish", SERVICE, "--to", `127.0.0.1:${served.slice("port ".length)}`);
-  const stop = new AbortController();
-  stack.defer(() => stop.abort());
-  const port = await daemons.connect(where.reader, SERVICE, stop.signal);
-  const reader = await startReader(graph, where.reader, ["read-tcp", String(port)]);
-  return {
-    name: "portolan",
-    clean: "reset",
-    path: async () => [where.reader, ...(await daemons.gateways(where.reader)), where.host],
-    settled,
-    reader,
-    moveSince: (sinceMs) => moveSince(daemons.node(where.reader).process.stderr, sinceMs),
-  };
-};
-
-/** Kernels that forward, and routing daemons that tell them where to. */
-const kernelOver =
-  (routing: KernelRouting): StartCarrier =>
-  async ({ clock, directory }, _stack, graph, where) => {
-    await routeInKernel(clock, graph, routing, join(directory, where.name));
-    const to = [loopbackOf(graph, where.reader), String(PORT)];
-    graph.start(where.host, [process.execPath, FLOW, "send-udp", ...to]);
-    const reader = await startReader(graph, where.reader, ["read-udp", String(PORT)]);
-    return {
-      name: routing.name,
-      clean: "down",
-      path: () => kernelPath(graph, where.host, where.reader),
-      settled: () => untilRouted(clock, graph),
-      reader,
-    };
-  };
-
-async function installed(progress: (line: string) => void): Promise<StartCarrier[]> {
-  const starts: StartCarrier[] = [];
-  for (const routing of [frr, babel(0.5), babel(4)]) {
-    const cause = await routing.missing();
-    if (cause === undefined) starts.push(kernelOver(routing));
-    else progress(`without ${routing.name}: ${cause}`);
-  }
-  return starts;
-}
-
-async function startReader(graph: Graph, node: string, words: readonly string[]): Promise<Child> {
-  const reader = graph.start(node, [process.execPath, FLOW, ...words]);
-  await reader.line("the first messages", FIRST_MS, (line) => line === "ready");
-  return reader;
-}
-
 async function takeReport(reader: Child): Promise<FlowReport> {
   const line = reader.line("what came", REPORT_MS, (text) => text.startsWith("{"));
   reader.send("report");
   return JSON.parse(await line) as FlowReport;
 }
 
-/** What the log of the circuit's source says of its last move, if that ended after a time. Times are Unix milliseconds. */
-function moveSince(log: string, sinceMs: number): { soughtMs: number; tookMs: number } | undefined {
-  const moves = [...log.matchAll(/^(\S+) info +circuit goes on .*tookMs=(\d+)/gmu)].map(([, time = "", took]) => ({
-    soughtMs: Date.parse(time) - Number(took),
-    tookMs: Number(took),
-  }));
-  return moves.find(({ soughtMs, tookMs }) => soughtMs + tookMs >= sinceMs);
-}
+/** One fault, and how long the flow stood. Where the carrier says so, what it is made of. */
+type Outage = {
+  topology: string;
+  carrier: string;
+  fault: LinkFault;
+  /** The broken one. */
+  link: string;
+  /** The longest pause, less the usual one. */
+  outageMs: number;
+  /** Of the way that the flow goes then. */
+  pathRttMs: number;
+  /** Messages that never came. */
+  missing: number;
+  breakTookMs: number;
+  before: string;
+  after: string;
+} & Partial<Terms>;
+
+/**
+ * What an outage is made of: until an end of the link knew, until the source did (the delay between them), until a way was chosen and the target had
+ * answered over it, until the flow went on.
+ */
+type Terms = { detectMs: number; tellMs: number; switchMs: number; resendMs: number };
 
 type Round = { fault: LinkFault; round: number };
 
@@ -230,24 +95,26 @@ async function breakOnce(
   where: Topology,
   carrier: Carrier,
   { fault, round }: Round,
-): Promise<Sample> {
+): Promise<Outage> {
   const before = await carrier.path();
   const spans = spansOf(before).filter(([a, b]) => where.siteOf(a) !== where.siteOf(b));
   const [from, to] = spans[round % spans.length] as [string, string];
+  const tellMs = roundTripMs(graph, before.slice(0, before.indexOf(from) + 1)) / 2;
   await takeReport(carrier.reader);
   const brokenMs = clock.wallMs();
   await graph.break(from, to, fault);
   const tookMs = clock.wallMs() - brokenMs;
   await clock.sleep(WATCH_MS);
   let report = await takeReport(carrier.reader);
-  const { missing, usualMs } = report;
-  let [gapMs, gapFromMs] = [report.gapMs, report.gapFromMs];
+  const { usualMs } = report;
+  let { gapMs, gapFromMs, missing } = report;
   // still nothing: the pause goes on from where it was
   for (let waits = 0; report.messages === 0 || endOf(report) >= clock.wallMs() - 100; waits++) {
     if (waits > 60) throw new Fault("bench.no-way", `${carrier.name} found no other way than ${before.join(" ")}`);
     await clock.sleep(1_000);
     report = await takeReport(carrier.reader);
-    if (report.gapMs > gapMs) [gapMs, gapFromMs] = [report.gapMs, report.gapFromMs];
+    missing += report.missing;
+    if (report.gapMs > gapMs) ({ gapMs, gapFromMs } = report);
   }
   const after = await carrier.path().catch(() => []);
   const move = carrier.moveSince?.(brokenMs);
@@ -261,7 +128,7 @@ async function breakOnce(
     outageMs: Math.round(gapMs - usualMs),
     pathRttMs: Math.round(roundTripMs(graph, after)),
     missing,
-    ...(move === undefined ? {} : termsOf(move, { brokenMs, gapEndMs: gapFromMs + gapMs })),
+    ...(move === undefined ? {} : termsOf(move, brokenMs, tellMs, gapFromMs + gapMs)),
     breakTookMs: tookMs,
     before: before.join(" "),
     after: after.join(" "),
@@ -270,15 +137,12 @@ async function breakOnce(
 
 const endOf = ({ gapFromMs, gapMs }: FlowReport): number => gapFromMs + gapMs;
 
-/** What the outage is made of: until the source knew, until the target had answered over another way, until the flow went on. */
-function termsOf(
-  { soughtMs, tookMs }: { soughtMs: number; tookMs: number },
-  { brokenMs, gapEndMs }: { brokenMs: number; gapEndMs: number },
-): Sample {
+function termsOf({ soughtMs, tookMs }: Move, brokenMs: number, tellMs: number, gapEndMs: number): Terms {
   return {
-    knownAfterMs: Math.round(soughtMs - brokenMs),
+    detectMs: Math.round(soughtMs - brokenMs - tellMs),
+    tellMs: Math.round(tellMs),
     switchMs: tookMs,
-    flowsAfterMs: Math.round(gapEndMs - soughtMs - tookMs),
+    resendMs: Math.round(gapEndMs - soughtMs - tookMs),
   };
 }
 
@@ -288,24 +152,24 @@ const roundTripMs = (graph: Graph, path: readonly string[]): number =>
   spansOf(path).reduce((sum, [a, b]) => sum + 2 * graph.delayMs(a, b), 0);
 
 /** Of each carrier, topology and fault: how long the flow stood. */
-function summaries(samples: readonly Sample[]): Record<string, unknown> {
-  const groups = Map.groupBy(samples, (sample) => `${sample["topology"]} ${sample["carrier"]} ${sample["fault"]}`);
+function summaries(samples: readonly Outage[]): Record<string, unknown> {
+  const groups = Map.groupBy(samples, ({ topology, carrier, fault }) => `${topology} ${carrier} ${fault}`);
   return Object.fromEntries(
     [...groups].map(([name, group]) => {
-      const outages = group.map(({ outageMs }) => Number(outageMs));
+      const outages = group.map(({ outageMs }) => outageMs);
       const figures = [median(outages), percentile(outages, 0.95), Math.max(...outages)].map(Math.round);
       return [`outage, ms: ${name}`, `p50 ${figures[0]}, p95 ${figures[1]}, max ${figures[2]}, of ${outages.length}`];
     }),
   );
 }
 
-function barsOf(samples: readonly Sample[], topology: string): Bar[] {
-  const own = samples.filter((sample) => sample["topology"] === topology && sample["carrier"] === "portolan");
-  const of = (fault: LinkFault): Sample[] => own.filter((sample) => sample["fault"] === fault);
-  const beyond = of("reset").map(({ outageMs, pathRttMs }) => Number(outageMs) - Number(pathRttMs));
-  const silent = of("silent").map(({ outageMs }) => Number(outageMs));
+function barsOf(samples: readonly Outage[], where: string): Bar[] {
+  const of = (wanted: LinkFault): Outage[] =>
+    samples.filter(({ topology, carrier, fault }) => topology === where && carrier === "portolan" && fault === wanted);
+  const beyond = of("reset").map(({ outageMs, pathRttMs }) => outageMs - pathRttMs);
+  const silent = of("silent").map(({ outageMs }) => outageMs);
   return [
-    atMost(`${topology}, reset: outage beyond the round trip, ms, p95`, 50, percentile(beyond, 0.95)),
-    atMost(`${topology}, silent: outage, ms, p95`, 900, percentile(silent, 0.95)),
+    atMost(`${where}, reset: outage beyond the round trip, ms, p95`, 50, percentile(beyond, 0.95)),
+    atMost(`${where}, silent: outage, ms, p95`, 900, percentile(silent, 0.95)),
   ];
 }

@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { z } from "zod";
 import { type Clock, withDeadline } from "#core";
 import { type Graph, onPath } from "./lab/index.ts";
@@ -9,7 +9,7 @@ import { type Graph, onPath } from "./lab/index.ts";
 export type KernelRouting = { name: string; missing: () => Promise<string | undefined>; start: Start };
 type Start = (graph: Graph, node: string, directory: string) => Promise<void>;
 
-const SETTLE_MS = 120_000;
+const SETTLE_MS = 60_000;
 const POLL_MS = 100;
 const COMMAND_MS = 10_000;
 const FRR = "/usr/lib/frr";
@@ -108,18 +108,7 @@ async function startBabel(graph: Graph, node: string, directory: string, helloSe
 /** BFD: three packets 100 ms apart. SPF without delay after a quiet time; hellos only find neighbours. */
 async function startFrr(graph: Graph, node: string, directory: string): Promise<void> {
   const own = graph.devicesOf(node);
-  const sockets = [
-    "--vty_socket",
-    directory,
-    "-z",
-    join(directory, "zserv.api"),
-    "-u",
-    "root",
-    "-g",
-    "root",
-    "-P",
-    "0",
-  ];
+  const sockets = ["--vty_socket", directory, "-z", join(directory, "zserv.api"), "-P", "0"];
   const configs = {
     zebra: [],
     bfdd: ["bfd", " profile fast", "  detect-multiplier 3", "  receive-interval 100", "  transmit-interval 100"],
@@ -137,6 +126,8 @@ async function startFrr(graph: Graph, node: string, directory: string): Promise<
       " network 10.65.0.0/16 area 0",
     ],
   };
+  const above = dirname(directory);
+  await graph.shell([`chmod 711 ${dirname(above)} ${above}`, `chown frr ${directory}`]); // they run as that user
   for (const [daemon, lines] of Object.entries(configs)) {
     const file = join(directory, `${daemon}.conf`);
     await writeFile(file, `${lines.join("\n")}\n`);

@@ -4,7 +4,6 @@ import type { Child, ChildOptions } from "./child.ts";
 import { Namespaces } from "./namespaces.ts";
 import {
   DEFAULT_LAB,
-  gatewayOf,
   hasWan,
   type LabHost,
   type LabOptions,
