@@ -132,10 +132,13 @@ const kernelOver =
     };
   };
 
-/** Those that are not there are told of. */
-export async function installed(progress: (line: string) => void): Promise<StartCarrier[]> {
+/** Those of the kind that are installed; who is not is told of. */
+export async function installed(
+  kind: "none" | "frr" | "babeld" | "all",
+  progress: (line: string) => void,
+): Promise<StartCarrier[]> {
   const starts: StartCarrier[] = [];
-  for (const routing of [frr, babel(0.5), babel(4)]) {
+  for (const routing of [frr, babel(0.5), babel(4)].filter(({ name }) => kind === "all" || name.startsWith(kind))) {
     const cause = await routing.missing();
     if (cause === undefined) starts.push(kernelOver(routing));
     else progress(`without ${routing.name}: ${cause}`);

@@ -14,7 +14,10 @@ const options = z.object({
   rounds: numberFlag(4, 1, 1_000, "faults of each kind and topology"),
   delay: numberFlag(25, 1, 500, "milliseconds that a link takes one way"),
   topology: z.enum(["both", "ring", "mesh"]).default("both").describe("where"),
-  beside: z.boolean().default(false).describe("FRR (OSPF, BFD) and babeld over the same links, too, where installed"),
+  beside: z
+    .enum(["none", "frr", "babeld", "all"])
+    .default("none")
+    .describe("routing in the kernel over the same links"),
 });
 
 export const convergence = defineBench({
@@ -29,7 +32,7 @@ export const convergence = defineBench({
     const startMs = clock.nowMs();
     const samples: Outage[] = [];
     for (const where of chosen) {
-      const carriers = [portolanOver, ...(beside ? await installed(progress) : [])];
+      const carriers = [portolanOver, ...(await installed(beside, progress))];
       for (const start of carriers) {
         await using stack = new AsyncDisposableStack();
         const graph = stack.use(await Graph.make(clock, where.nodes, where.links(delay)));

@@ -116,6 +116,7 @@ async function startFrr(graph: Graph, node: string, directory: string): Promise<
       ...own.flatMap(({ device }) => [
         `interface ${device}`,
         " ip ospf network point-to-point",
+        " ip ospf bfd",
         " ip ospf bfd profile fast",
         " ip ospf hello-interval 1",
         " ip ospf dead-interval 10",
