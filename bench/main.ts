@@ -2,6 +2,8 @@ import { parseArgs } from "node:util";
 import { z } from "zod";
 import { SystemClock } from "#core";
 import type { Bench, Report } from "./bench.ts";
+import { convergence } from "./convergence.ts";
+import { discovery } from "./discovery.ts";
 import { fanout } from "./fanout.ts";
 import { fleet } from "./fleet-daemons.ts";
 import { idle } from "./idle.ts";
@@ -15,7 +17,20 @@ import { transport } from "./transport.ts";
 import { tunnel } from "./tunnel.ts";
 import { makeWorkspace } from "./workspace.ts";
 
-const BENCHES: readonly Bench[] = [transfer, fanout, transport, tunnel, large, local, idle, sessions, strangers, fleet];
+const BENCHES: readonly Bench[] = [
+  transfer,
+  fanout,
+  transport,
+  tunnel,
+  large,
+  local,
+  idle,
+  sessions,
+  convergence,
+  discovery,
+  strangers,
+  fleet,
+];
 const EXIT = { ok: 0, failed: 1, usage: 2, unmet: 6, interrupted: 130 } as const;
 
 /** Runs one benchmark by name. Exit 0 when it ran or was skipped; with --strict, 6 when a bar was not met. */

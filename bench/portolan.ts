@@ -24,6 +24,8 @@ const PUBLISH_MS = 300_000;
 /** Between two looks at a state that a daemon has no event for. */
 const POLL_MS = 50;
 
+/** Where a fleet is: its places, and the directory of its files. */
+type Grounds = { places: readonly Place[]; directory: string };
 export type Node = { place: Place; data: string; process: Child; client: ControlClient };
 
 /** Real daemons, one per place: the first makes a fleet and publishes, the others join from its token by claims. */
@@ -103,7 +105,7 @@ class Receivers {
 export async function startNode(
   { clock, startAt }: FleetDeps,
   stack: AsyncDisposableStack,
-  { places, directory }: FleetOptions,
+  { places, directory }: Grounds,
   index: number,
   flags: readonly string[],
 ): Promise<Node> {
@@ -133,7 +135,7 @@ async function hidingConfig(data: string): Promise<string> {
 export async function joinOthers(
   clock: Clock,
   first: Node,
-  { places, directory }: FleetOptions,
+  { places, directory }: Grounds,
   up: (index: number, flags: readonly string[]) => Promise<Node>,
 ): Promise<Node[]> {
   const others = places.slice(1).map((_, i) => i + 1);

@@ -2,9 +2,9 @@ import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import { z } from "zod";
 import { type Clock, Fault, withDeadline } from "#core";
-import { atMost, type Bar, type BenchContext, defineBench, numberFlag, type Sample } from "./bench.ts";
-import { type FleetDeps, type Place, startLocally } from "./fleet.ts";
-import { command, joinOthers, type Node, startNode, until } from "./portolan.ts";
+import { atMost, type Bar, defineBench, numberFlag, percentile, type Sample } from "./bench.ts";
+import { Daemons } from "./daemons.ts";
+import { type Place, startLocally } from "./fleet.ts";
 
 /** What the service sends: numbered blocks, so that a lost, doubled or changed one is seen. */
 const BLOCK_BYTES = 64 * 1024;
@@ -81,91 +81,21 @@ async function startServer(clock: Clock): Promise<Server> {
   return server;
 }
 
+const place = (index: number, site: string, hidden = false): Place => ({
+  address: "127.0.0.1",
+  port: PORT + index,
+  site,
+  hidden,
+});
 /** Two gateways and two nodes that nobody can dial; a service at one of these, read from the other. */
-class World {
-  readonly #deps: FleetDeps;
-  readonly #stack: AsyncDisposableStack;
-  readonly #places: [Place, ...Place[]];
-  readonly #directory: string;
-  #gateways: Node[] = [];
-  reader!: Node;
-  host!: Node;
-
-  constructor({ clock, directory }: BenchContext, stack: AsyncDisposableStack) {
-    this.#deps = { clock, startAt: startLocally(clock) };
-    this.#stack = stack;
-    this.#directory = directory;
-    const place = (index: number, site: string, hidden: boolean): Place => ({
-      address: "127.0.0.1",
-      port: PORT + index,
-      site,
-      hidden,
-    });
-    this.#places = [place(0, "hq", false), place(1, "hq", false), place(2, "rome", true), place(3, "berlin", true)];
-  }
-
-  async start(): Promise<void> {
-    const { clock } = this.#deps;
-    const first = await this.#up(0, []);
-    await command(clock, first, ["fleet", "create", "bench", "--demo"]);
-    const options = { places: this.#places, file: "", directory: this.#directory };
-    const others = await joinOthers(clock, first, options, (index, flags) => this.#up(index, flags));
-    const [second, reader, host] = others as [Node, Node, Node];
-    this.#gateways = [first, second];
-    this.reader = reader;
-    this.host = host;
-    await this.#untilLinked();
-  }
-
-  /** The gateway that the circuit goes over now. */
-  async gatewayInUse(): Promise<number> {
-    const { items } = await this.reader.client.call("circuits.list", {});
-    const via = items.find(({ role }) => role === "source")?.via?.[0];
-    const names = await Promise.all(this.#gateways.map(async ({ client }) => (await client.call("status", {})).name));
-    const index = names.indexOf(via ?? "");
-    if (index < 0) throw new Fault("bench.no-circuit", `no circuit over a gateway: ${JSON.stringify(items)}`);
-    return index;
-  }
-
-  break(gateway: number, fault: FaultName): void {
-    this.#gateways[gateway]?.process.signal(fault === "killed" ? "SIGKILL" : "SIGSTOP");
-  }
-
-  async mend(gateway: number, fault: FaultName): Promise<void> {
-    if (fault === "silent") this.#gateways[gateway]?.process.signal("SIGCONT");
-    else this.#gateways[gateway] = await this.#up(gateway, []);
-    await this.#untilLinked();
-  }
-
-  #up(index: number, flags: readonly string[]): Promise<Node> {
-    const options = { places: this.#places, file: "", directory: this.#directory };
-    return startNode(this.#deps, this.#stack, options, index, flags);
-  }
-
-  /** Both hidden nodes have live links to both gateways, and have told so. */
-  async #untilLinked(): Promise<void> {
-    const { clock } = this.#deps;
-    for (const node of [this.reader, this.host]) {
-      await until(clock, "links to both gateways", async () => {
-        const { items } = await node.client.call("links.list", {});
-        return items.filter(({ state }) => state === "up").length === 2;
-      });
-    }
-    await clock.sleep(3_000); // a new link is told of within 2 s
-  }
-}
-
-/** Opens a port of the reader's that leads to the service, for as long as the signal does not fire. */
-async function openPort(world: World, clock: Clock, signal: AbortSignal): Promise<number> {
-  await until(clock, "the service to be known", async () => {
-    const { items } = await world.reader.client.call("services.list", {});
-    return items.some(({ name }) => name === SERVICE);
-  });
-  const { promise, resolve, reject } = Promise.withResolvers<number>();
-  const wanted = { service: SERVICE, listen: { host: "127.0.0.1", port: 0 } };
-  world.reader.client.job("connect", wanted, ({ port }) => resolve(port), signal).catch(reject);
-  return promise;
-}
+const PLACES = {
+  "gate-1": place(0, "hq"),
+  "gate-2": place(1, "hq"),
+  reader: place(2, "rome", true),
+  host: place(3, "berlin", true),
+};
+type World = Daemons<keyof typeof PLACES>;
+const LINKED = { reader: 2, host: 2 };
 
 export const sessions = defineBench({
   name: "sessions",
@@ -179,12 +109,14 @@ export const sessions = defineBench({
     stack.defer(() => stop.abort());
     const server = await startServer(clock);
     stack.defer(() => void server.close());
-    const world = new World(context, stack);
+    const deps = { clock, startAt: startLocally(clock) };
+    const world: World = stack.use(new Daemons(deps, context.directory, PLACES));
     const startMs = clock.nowMs();
-    await world.start();
+    await world.fleet();
+    await world.untilLinked(LINKED);
     const { port } = server.address() as AddressInfo;
-    await command(clock, world.host, ["service", "publish", SERVICE, "--to", `127.0.0.1:${port}`]);
-    const reader = new Reader(clock, await openPort(world, clock, stop.signal));
+    await world.cli("host", "service", "publish", SERVICE, "--to", `127.0.0.1:${port}`);
+    const reader = new Reader(clock, await world.connect("reader", SERVICE, stop.signal));
     stack.defer(() => reader.end());
     await withDeadline(clock, 30_000, "the first bytes", async () => {
       while (reader.bytes < BLOCK_BYTES) await clock.sleep(50);
@@ -204,9 +136,10 @@ export const sessions = defineBench({
 
 /** One fault under a running transfer: how long the reader got nothing. */
 async function breakOnce(world: World, reader: Reader, clock: Clock, fault: FaultName): Promise<Sample> {
-  const gateway = await world.gatewayInUse();
+  const [gateway] = await world.gateways("reader");
+  if (gateway === undefined) throw new Fault("bench.no-circuit", "the reader has a link to the host");
   const before = reader.takePause();
-  world.break(gateway, fault);
+  world.signal(gateway, fault === "killed" ? "SIGKILL" : "SIGSTOP");
   const startMs = clock.nowMs();
   await clock.sleep(WATCH_MS);
   const sample = {
@@ -215,7 +148,9 @@ async function breakOnce(world: World, reader: Reader, clock: Clock, fault: Faul
     pauseBeforeMs: Math.round(before),
     tookMs: Math.round(clock.nowMs() - startMs),
   };
-  await world.mend(gateway, fault);
+  if (fault === "silent") world.signal(gateway, "SIGCONT");
+  else await world.up(gateway);
+  await world.untilLinked(LINKED);
   return sample;
 }
 
@@ -223,8 +158,6 @@ function barsOf(samples: readonly Sample[]): Bar[] {
   const limits: Record<FaultName, number> = { killed: 500, silent: 1_300 };
   return FAULTS.map((fault) => {
     const stalls = samples.filter((sample) => sample["fault"] === fault).map(({ stallMs }) => Number(stallMs));
-    const sorted = stalls.toSorted((a, b) => a - b);
-    const p95 = sorted[Math.max(0, Math.ceil(sorted.length * 0.95) - 1)] ?? Number.NaN;
-    return atMost(`stall when the gateway is ${fault}, ms, p95`, limits[fault], p95);
+    return atMost(`stall when the gateway is ${fault}, ms, p95`, limits[fault], percentile(stalls, 0.95));
   });
 }

@@ -5,7 +5,8 @@
  * usage: wanemu NETNS_A IF_A NETNS_B IF_B RATE_BPS DELAY_US JITTER_US QUEUE_BYTES LOSS_PPM SEED
  *
  * RATE_BPS 0 is unlimited. A frame counts with its Ethernet header, as the interface counters do. Order is kept.
- * Prints "ready" once both devices exist. SIGUSR1 prints one line of JSON counters; SIGTERM and SIGINT end it.
+ * Prints "ready" once both devices exist. SIGUSR1 prints one line of JSON counters; SIGUSR2 cuts the link without a word,
+ * and mends it the next time; SIGTERM and SIGINT end it.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -39,6 +40,7 @@ struct config {
   double bytes_per_ns; /* 0: unlimited */
   int64_t delay_ns, jitter_ns;
   double queue_bytes, loss;
+  int is_cut;
 };
 
 struct frame {
@@ -90,7 +92,7 @@ static int open_tap(const char *netns, const char *name) {
 
 /* Decides the fate of one frame that arrived now: lost, dropped at the full queue, or due at a time. */
 static void accept_frame(struct direction *d, const struct config *c, const uint8_t *data, size_t length) {
-  if (c->loss > 0 && drand48() < c->loss) {
+  if (c->is_cut || (c->loss > 0 && drand48() < c->loss)) {
     d->losses++;
     return;
   }
@@ -180,6 +182,7 @@ int main(int argc, char **argv) {
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGUSR1);
+  sigaddset(&signals, SIGUSR2);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
   sigprocmask(SIG_BLOCK, &signals, NULL);
@@ -205,8 +208,9 @@ int main(int argc, char **argv) {
         if (read(timer, &expirations, sizeof expirations) < 0 && errno != EAGAIN) die("timerfd");
       } else if (tag == SIGNALS) {
         if (read(signal_fd, &info, sizeof info) != sizeof info) continue;
-        if (info.ssi_signo != SIGUSR1) return 0;
-        print_counters(d);
+        if (info.ssi_signo == SIGUSR1) print_counters(d);
+        else if (info.ssi_signo == SIGUSR2) config.is_cut = !config.is_cut;
+        else return 0;
       } else {
         read_frames(&d[tag], &config);
       }

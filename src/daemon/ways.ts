@@ -91,9 +91,9 @@ function makeTunnels(state: NodeState, deps: WaysDeps, reach: Reach): Tunnels {
 
 /** A service is for the members of its tenant. */
 function servicePorts({ members, random }: NodeState, { services, lookup }: WaysDeps): ServicePorts {
-  const { published, directory, mayExpose } = services;
+  const { directory, mayExpose } = services;
   return {
-    targetOf: (tenant, name) => published.targetOf(tenant, name),
+    targetOf: (tenant, name) => services.targetOf(tenant, name),
     mayReach: (peer, tenant) => members.of(peer)?.tenant === tenant,
     mayExpose,
     chooserOf: async ({ service, tenant, strategy, selector, openOf }) => {

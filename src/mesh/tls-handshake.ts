@@ -57,6 +57,8 @@ export async function secured(
   event: "secure" | "secureConnect",
   signal: AbortSignal,
 ): Promise<PeerId> {
+  // from here on: when the signal fires because the stream below failed, that failure is told before anybody can run who waits here
+  socket.on("error", () => undefined);
   try {
     await handshake(socket, event, signal);
     const certificate = socket.getPeerX509Certificate();
@@ -65,7 +67,6 @@ export async function secured(
     }
     return peerIdFromPublicKey(publicKeyFromRaw(nodeKeyOfCertificate(certificate)));
   } catch (error) {
-    socket.on("error", () => undefined);
     socket.destroy();
     throw error;
   }

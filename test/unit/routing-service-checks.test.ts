@@ -154,6 +154,18 @@ describe("checks of services", function () {
       assert.equal(watch.of("cam"), undefined);
     });
 
+    it("come soon and often while clients connect, so that who died is found out within 2 s", async () => {
+      await using watch = watching(1);
+      const server = createServer((socket) => socket.destroy());
+      watch.add(parseService({ name: "cam", to: `127.0.0.1:${await listen(server)}`, check: "tcp" }));
+      await until("it to be healthy", () => changes.length === 1);
+      watch.used("cam");
+      const startMs = clock.nowMs();
+      server.close();
+      await until("it to fail", () => changes.length === 2);
+      assert.ok(clock.nowMs() - startMs < 2_000);
+    });
+
     it("never run twice at a time for one service, nor more than 16 in all", async () => {
       const log = join(folder, "log");
       const names = Array.from({ length: 24 }, (_, i) => `s${i}`);

@@ -112,10 +112,20 @@ describe("health of a service", () => {
     it(`is ${state} after ${results.join(", ") || "nothing"}, and checked again in ${nextMs} ms`, () => {
       const health = after(...results);
       assert.deepEqual(
-        [health.state, health.sinceMs, health.reason, checkInMs(health)],
+        [health.state, health.sinceMs, health.reason, checkInMs(health, false)],
         [state, sinceMs, reason, nextMs],
       );
     });
+  }
+  const used: readonly [("ok" | "bad")[], number][] = [
+    [["ok"], 1_000],
+    [["ok", "bad"], 500],
+    [["ok", "bad", "bad"], 2_000],
+    [[], 2_000],
+  ];
+  for (const [results, nextMs] of used) {
+    it(`is checked again in ${nextMs} ms after ${results.join(", ") || "nothing"} while clients connect`, () =>
+      assert.equal(checkInMs(after(...results), true), nextMs));
   }
 });
 

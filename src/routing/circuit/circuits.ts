@@ -12,6 +12,8 @@ import { SourceCircuit } from "./source-circuit.ts";
 /** How often it is asked whether a circuit should go a better way, and how many do at a time: everybody hears of the same link at once. */
 export const BETTER_LOOK_MS = 1_000;
 const MAX_MOVED_SHARE = 0.01;
+/** How often links under circuits are looked at: adds to the half second that it takes them to be suspect. */
+const LINK_LOOK_MS = 50;
 /** From the stream to its head. */
 const HEAD_TIMEOUT_MS = 3_000;
 /** The handshake and the hello at the target's end. */
@@ -105,7 +107,7 @@ export class Circuits implements Disposable {
     for (const { source, duplex } of this.#targets.values()) if (!isMember(source)) duplex.destroy(reason);
   }
 
-  /** Looks after the circuits that begin here, as long as there are any. */
+  /** Looks after the circuits that begin here or go over this node, as long as there are any. */
   async #watch(): Promise<void> {
     if (this.#watching) return;
     this.#watching = true;
@@ -121,8 +123,13 @@ export class Circuits implements Disposable {
   async #look(): Promise<void> {
     const { clock } = this.#deps;
     const { signal } = this.#stop;
-    for (let betterMs = clock.nowMs(); !signal.aborted && this.#sources.size > 0; ) {
-      await clock.sleep(PING_MS, signal).catch(() => undefined);
+    let [pingMs, betterMs] = [clock.nowMs() + PING_MS, clock.nowMs()];
+    while (!signal.aborted && (this.#sources.size > 0 || this.#gateway.carried().length > 0)) {
+      await clock.sleep(LINK_LOOK_MS, signal).catch(() => undefined);
+      this.#gateway.endSilent();
+      for (const circuit of this.#sources.values()) circuit.lookAtLink();
+      if (clock.nowMs() < pingMs) continue;
+      pingMs = Math.max(pingMs + PING_MS, clock.nowMs());
       for (const circuit of this.#sources.values()) circuit.look();
       if (clock.nowMs() < betterMs) continue;
       betterMs = clock.nowMs() + BETTER_LOOK_MS;
@@ -148,7 +155,10 @@ export class Circuits implements Disposable {
       const head = await withDeadline(clock, HEAD_TIMEOUT_MS, "a circuit's opening", () => stream.head, signal);
       const open = this.#judge(head, session);
       if (open.path.at(-1) === host.nodeId) this.#accept(stream, open);
-      else await this.#gateway.carry(stream, head, open, signal);
+      else {
+        await this.#gateway.carry(stream, head, open, signal);
+        void this.#watch();
+      }
     } catch (error) {
       const { message } = asError(error);
       const code = error instanceof Fault ? error.code : "routing.failed";

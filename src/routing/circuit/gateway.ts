@@ -67,6 +67,13 @@ export class Gateway {
     }
   }
 
+  /** Ends what goes over a link that has fallen silent: the source hears of that long before it would notice by itself. */
+  endSilent(): void {
+    for (const { from, to, end } of this.#carried) {
+      if (this.#isSilent(from) || this.#isSilent(to)) end(silent());
+    }
+  }
+
   /** Ends what does not end at members any more. */
   endRevoked(): void {
     const { isMember } = this.#deps;
@@ -86,6 +93,11 @@ export class Gateway {
       throw new Fault("routing.gateway-full", "this node carries as much as it may", { exit: "conflict" });
     if (host.session(to) === undefined)
       throw new Fault("routing.no-link", "this node has no link to the next", { exit: "offline" });
+    if (this.#isSilent(to)) throw silent();
+  }
+
+  #isSilent(neighbour: NodeId): boolean {
+    return this.#deps.host.session(neighbour)?.suspect() === true;
   }
 
   #splice(stream: ByteStream, onward: ByteStream, carried: Carried): void {
@@ -105,4 +117,8 @@ export class Gateway {
       this.#bytes += bytes;
     });
   }
+}
+
+function silent(): Fault {
+  return new Fault("routing.no-link", "probes over the link go unanswered", { exit: "offline" });
 }

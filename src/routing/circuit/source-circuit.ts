@@ -98,6 +98,11 @@ export class SourceCircuit {
     if (this.#duplex.checkPath()?.doubtful === true && this.#duplex.isResumable) void this.#seek();
   }
 
+  /** Cheap enough to be called more often. */
+  lookAtLink(): void {
+    if (this.#isLinkSilent && this.#duplex.isAttached && this.#duplex.isResumable) void this.#seek();
+  }
+
   /** It was closed, and lives until its peer has taken everything. */
   get isEnding(): boolean {
     return this.#duplex.writableEnded;
@@ -179,7 +184,7 @@ export class SourceCircuit {
 
   #needsPath(): boolean {
     if (this.#duplex.destroyed) return false;
-    return !this.#duplex.isAttached || this.#duplex.checkPath()?.doubtful === true;
+    return !this.#duplex.isAttached || this.#isLinkSilent || this.#duplex.checkPath()?.doubtful === true;
   }
 
   /** Throws what no further try can mend. */
@@ -190,7 +195,7 @@ export class SourceCircuit {
 
   /** Takes the first way that the target answers over. */
   async #tryPaths(signal: AbortSignal): Promise<void> {
-    const { clock, pathsTo } = this.#deps;
+    const { clock, log, pathsTo } = this.#deps;
     const paths = orderPaths(pathsTo(this.#peer), this.#failed);
     let failure: unknown = new Fault("routing.no-route", `no way to ${this.#peer} is known`, { exit: "offline" });
     let [tried, refused] = [0, 0];
@@ -202,6 +207,7 @@ export class SourceCircuit {
         return;
       } catch (error) {
         failure = error;
+        log.debug("a way does not open", { peer: this.#peer, path: path.join(" "), why: asError(error).message });
         if (this.#isUnwanted(error)) refused += 1;
       }
     }
@@ -220,6 +226,12 @@ export class SourceCircuit {
 
   get #openTimeoutMs(): number {
     return Math.max(OPEN_TIMEOUT_MS, OPEN_ROUND_TRIPS * this.#duplex.rttMs);
+  }
+
+  /** The first link of the way in use; gateways look after the others. */
+  get #isLinkSilent(): boolean {
+    const [first] = this.#path ?? [];
+    return first !== undefined && this.#deps.host.session(first)?.suspect() === true;
   }
 
   #isInUse(path: CircuitPath): boolean {

@@ -8,6 +8,8 @@ import { runCheck } from "./run-check.ts";
 const MAX_RUNNING = 16;
 /** A pause is this much longer or shorter, so that services that were published together are not always checked together. */
 const JITTER = 0.1;
+/** So long after a client connected a service counts as used. */
+const USED_MS = 30_000;
 
 export type HealthWatchDeps = {
   clock: Clock;
@@ -19,7 +21,15 @@ export type HealthWatchDeps = {
   changed: (service: Service, health: Health) => void;
 };
 
-type Watched = { service: Service; health: Health; stop: AbortController; running: Promise<void> };
+/** `usedMs`: when a client connected last, monotonic. `pause`: ends the wait for the next check. */
+type Watched = {
+  service: Service;
+  health: Health;
+  stop: AbortController;
+  running: Promise<void>;
+  usedMs: number;
+  pause: AbortController;
+};
 
 /** Checks this node's services, each again and again while it is published, never twice at a time. */
 export class HealthWatch implements AsyncDisposable {
@@ -36,8 +46,14 @@ export class HealthWatch implements AsyncDisposable {
   /** Starts to check a service, in place of one of the same name. */
   add(service: Service): void {
     this.remove(service.name);
-    const stop = new AbortController();
-    const watched = { service, health: this.#atFirst(service), stop, running: Promise.resolve() };
+    const watched: Watched = {
+      service,
+      health: this.#atFirst(service),
+      stop: new AbortController(),
+      running: Promise.resolve(),
+      usedMs: Number.NEGATIVE_INFINITY,
+      pause: new AbortController(),
+    };
     this.#watched.set(service.name, watched);
     watched.running = service.check === undefined ? Promise.resolve() : this.#watch(watched);
   }
@@ -48,8 +64,22 @@ export class HealthWatch implements AsyncDisposable {
     if (watched === undefined) return;
     this.#watched.delete(name);
     watched.stop.abort();
+    watched.pause.abort();
     const ended = watched.running.finally(() => this.#ending.delete(ended));
     this.#ending.add(ended);
+  }
+
+  /** A client connects to a service: for a while it is checked more often, from now on, unless that takes a process each time. */
+  used(name: string): void {
+    const watched = this.#watched.get(name);
+    if (watched === undefined || watched.service.check?.kind === "exec") return;
+    const wasUsed = this.#isUsed(watched);
+    watched.usedMs = this.#deps.clock.nowMs();
+    if (!wasUsed) watched.pause.abort();
+  }
+
+  #isUsed({ usedMs }: Watched): boolean {
+    return this.#deps.clock.nowMs() - usedMs < USED_MS;
   }
 
   of(name: string): Health | undefined {
@@ -79,8 +109,9 @@ export class HealthWatch implements AsyncDisposable {
       const before = watched.health;
       watched.health = nextHealth(before, result, trustedMs());
       if (watched.health.state !== before.state) changed(watched.service, watched.health);
-      const pauseMs = checkInMs(watched.health) * (1 - JITTER + 2 * JITTER * random.unit());
-      await clock.sleep(pauseMs, signal).catch(() => undefined);
+      const pauseMs = checkInMs(watched.health, this.#isUsed(watched)) * (1 - JITTER + 2 * JITTER * random.unit());
+      watched.pause = new AbortController();
+      await clock.sleep(pauseMs, watched.pause.signal).catch(() => undefined);
     }
   }
 

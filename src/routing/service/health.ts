@@ -1,6 +1,9 @@
 /** At rest a service is checked this often; sooner while it fails or was never checked. */
 export const CHECK_MS = 10_000;
 export const RECHECK_MS = 2_000;
+/** While clients connect, so that hardly any of them meet a dead one: this often, and so soon after a failure that may be chance. */
+const USED_CHECK_MS = 1_000;
+const CONFIRM_MS = 500;
 /** So many failures in a row make it unhealthy: one may be chance. One success makes it healthy. */
 const FAILURES = 2;
 
@@ -34,7 +37,9 @@ export function nextHealth(before: Health, result: CheckResult, nowMs: number): 
   return { state, sinceMs: nowMs, reason: result.ok ? "" : result.reason, failures, last: result };
 }
 
-/** How long until the next check, ms. */
-export function checkInMs({ state, failures }: Health): number {
-  return state === "healthy" && failures === 0 ? CHECK_MS : RECHECK_MS;
+/** How long until the next check, ms. `isUsed`: clients connect to it just now. */
+export function checkInMs({ state, failures }: Health, isUsed: boolean): number {
+  if (state !== "healthy") return RECHECK_MS;
+  if (failures === 0) return isUsed ? USED_CHECK_MS : CHECK_MS;
+  return isUsed ? CONFIRM_MS : RECHECK_MS;
 }

@@ -90,6 +90,13 @@ export class Services implements AsyncDisposable {
     this.directory.changed();
   }
 
+  /** Where a client is to be led that connects now; `undefined` when this node publishes none of that name in that tenant. */
+  targetOf(tenant: string, name: string): ReturnType<PublishedServices["targetOf"]> {
+    const target = this.published.targetOf(tenant, name);
+    if (target !== undefined) this.#watch.used(name);
+    return target;
+  }
+
   /** `undefined`: this node publishes none of that name. */
   own(name: string): OwnService | undefined {
     const service = this.published.get(name);
