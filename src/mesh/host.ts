@@ -54,6 +54,14 @@ export type StrangerConnection = {
 export type SessionListener = (session: Session, event: "up" | "down", reason?: string) => void;
 export type MessageHandler = (session: Session, body: unknown) => void;
 
+export type OpenOptions = {
+  /**
+   * What is sent first goes along with the question whether the peer speaks the protocol: a round trip sooner. One that does not resets the stream. For
+   * protocols that every member speaks.
+   */
+  eager?: boolean;
+};
+
 /** The node's end of the mesh: it knows connections and neighbours, not what is said over them. */
 export interface Host extends AsyncDisposable {
   readonly nodeId: NodeId;
@@ -71,7 +79,7 @@ export interface Host extends AsyncDisposable {
   /** Tells of neighbours that come and go. Returns how to stop. */
   onSession(listener: SessionListener): () => void;
   /** Opens a stream to a neighbour. Throws Fault `mesh.not-connected`, `mesh.no-protocol` or `core.deadline`. */
-  open(peer: NodeId, protocol: string, signal: AbortSignal): Promise<ByteStream>;
+  open(peer: NodeId, protocol: string, signal: AbortSignal, options?: OpenOptions): Promise<ByteStream>;
   /** Serves a protocol to neighbours. */
   handle(protocol: string, handler: (stream: ByteStream, peer: Session) => void, options?: HandleOptions): void;
   /** Serves a protocol to those who have not said hello. For joining only. */

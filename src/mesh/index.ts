@@ -5,6 +5,7 @@ export type { Carrier } from "./carrier.ts";
 export {
   type CarriedHost,
   type HandleOptions,
+  type OpenOptions,
   type Host,
   type HostDeps,
   type HostOptions,

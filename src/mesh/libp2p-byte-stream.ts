@@ -11,13 +11,17 @@ export class Libp2pByteStream implements ByteStream {
   readonly #stream: Stream;
   #sink: ByteSink | undefined;
   #held: Uint8Array[] = []; // the rest of a message whose sink paused in the middle
+  /** What the peer has still to say before what is passed on. */
+  #expected: Uint8Array;
   #paused = false;
   #finReceived = false;
   #ended: { error?: Error } | undefined;
   readonly #waiters = new Set<{ resolve: () => void; reject: (error: Error) => void }>();
 
-  constructor(stream: Stream) {
+  /** `expected`: what the peer says first, which is not passed on. It resets a stream on which it says anything else. */
+  constructor(stream: Stream, expected: Uint8Array = new Uint8Array()) {
     this.#stream = stream;
+    this.#expected = expected;
     // what happened while the stream was being opened has no event any more
     if (stream.status !== "open") this.#ended = { error: connectionLost() };
     else this.#finReceived = stream.remoteWriteStatus === "closed";
@@ -100,9 +104,23 @@ export class Libp2pByteStream implements ByteStream {
   }
 
   #message(event: StreamMessageEvent): void {
-    if (event.data instanceof Uint8Array) this.#held.push(event.data);
-    else for (const piece of event.data) this.#held.push(piece);
+    if (event.data instanceof Uint8Array) this.#hold(event.data);
+    else for (const piece of event.data) this.#hold(piece);
     this.#deliver();
+  }
+
+  #hold(piece: Uint8Array): void {
+    if (this.#expected.length === 0) {
+      this.#held.push(piece);
+      return;
+    }
+    const length = Math.min(piece.length, this.#expected.length);
+    if (Buffer.compare(piece.subarray(0, length), this.#expected.subarray(0, length)) !== 0) {
+      this.#stream.abort(new Fault("mesh.no-protocol", "the peer does not speak this protocol", { exit: "offline" }));
+      return;
+    }
+    this.#expected = this.#expected.subarray(length);
+    if (length < piece.length) this.#held.push(piece.subarray(length));
   }
 
   #deliver(): void {

@@ -11,12 +11,14 @@ import type {
   HostDeps,
   HostOptions,
   MessageHandler,
+  OpenOptions,
   SessionListener,
   Stranger,
   StrangerConnection,
   StrangerHandlerLimits,
 } from "./host.ts";
 import { Libp2pByteStream } from "./libp2p-byte-stream.ts";
+import { agreementOn, openEagerly } from "./eager-stream.ts";
 import { createNode, type Libp2pNode, type Libp2pParts } from "./libp2p-node.ts";
 import { ProbeSockets } from "./probe-sockets.ts";
 import type { LiveSession, Session } from "./session.ts";
@@ -152,8 +154,8 @@ class Libp2pHost implements Libp2pBackedHost {
     return () => this.#listeners.delete(listener);
   }
 
-  open(peer: NodeId, protocol: string, signal: AbortSignal): Promise<ByteStream> {
-    return this.#openOver(this.#keeper.sessions.get(peer), peer, protocol, signal);
+  open(peer: NodeId, protocol: string, signal: AbortSignal, options: OpenOptions = {}): Promise<ByteStream> {
+    return this.#openOver(this.#keeper.sessions.get(peer), peer, protocol, signal, options);
   }
 
   openCarried(peer: NodeId, protocol: string, signal: AbortSignal): Promise<ByteStream> {
@@ -165,12 +167,14 @@ class Libp2pHost implements Libp2pBackedHost {
     peer: NodeId,
     protocol: string,
     signal: AbortSignal,
+    { eager = false }: OpenOptions = {},
   ): Promise<ByteStream> {
     if (session === undefined) {
       return Promise.reject(new Fault("mesh.not-connected", `no connection to ${peer}`, { exit: "offline" }));
     }
     const { connection } = session.link;
-    return this.#open(connection, protocol, signal, this.#early.has(protocol) ? undefined : this.settled(connection));
+    const settled = this.#early.has(protocol) ? undefined : this.settled(connection);
+    return this.#open(connection, protocol, signal, settled, eager);
   }
 
   handle(
@@ -275,10 +279,14 @@ class Libp2pHost implements Libp2pBackedHost {
     protocol: string,
     signal: AbortSignal,
     settled?: Promise<void>,
+    eager = false,
   ): Promise<ByteStream> {
+    const muxer = eager ? this.#node.guards.muxerOf(connection) : undefined;
     const negotiate = async (inner: AbortSignal): Promise<ByteStream> => {
       await settled;
       try {
+        if (muxer !== undefined)
+          return new Libp2pByteStream(await openEagerly(muxer, protocol, inner), agreementOn(protocol));
         return new Libp2pByteStream(await connection.newStream([protocol], { signal: inner, ...streamLimits() }));
       } catch (cause) {
         const peer = connection.remotePeer.toString();

@@ -104,18 +104,23 @@ function overLimit(what: string): Fault {
   return new Fault("mesh.stranger-limit", `a peer that has not been accepted used up its ${what}`, { exit: "denied" });
 }
 
-/** The guards of all connections of a host. */
+/** The muxers of all connections of a host, and their guards. */
 export class MuxGuards {
   /** libp2p does not hand out a connection's muxer, but its live list of streams is the muxer's own. */
-  readonly #guards = new WeakMap<object, MuxGuard>();
+  readonly #guards = new WeakMap<object, { muxer: StreamMuxer; guard: MuxGuard }>();
 
   /** The guard of a connection; `undefined` for one that is not muxed by us, which must not be used. */
   of(connection: Connection): MuxGuard | undefined {
-    return this.#guards.get(connection.streams);
+    return this.#guards.get(connection.streams)?.guard;
+  }
+
+  /** The muxer of a connection; `undefined` as above. */
+  muxerOf(connection: Connection): StreamMuxer | undefined {
+    return this.#guards.get(connection.streams)?.muxer;
   }
 
   set(muxer: StreamMuxer, guard: MuxGuard): void {
-    this.#guards.set(muxer.streams, guard);
+    this.#guards.set(muxer.streams, { muxer, guard });
   }
 }
 

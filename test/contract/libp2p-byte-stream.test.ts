@@ -1,5 +1,6 @@
-import { type ByteStream, SILENT_LOG, SystemClock, SystemRandom } from "#core";
-import { type Gate, type Host, startHost } from "#mesh";
+import assert from "node:assert/strict";
+import { type ByteStream, faultCode, SILENT_LOG, SystemClock, SystemRandom } from "#core";
+import { type Gate, type Host, type OpenOptions, startHost } from "#mesh";
 import { byteStreamContract } from "./byte-stream.ts";
 
 const PROTOCOL = "/test/contract/1";
@@ -23,11 +24,11 @@ async function startPair(): Promise<Pair> {
   return started;
 }
 
-async function openPair(): Promise<[ByteStream, ByteStream]> {
+async function openPair(options: OpenOptions = {}): Promise<[ByteStream, ByteStream]> {
   pair ??= startPair();
   const live = await pair;
   live.arrived = Promise.withResolvers();
-  return [await live.near.open(live.far.nodeId, PROTOCOL, never), await live.arrived.promise];
+  return [await live.near.open(live.far.nodeId, PROTOCOL, never, options), await live.arrived.promise];
 }
 
 after(async () => {
@@ -35,4 +36,16 @@ after(async () => {
   await Promise.all([live?.near[Symbol.asyncDispose](), live?.far[Symbol.asyncDispose]()]);
 });
 
-byteStreamContract("libp2p over TLS", openPair);
+byteStreamContract("libp2p over TLS", () => openPair());
+byteStreamContract("libp2p, opened eagerly", () => openPair({ eager: true }));
+
+describe("a stream that is opened eagerly", () => {
+  it("ends when the peer does not speak the protocol", async () => {
+    await openPair();
+    const { near, far } = await (pair as Promise<Pair>);
+    const stream = await near.open(far.nodeId, "/test/nobody/1", never, { eager: true });
+    stream.send(Buffer.from("hello"));
+    const error = await new Promise<Error | undefined>((end) => stream.listen({ data: () => undefined, end }));
+    assert.equal(faultCode(error), "mesh.no-protocol");
+  });
+});

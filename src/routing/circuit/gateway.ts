@@ -57,7 +57,7 @@ export class Gateway {
     const carried: Carried = { source: open.source, target, from, to, bytes: 0, end: (reason) => stream.abort(reason) };
     this.#carried.add(carried); // before any wait, so that the limits hold
     try {
-      const opening = (inner: AbortSignal) => host.open(to, CIRCUIT_PROTOCOL, inner);
+      const opening = (inner: AbortSignal) => host.open(to, CIRCUIT_PROTOCOL, inner, { eager: true });
       const next = await withDeadline(clock, NEXT_TIMEOUT_MS, "opening the next link", opening, signal);
       next.send(...encodeFrame(head));
       this.#splice(stream, next, carried);

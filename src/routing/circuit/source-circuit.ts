@@ -255,7 +255,7 @@ export class SourceCircuit {
       epoch,
       received: this.#duplex.received,
     };
-    const stream = new HeadedStream(await host.open(first, CIRCUIT_PROTOCOL, signal), FROM_TARGET);
+    const stream = new HeadedStream(await host.open(first, CIRCUIT_PROTOCOL, signal, { eager: true }), FROM_TARGET);
     try {
       stream.send(...encodeFrame(signOpen(key, open)));
       const received = readAnswer(await stream.head, open);
