@@ -28,9 +28,9 @@ const COLD_MS = 120_000;
 const LOOK_UPS = 2_000;
 
 const options = z.object({
-  nodes: numberFlag(24, 4, 200, "daemons, in three sites"),
-  services: numberFlag(10_000, 10, 100_000, "services that all of them publish together; a node can tell of 480"),
-  rounds: numberFlag(50, 1, 1_000, "services published one after the other"),
+  nodes: numberFlag(9, 4, 200, "daemons, in three sites"),
+  services: numberFlag(2_000, 10, 100_000, "services that all of them publish together; a node can tell of 480"),
+  rounds: numberFlag(30, 1, 1_000, "services published one after the other"),
   kills: numberFlag(3, 1, 100, "instances of each kind that die"),
 });
 

@@ -61,7 +61,8 @@ export type ServiceLookupDeps = {
  */
 export class ServiceLookup implements AsyncDisposable {
   readonly #deps: ServiceLookupDeps;
-  readonly #announced = new Set<string>();
+  /** Keys by `tenant/name`. This is gone through at everybody's news: a key costs a hash. */
+  readonly #announced = new Map<string, string>();
   readonly #missed = new Map<string, number>(); // by key: until when, monotonic
   readonly #limits = new Map<NodeId, RateLimit>();
   readonly #stopping = new AbortController();
@@ -184,14 +185,17 @@ export class ServiceLookup implements AsyncDisposable {
     const { services, index, tenant: ownTenant } = this.#deps;
     const tenant = ownTenant();
     if (tenant === undefined) return;
-    const keys = new Set(services.published.all().map(({ name }) => serviceKey({ tenant, name })));
-    for (const key of this.#announced.difference(keys)) {
+    const published = new Map(services.published.all().map(({ name }) => [`${tenant}/${name}`, name]));
+    for (const [full, key] of this.#announced) {
+      if (published.has(full)) continue;
       index.withdraw(key);
-      this.#announced.delete(key);
+      this.#announced.delete(full);
     }
-    for (const key of keys.difference(this.#announced)) {
+    for (const [full, name] of published) {
+      if (this.#announced.has(full)) continue;
+      const key = serviceKey({ tenant, name });
       index.announce(key);
-      this.#announced.add(key);
+      this.#announced.set(full, key);
     }
   }
 }
