@@ -1,12 +1,9 @@
 import { z } from "zod";
-import { type ByteStream, encodeFrame, Fault, type FrameLimits } from "#core";
+import { decodeCbor, encodeCbor, Fault } from "#core";
+import { MAX_MESSAGE_BYTES } from "./trunk-frame.ts";
 
-/** One stream is one connection to, or one flow of datagrams with, a service of the node that is asked (docs/spec/tunnel.md). */
+/** A stream of it is a trunk: many connections to, and flows of datagrams with, services of the node that is asked (docs/spec/tunnel.md). */
 export const TUNNEL_PROTOCOL = "/portolan/tunnel/1";
-/** Of the two messages of a tunnel: names of 63 characters and a sentence. */
-export const TUNNEL_LIMITS: Readonly<FrameLimits> = { maxHeaderBytes: 1_024, maxPayloadBytes: 0 };
-/** Bytes of a connection that may go out before the answer is in; the other side has to hold them. */
-export const MAX_EARLY_BYTES = 64 * 1024;
 /** The host has to find and dial the target in it, and the answer has to come back. */
 export const OPEN_MS = 10_000;
 
@@ -22,45 +19,48 @@ export type TunnelRequest = z.output<typeof Request>;
 /** Why there is no tunnel; a later version may have more reasons. */
 export type TunnelRefusal = "unknown-service" | "not-allowed" | "refused" | "unreachable" | "timeout" | "busy";
 const MAX_MESSAGE_CHARS = 200;
-const Answer = z.union([
-  z.strictObject({ ok: z.literal(true) }),
-  z.strictObject({
-    error: z.strictObject({
-      code: z
-        .string()
-        .regex(/^[a-z]+(-[a-z]+)*$/u)
-        .max(32),
-      message: z.string().max(MAX_MESSAGE_CHARS),
-    }),
-  }),
-]);
+const Refusal = z.strictObject({
+  code: z
+    .string()
+    .regex(/^[a-z]+(-[a-z]+)*$/u)
+    .max(32),
+  message: z.string().max(MAX_MESSAGE_CHARS),
+});
 
-/** Reads the request. Throws Fault `routing.tunnel-message` (exit `invalid`). */
-export function readTunnelRequest(header: unknown): TunnelRequest {
-  return parse(Request, header);
+/** Why a target could not be reached, in the tunnel's words. */
+export class NoTarget extends Error {
+  readonly code: TunnelRefusal;
+
+  constructor(code: TunnelRefusal, message: string) {
+    super(message);
+    this.code = code;
+  }
 }
 
-/** Asks for a tunnel. */
-export function sendTunnelRequest(stream: ByteStream, request: TunnelRequest): void {
-  stream.send(...encodeFrame(request));
+/** The payload of an open frame. */
+export function encodeRequest({ tenant, name, protocol }: TunnelRequest): Uint8Array {
+  return encodeCbor({ tenant, name, protocol });
 }
 
-/** Says that the tunnel is open, or why there is none. */
-export function sendTunnelAnswer(stream: ByteStream, refusal?: { code: TunnelRefusal; message: string }): void {
-  const message = refusal?.message.slice(0, MAX_MESSAGE_CHARS);
-  stream.send(...encodeFrame(refusal === undefined ? { ok: true } : { error: { code: refusal.code, message } }));
+/** Reads the payload of an open frame. Throws Fault `routing.tunnel-message` or `core.cbor` (both exit `invalid`). */
+export function decodeRequest(payload: Uint8Array): TunnelRequest {
+  return parse(Request, payload);
 }
 
-/** Reads the answer. Throws Fault `routing.tunnel-refused` with the reason in `details.code`, or `routing.tunnel-message`. */
-export function readTunnelAnswer(header: unknown): void {
-  const answer = parse(Answer, header);
-  if ("ok" in answer) return;
-  const { code, message } = answer.error;
-  throw new Fault("routing.tunnel-refused", `${code}: ${message}`, { exit: "offline", details: { code } });
+/** The payload of a reset frame: why there is no tunnel, or nothing. */
+export function encodeReset(reason: Error): Uint8Array {
+  if (!(reason instanceof NoTarget)) return new Uint8Array(0);
+  return encodeCbor({ code: reason.code, message: reason.message.slice(0, MAX_MESSAGE_CHARS) });
 }
 
-function parse<S extends z.ZodType>(schema: S, header: unknown): z.output<S> {
-  const parsed = schema.safeParse(header);
+/** Reads why there is no tunnel: a Fault `routing.tunnel-refused` with the reason in `details.code`. Throws as `decodeRequest`. */
+export function decodeReset(payload: Uint8Array): Fault {
+  const { code, message } = parse(Refusal, payload);
+  return new Fault("routing.tunnel-refused", `${code}: ${message}`, { exit: "offline", details: { code } });
+}
+
+function parse<S extends z.ZodType>(schema: S, payload: Uint8Array): z.output<S> {
+  const parsed = schema.safeParse(decodeCbor(payload, MAX_MESSAGE_BYTES));
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0];
   throw new Fault("routing.tunnel-message", `a tunnel's ${issue?.path.join(".") ?? "message"} makes no sense`, {
