@@ -98,7 +98,7 @@ export class Flow implements ByteStream {
   close(): void {
     if (this.#closing || this.#failure !== undefined) return;
     this.#closing = true;
-    this.#rejectWaiters(streamEnded());
+    this.#rejectWaiters();
     this.#port.wake(this);
   }
 
@@ -179,7 +179,7 @@ export class Flow implements ByteStream {
     this.#queuedBytes = 0;
     this.#held = [];
     this.#accepting.reject(reason);
-    this.#rejectWaiters(streamEnded(reason));
+    this.#rejectWaiters();
     queueMicrotask(() => this.#deliver());
   }
 
@@ -223,10 +223,10 @@ export class Flow implements ByteStream {
     for (const { resolve } of waiters) resolve();
   }
 
-  #rejectWaiters(reason: unknown): void {
+  #rejectWaiters(): void {
     const waiters = this.#waiters;
     this.#waiters = [];
-    for (const { reject } of waiters) reject(reason);
+    for (const { reject } of waiters) reject(streamEnded(this.#failure));
   }
 }
 
