@@ -13,8 +13,8 @@ export type ControlType = Exclude<FrameType, typeof FRAME.data>;
  *  +--------+-----------------+-----------------+-----------------+
  */
 export const HEADER_BYTES = 8;
-/** Largest payload of a data frame: after so much of one flow it is the next one's turn. */
-export const MAX_DATA_BYTES = 64 * 1024;
+/** Largest payload of a data frame: what a trunk passes on in one piece. */
+export const MAX_DATA_BYTES = 256 * 1024;
 /** A request, or why there is no tunnel: names of 63 characters, or a sentence. */
 export const MAX_MESSAGE_BYTES = 1_024;
 const CREDIT_BYTES = 4;

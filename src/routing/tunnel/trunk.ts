@@ -13,8 +13,8 @@ import {
 } from "./trunk-frame.ts";
 import { decodeReset, encodeReset } from "./tunnel-wire.ts";
 
-/** What goes to the stream in one piece: its own buffers hold as much before it asks to wait. */
-const BATCH_BYTES = 256 * 1024;
+/** After so much of one flow it is the next one's turn, if others have something to send. */
+const TURN_BYTES = 64 * 1024;
 /** Frames but for data that wait while the stream takes no more; a peer that has us answer without listening loses the trunk. */
 const MAX_WAITING_FRAMES = 16_384;
 /** Flow numbers are 32 bits and never used twice. */
@@ -198,9 +198,9 @@ export class Trunk {
     this.#waitingFrames = 0;
     let bytes = 0;
     for (const flow of this.#ready) {
-      if (bytes >= BATCH_BYTES) break;
+      if (bytes >= MAX_DATA_BYTES) break;
       this.#ready.delete(flow);
-      const out = flow.take(MAX_DATA_BYTES);
+      const out = flow.take(this.#ready.size === 0 ? MAX_DATA_BYTES : TURN_BYTES);
       if (out.bytes > 0) pieces.push(encodeHeader(FRAME.data, flow.id, out.bytes), ...out.pieces);
       if (out.isLast) pieces.push(encodeHeader(FRAME.end, flow.id, 0));
       if (flow.canSend) this.#ready.add(flow); // the loop comes to it again
