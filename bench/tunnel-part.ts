@@ -75,9 +75,12 @@ async function startNode(ip: string, path: string[] = []) {
   return { host, circuits };
 }
 
+/** Of the far node: they live as long as its process. */
+let tunnels: TunnelHost | undefined;
+
 async function serveTunnels(ip: string, ports: Ports): Promise<Host> {
   const { host } = await startNode(ip);
-  new TunnelHost({
+  tunnels = new TunnelHost({
     clock,
     log: SILENT_LOG,
     handle: (protocol, handler) => host.handle(protocol, (stream, { nodeId }) => handler(stream, nodeId)),
@@ -130,4 +133,7 @@ const orders = createInterface(process.stdin);
 orders.on("line", (line) => {
   void start(JSON.parse(line) as TunnelPart).then((ready) => console.log(JSON.stringify(ready)));
 });
-orders.on("close", () => process.exit());
+orders.on("close", () => {
+  tunnels?.[Symbol.dispose]();
+  process.exit();
+});

@@ -55,7 +55,11 @@ async function runLoopback({ clock, directory, progress }: BenchContext, work: W
     ip: "127.0.0.1",
     start: (argv, env = {}) => parts.use(new Child(clock, argv, { env })),
   };
-  const machines = (count: number): Machines => ({ far: here, gateways: Array(count).fill(here), near: here });
+  const machines = (count: number): Machines => ({
+    far: here,
+    gateways: Array.from({ length: count }, () => here),
+    near: here,
+  });
   const stunnel = new StunnelChain(clock, directory);
   const direct = await startTarget(here);
   const chains = new Map<string, Ports>([["direct", direct]]);

@@ -5,11 +5,9 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import fc from "fast-check";
 import { Fault, faultCode, memoryStreamPair, SystemClock, SystemRandom } from "#core";
-import type { Flow } from "../../src/routing/tunnel/flow.ts";
-import { GrowthBudget } from "../../src/routing/tunnel/flow-window.ts";
 import { relayTcp } from "../../src/routing/tunnel/tcp-relay.ts";
-import { Trunk } from "../../src/routing/tunnel/trunk.ts";
 import { NoTarget } from "../../src/routing/tunnel/tunnel-wire.ts";
+import { TrunkPair } from "../support/trunk-pair.ts";
 import { readAll, socketPair, tunnelPath } from "../support/tunnel-path.ts";
 
 const clock = new SystemClock();
@@ -119,21 +117,18 @@ describe("tunnel relay", () => {
   });
 
   it("sends at most 64 KiB before the tunnel is open, and the rest then", async () => {
-    const [near, far] = memoryStreamPair();
-    const opened = Promise.withResolvers<Flow>();
-    const trunk = new Trunk({ clock, stream: near, growth: new GrowthBudget() });
-    const host = new Trunk({ clock, stream: far, growth: new GrowthBudget(), opened: opened.resolve });
+    const pair = new TrunkPair();
     const [client, accepted] = await socketPair();
     const meter = { fromSocketBytes: 0, toSocketBytes: 0 };
-    const flow = trunk.open(Buffer.from("tcp default cam"));
+    const flow = pair.client.open(Buffer.from("tcp default cam"));
     const relayed = relayTcp(accepted, flow, meter);
     const sending = flood(client, 1024 * 1024).then(() => client.end());
-    const taken = await opened.promise;
+    const taken = await pair.taken();
     const held = await stalled(() => meter.fromSocketBytes);
     assert.ok(held < 1024 * 1024, `${held} bytes were taken for a tunnel that is not open`);
     let got = 0;
     const ended = Promise.withResolvers<Error | undefined>();
-    host.accept(taken);
+    pair.host.accept(taken);
     taken.listen({ data: (bytes) => (got += bytes.length), end: ended.resolve });
     await sending;
     assert.equal(await ended.promise, undefined);
@@ -144,14 +139,11 @@ describe("tunnel relay", () => {
   });
 
   it("resets a connection whose tunnel is refused", async () => {
-    const [near, far] = memoryStreamPair();
-    const trunk = new Trunk({ clock, stream: near, growth: new GrowthBudget() });
-    const refuse = (flow: Flow): void => flow.abort(new NoTarget("refused", "no"));
-    new Trunk({ clock, stream: far, growth: new GrowthBudget(), opened: refuse });
+    const pair = new TrunkPair((flow) => flow.abort(new NoTarget("refused", "no")));
     const [client, accepted] = await socketPair();
     const failed = once(client.resume(), "error");
     client.write("early");
-    const relayed = relayTcp(accepted, trunk.open(Buffer.from("tcp default cam")), {
+    const relayed = relayTcp(accepted, pair.client.open(Buffer.from("tcp default cam")), {
       fromSocketBytes: 0,
       toSocketBytes: 0,
     });

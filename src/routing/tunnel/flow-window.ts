@@ -6,8 +6,8 @@ export const INITIAL_WINDOW_BYTES = 64 * 1024;
 export const MAX_FLOW_WINDOW_BYTES = 4 * 1024 * 1024;
 /** What all windows of one peer may grow by. With 1,024 flows that makes 96 MiB at most, if none of them is read. */
 export const PEER_GROWTH_BYTES = 32 * 1024 * 1024;
-/** Who uses half a window up within this has a window that is too small: so it holds about 400 ms of what the reader takes. */
-const GROW_WITHIN_MS = 200;
+/** Who uses half a window up within this has a window that is too small: so it holds about a second of what the reader takes. */
+const GROW_WITHIN_MS = 500;
 
 /** Growth that is left for the windows of one peer. */
 export class GrowthBudget {

@@ -42,8 +42,8 @@ export function decodeRequest(payload: Uint8Array): TunnelRequest {
 /** The payload of a reset frame: why there is no tunnel, or nothing. */
 export function encodeReset(reason: Error): Uint8Array {
   if (!(reason instanceof NoTarget)) return new Uint8Array(0);
-  const message = [...reason.message.replace(/[\n\r\u2028\u2029]/gu, " ")].slice(0, MAX_REASON_CHARS).join("");
-  return Buffer.from(`${reason.code} ${message}`);
+  const message = reason.message.replace(/[\n\r\u2028\u2029]/gu, " ").slice(0, MAX_REASON_CHARS);
+  return Buffer.from(`${reason.code} ${message}`); // half a surrogate pair at its end becomes U+FFFD, one character
 }
 
 /** Reads why there is no tunnel: a Fault `routing.tunnel-refused` with the reason in `details.code`. Throws as `decodeRequest`. */
