@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { type ByteStream, Fault, memoryStreamPair, VirtualClock } from "#core";
+import { collect } from "../contract/byte-stream.ts";
 import { GrowthBudget } from "../../src/routing/tunnel/flow-window.ts";
 import type { OpenStream } from "../../src/routing/tunnel/ports.ts";
 import { Trunk } from "../../src/routing/tunnel/trunk.ts";
@@ -88,9 +89,14 @@ describe("trunks", () => {
 
   it("give up on a node that does not answer after 10 s", async () => {
     const clock = new VirtualClock();
-    const trunks = new Trunks(clock, () => new Promise(() => undefined));
+    const [near, far] = memoryStreamPair();
+    const { promise, resolve } = Promise.withResolvers<ByteStream>();
+    const trunks = new Trunks(clock, () => promise);
     const given = assert.rejects(trunks.to("a"), { code: "core.deadline" });
     await clock.advanceMs(10_000);
     await given;
+    const ended = collect(far).ended;
+    resolve(near);
+    assert.ok((await ended) instanceof Error, "what came too late is left open");
   });
 });

@@ -1,4 +1,4 @@
-import { type Clock, withDeadline } from "#core";
+import { asError, type ByteStream, type Clock, withDeadline } from "#core";
 import type { NodeId } from "#identity";
 import { GrowthBudget } from "./flow-window.ts";
 import type { OpenStream } from "./ports.ts";
@@ -52,8 +52,7 @@ export class Trunks {
     const { growth } = line;
     line.trunks += 1;
     try {
-      const open = (signal: AbortSignal) => this.#open(node, TUNNEL_PROTOCOL, signal);
-      const stream = await withDeadline(this.#clock, OPEN_MS, `opening a trunk to ${node}`, open);
+      const stream = await this.#stream(node);
       const over = new AbortController();
       const trunk: Trunk = new Trunk({
         clock: this.#clock,
@@ -80,6 +79,15 @@ export class Trunks {
       this.#leave(node, line);
       throw error;
     }
+  }
+
+  #stream(node: NodeId): Promise<ByteStream> {
+    const open = async (signal: AbortSignal): Promise<ByteStream> => {
+      const stream = await this.#open(node, TUNNEL_PROTOCOL, signal);
+      if (signal.aborted) stream.abort(asError(signal.reason)); // nobody waits for it any more
+      return stream;
+    };
+    return withDeadline(this.#clock, OPEN_MS, `opening a trunk to ${node}`, open);
   }
 
   /** The next flow gets another trunk. */

@@ -1,4 +1,4 @@
-import { asError, type ByteStream, type Clock, Fault, type Log } from "#core";
+import { asError, type ByteStream, type Clock, Fault, type Log, RateLimit } from "#core";
 import type { NodeId } from "#identity";
 import type { MayExpose } from "../service/expose.ts";
 import type { Target } from "../service/target.ts";
@@ -16,6 +16,9 @@ import { dialDatagrams } from "./udp-target.ts";
 export const MAX_TUNNELS = 4_096;
 /** Of them, those of one node: nobody takes all. */
 export const MAX_TUNNELS_OF_PEER = 1_024;
+/** Refusals that are logged a second: a node can ask thousands of times. */
+const LOGGED_PER_SECOND = 10;
+
 /** What one node has open here. */
 type Guest = { tunnels: number; trunks: number; growth: GrowthBudget };
 
@@ -32,6 +35,7 @@ export type TunnelHostDeps = {
 export class TunnelHost implements Disposable {
   readonly #deps: TunnelHostDeps;
   readonly #stop = new AbortController();
+  readonly #logged: RateLimit;
   readonly #guests = new Map<NodeId, Guest>();
   readonly #trunks = new Set<Trunk>();
   #open = 0;
@@ -40,6 +44,7 @@ export class TunnelHost implements Disposable {
 
   constructor(deps: TunnelHostDeps) {
     this.#deps = deps;
+    this.#logged = new RateLimit(deps.clock, LOGGED_PER_SECOND, LOGGED_PER_SECOND);
     deps.handle(TUNNEL_PROTOCOL, (stream, peer) => this.#trunk(stream, peer));
   }
 
@@ -122,7 +127,7 @@ export class TunnelHost implements Disposable {
   #targetFor(peer: NodeId, { tenant, name }: TunnelRequest): Target {
     const { mayReach, targetOf, log } = this.#deps;
     if (!mayReach(peer, tenant, name)) {
-      log.info("tunnel refused", { peer, tenant, name });
+      if (this.#logged.take()) log.info("tunnel refused", { peer, tenant, name });
       throw new NoTarget("not-allowed", `this node may not use services of tenant ${tenant}`);
     }
     const target = targetOf(tenant, name);
