@@ -1,24 +1,38 @@
 import { once } from "node:events";
 import { type AddressInfo, createServer, type Server } from "node:net";
-import { SILENT_LOG, SystemClock, SystemRandom } from "#core";
-import { startHost } from "#mesh";
-import { listenTcp, TunnelHost, TunnelOpener } from "#routing";
+import { createInterface } from "node:readline";
+import { Ed25519Key, SILENT_LOG, SystemClock, SystemRandom } from "#core";
+import { type Host, startHost } from "#mesh";
+import { Circuits, listenTcp, TunnelHost, TunnelOpener } from "#routing";
+import { COUNT_BYTES, fill } from "./tunnel-load.ts";
 
-/** What one process of the benchmark is: the services, the node beside them, or the node that people connect to. */
-export type TunnelPart = { role: "target" } | { role: "far"; ports: Ports } | { role: "near"; addresses: string[] };
 /** Where each service listens. */
 export type Ports = { sink: number; echo: number };
-/** What a part says once it is ready. */
-export type PartReady = { ports: Ports; addresses: string[] };
+
+/**
+ * What one process of the benchmark is: the services; the node beside them; a gateway, which knows the next node on the way; the node that people connect to, with
+ * the way to the far node; or somebody who uses the sink. `ip`: where it listens or connects.
+ */
+export type TunnelPart = { ip: string } & (
+  | { role: "target" }
+  | { role: "far"; ports: Ports }
+  | { role: "gateway"; next: string[] }
+  | { role: "near"; next: string[]; path: string[] }
+  | { role: "client"; ports: Ports; bytes: number }
+);
+/** What a part says once it is ready, or done. */
+export type PartReady = {
+  ports?: Ports | undefined;
+  addresses?: string[] | undefined;
+  mbPerSecond?: number | undefined;
+};
 
 const SERVICES = ["sink", "echo"] as const;
+const [clock, random] = [new SystemClock(), new SystemRandom()];
 const never = new AbortController().signal;
 
-/** Length of the number that the sink is sent first: how many bytes come. */
-export const COUNT_BYTES = 8;
-
 /** One takes as many bytes as it is told, and then says so; the other sends back what it gets. */
-async function serveTargets(): Promise<Ports> {
+async function serveTargets(ip: string): Promise<Ports> {
   const sink = createServer({ noDelay: true }, (socket) => {
     let leftBytes: number | undefined;
     socket.on("data", (piece: Buffer) => {
@@ -32,65 +46,94 @@ async function serveTargets(): Promise<Ports> {
     socket.pipe(socket);
     socket.on("error", () => socket.destroy());
   });
-  return { sink: await listen(sink), echo: await listen(echo) };
+  return { sink: await listen(sink, ip), echo: await listen(echo, ip) };
 }
 
-async function listen(server: Server): Promise<number> {
-  server.listen({ host: "127.0.0.1", port: 0, backlog: 1_024 });
+async function listen(server: Server, host: string): Promise<number> {
+  server.listen({ host, port: 0, backlog: 1_024 });
   await once(server, "listening");
   return (server.address() as AddressInfo).port;
 }
 
-async function startNode(listenAt: string[]) {
-  const [clock, random] = [new SystemClock(), new SystemRandom()];
+/** A host that opens circuits along `path`, and carries those of others. */
+async function startNode(ip: string, path: string[] = []) {
+  const seed = random.bytes(32);
   const gate = { offer: () => ({}), judge: () => ({ accepted: true, site: "bench", name: "bench" }) as const };
-  const deps = { clock, random, log: SILENT_LOG, seed: random.bytes(32), gate };
-  return { clock, host: await startHost(deps, { listen: listenAt }) };
+  const deps = { clock, random, log: SILENT_LOG, seed, gate };
+  const host = await startHost(deps, { listen: [`/ip4/${ip}/tcp/0/tls`] });
+  const circuits = new Circuits({
+    ...deps,
+    host,
+    key: new Ed25519Key(seed),
+    fleet: () => "bench",
+    trustedMs: () => clock.wallMs(),
+    isMember: () => true,
+    transit: () => true,
+    pathsTo: () => [path],
+    costAlong: () => 1,
+  });
+  return { host, circuits };
 }
 
-/** The tunnels of this process, which lives as long as they do. */
+/** Of the far node: they live as long as its process. */
 let tunnels: TunnelHost | undefined;
 
-async function serveTunnels(ports: Ports): Promise<string[]> {
-  const { clock, host } = await startNode(["/ip4/127.0.0.1/tcp/0/tls"]);
+async function serveTunnels(ip: string, ports: Ports): Promise<Host> {
+  const { host } = await startNode(ip);
   tunnels = new TunnelHost({
     clock,
     log: SILENT_LOG,
     handle: (protocol, handler) => host.handle(protocol, (stream, { nodeId }) => handler(stream, nodeId)),
     targetOf: (_, name) => {
       const service = SERVICES.find((known) => known === name);
-      return service && { host: "127.0.0.1", port: ports[service] };
+      return service && { host: ip, port: ports[service] };
     },
     mayReach: () => true,
     mayExpose: () => true,
   });
-  return host.addresses();
+  return host;
 }
 
-async function listenForTunnels(addresses: string[]): Promise<Ports> {
-  const { clock, host } = await startNode([]);
-  const { nodeId } = await host.connect(addresses, never);
-  host.handle("/portolan/tunnel/1", (stream) => stream.abort(new Error("this node publishes nothing")), {});
-  const opener = new TunnelOpener({ clock, open: host.open.bind(host) });
+async function listenForTunnels({ ip, next, path }: { ip: string; next: string[]; path: string[] }): Promise<Ports> {
+  const { host, circuits } = await startNode(ip, path);
+  const node = path.at(-1) ?? "";
+  await host.connect(next, never);
+  const opener = new TunnelOpener({
+    clock,
+    open: async (peer, protocol, signal) => {
+      if (path.length === 1) return host.open(peer, protocol, signal);
+      await circuits.connect(peer, signal);
+      return host.openCarried(peer, protocol, signal);
+    },
+  });
   const open = async (name: string): Promise<number> => {
-    const instance = { node: nodeId, name, tenant: "default", protocol: "tcp" as const };
-    const choose = () => [{ ...instance, labels: {}, priority: 0, weight: 1, healthy: true }];
-    const listener = await listenTcp({ clock, log: SILENT_LOG, opener, choose }, { host: "127.0.0.1", port: 0 });
+    const instance = { node, name, tenant: "default", protocol: "tcp" as const, labels: {} };
+    const choose = () => [{ ...instance, priority: 0, weight: 1, healthy: true }];
+    const listener = await listenTcp({ clock, log: SILENT_LOG, opener, choose }, { host: ip, port: 0 });
     return listener.address.port;
   };
   return { sink: await open("sink"), echo: await open("echo") };
 }
 
-async function start(part: TunnelPart): Promise<Partial<PartReady>> {
-  if (part.role === "target") return { ports: await serveTargets() };
-  if (part.role === "far") return { addresses: await serveTunnels(part.ports) };
-  return { ports: await listenForTunnels(part.addresses) };
+async function start(part: TunnelPart): Promise<PartReady> {
+  if (part.role === "target") return { ports: await serveTargets(part.ip) };
+  if (part.role === "far") return { addresses: (await serveTunnels(part.ip, part.ports)).addresses() };
+  if (part.role === "near") return { ports: await listenForTunnels(part) };
+  if (part.role === "client") {
+    const startMs = clock.nowMs();
+    await fill(part.ip, part.ports.sink, part.bytes);
+    return { mbPerSecond: part.bytes / 1e3 / (clock.nowMs() - startMs) };
+  }
+  const { host } = await startNode(part.ip);
+  await host.connect(part.next, never);
+  return { addresses: host.addresses() };
 }
 
-process.once("message", (part: TunnelPart) => {
-  void start(part).then((ready) => process.send?.(ready));
+const orders = createInterface(process.stdin);
+orders.on("line", (line) => {
+  void start(JSON.parse(line) as TunnelPart).then((ready) => console.log(JSON.stringify(ready)));
 });
-process.on("disconnect", () => {
+orders.on("close", () => {
   tunnels?.[Symbol.dispose]();
   process.exit();
 });

@@ -16,7 +16,7 @@ export const MAX_WINDOW_BYTES = 4 * 1024 * 1024;
 const MAX_READ_BUFFER_BYTES = 9 * 1024 * 1024;
 /** A writer that does not wait for `drained` loses its stream here, not the process its memory. */
 const MAX_WRITE_BUFFER_BYTES = 16 * 1024 * 1024;
-/** Streams per connection and direction; above the sum of what our protocols open: tunnels 1,024, each other 256 at most. */
+/** Streams per connection and direction; above the sum of what our protocols open: trunks of tunnels 1,024, each other 256 at most. */
 export const MAX_STREAMS = 2_048;
 
 /** What a peer may use of us before the hello has accepted it (docs/spec/hello.md). */

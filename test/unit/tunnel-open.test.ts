@@ -4,10 +4,8 @@ import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import {
   type ByteStream,
-  encodeFrame,
   Fault,
   faultCode,
-  HeadedStream,
   memoryStreamPair,
   SILENT_LOG,
   SystemClock,
@@ -17,14 +15,16 @@ import {
 import type { NodeId } from "#identity";
 import { DIAL_MS } from "../../src/routing/tunnel/dial-target.ts";
 import type { Instance } from "../../src/routing/service/service.ts";
+import { GrowthBudget, INITIAL_WINDOW_BYTES } from "../../src/routing/tunnel/flow-window.ts";
+import { Trunk } from "../../src/routing/tunnel/trunk.ts";
+import { encodeHeader, FRAME } from "../../src/routing/tunnel/trunk-frame.ts";
 import { TunnelHost, type TunnelHostDeps } from "../../src/routing/tunnel/tunnel-host.ts";
 import { type Listener, listenTcp } from "../../src/routing/tunnel/tunnel-listener.ts";
 import { planTries, TunnelOpener } from "../../src/routing/tunnel/tunnel-opener.ts";
-import { MAX_EARLY_BYTES, readTunnelAnswer, TUNNEL_LIMITS } from "../../src/routing/tunnel/tunnel-wire.ts";
 import { listening, readAll } from "../support/tunnel-path.ts";
 
 const clock = new SystemClock();
-const REQUEST = { tenant: "default", name: "cam", protocol: "tcp" };
+const REQUEST = "tcp default cam";
 
 function instance(node: NodeId, protocol: Instance["protocol"] = "tcp"): Instance {
   return { node, name: "cam", tenant: "default", protocol, labels: {}, priority: 0, weight: 1, healthy: true };
@@ -52,11 +52,14 @@ function hostOf(given: Partial<TunnelHostDeps>): { host: TunnelHost; dial: () =>
   return { host, dial };
 }
 
-async function answerTo(stream: ByteStream, request: unknown): Promise<string> {
-  const headed = new HeadedStream(stream, { ...TUNNEL_LIMITS, maxHeldBytes: 0 });
-  headed.send(...encodeFrame(request));
+function trunkTo(stream: ByteStream): Trunk {
+  return new Trunk({ clock, stream, growth: new GrowthBudget() });
+}
+
+async function answerTo(trunk: Trunk, request = REQUEST): Promise<string> {
+  const flow = trunk.open(Buffer.from(request));
   try {
-    readTunnelAnswer(await withDeadline(clock, 5_000, "the answer", () => headed.head));
+    await withDeadline(clock, 5_000, "the answer", () => flow.accepted);
     return "ok";
   } catch (error) {
     const code = error instanceof Fault ? error.details["code"] : undefined;
@@ -96,6 +99,9 @@ async function deafTarget(): Promise<{ port: number; end: () => void }> {
 }
 
 describe("tunnel host", () => {
+  const target = createServer((socket) => void socket.on("error", () => undefined));
+  after(() => target.close());
+
   it("says why there is no tunnel", async () => {
     const port = await closedPort();
     const target = { host: "127.0.0.1", port };
@@ -107,13 +113,13 @@ describe("tunnel host", () => {
       [{ targetOf: () => target }, "refused"],
       [{ targetOf: () => ({ host: "nowhere.invalid", port }) }, "unreachable"],
     ];
-    for (const [given, code] of cases) assert.equal(await answerTo(hostOf(given).dial(), REQUEST), code);
+    for (const [given, code] of cases) assert.equal(await answerTo(trunkTo(hostOf(given).dial())), code);
   });
 
   it("asks whether the tenant, the name and the peer go together", async () => {
     const asked: unknown[] = [];
     const { dial } = hostOf({ mayReach: (...words) => asked.push(words) === 0 });
-    await answerTo(dial(), REQUEST);
+    await answerTo(trunkTo(dial()));
     assert.deepEqual(asked, [["peer", "default", "cam"]]);
   });
 
@@ -123,7 +129,7 @@ describe("tunnel host", () => {
       targetOf: () => ({ host: "localhost", port: 1 }),
       mayExpose: (ip) => judged.push(ip) === 0,
     });
-    assert.equal(await answerTo(dial(), REQUEST), "not-allowed");
+    assert.equal(await answerTo(trunkTo(dial())), "not-allowed");
     assert.ok(judged.length > 0 && judged.every((ip) => ip === "127.0.0.1" || ip === "::1"));
   });
 
@@ -131,55 +137,52 @@ describe("tunnel host", () => {
     const deaf = await deafTarget();
     const virtual = new VirtualClock();
     const { dial } = hostOf({ clock: virtual, targetOf: () => ({ host: "127.0.0.1", port: deaf.port }) });
-    const answer = answerTo(dial(), REQUEST);
+    const answer = answerTo(trunkTo(dial()));
     await clock.sleep(50);
     await virtual.advanceMs(DIAL_MS);
     assert.equal(await answer, "timeout");
     deaf.end();
   });
 
-  it("resets who asks for nonsense, or never asks", async () => {
-    for (const request of [
-      {},
-      { ...REQUEST, name: "../x" },
-      { ...REQUEST, more: 1 },
-      { ...REQUEST, protocol: "icmp" },
-    ]) {
-      assert.equal(await answerTo(hostOf({}).dial(), request), "core.stream-reset");
+  it("resets who asks for nonsense, and nothing else of that node", async () => {
+    const port = await listening(target);
+    const trunk = trunkTo(hostOf({ targetOf: () => ({ host: "127.0.0.1", port }) }).dial());
+    const flow = trunk.open(Buffer.from(REQUEST));
+    await flow.accepted;
+    for (const request of ["tcp", "tcp default ../x", "tcp default cam more", "icmp default cam", "tcp  cam"]) {
+      assert.equal(await answerTo(trunk, request), "core.stream-reset", request);
     }
-    const virtual = new VirtualClock();
-    const silent = hostOf({ clock: virtual }).dial();
-    const { promise: ended, resolve } = Promise.withResolvers<Error | undefined>();
-    silent.listen({ data: () => undefined, end: resolve });
-    await virtual.advanceMs(10_001);
-    assert.equal(faultCode(await ended), "core.stream-reset");
+    assert.equal(trunk.isOver, false);
+    flow.abort(new Error("enough"));
   });
 
-  it("resets who sends over 64 KiB before the tunnel is open", async () => {
+  it("ends the trunk of who sends over 64 KiB before the tunnel is open", async () => {
     const virtual = new VirtualClock();
     const stream = hostOf({ clock: virtual, targetOf: () => ({ host: "192.0.2.1", port: 9 }) }).dial();
     const { promise: ended, resolve } = Promise.withResolvers<Error | undefined>();
     stream.listen({ data: () => undefined, end: resolve });
-    stream.send(...encodeFrame(REQUEST), Buffer.alloc(MAX_EARLY_BYTES), Buffer.alloc(1));
+    const request = Buffer.from(REQUEST);
+    stream.send(encodeHeader(FRAME.open, 1, request.length), request);
+    stream.send(encodeHeader(FRAME.data, 1, INITIAL_WINDOW_BYTES + 1), Buffer.alloc(INITIAL_WINDOW_BYTES + 1));
     assert.equal(faultCode(await ended), "core.stream-reset");
   });
 
-  it("takes 1,024 tunnels of one peer, is busy for more, and free again when they are over", async function () {
+  it("takes 1,024 tunnels of one node over all its trunks, is busy for more, and free again when they are over", async function () {
     this.timeout(30_000);
     const held = new Set<Socket>();
     const server = createServer((socket) => void held.add(socket.on("error", () => undefined)));
     const port = await listening(server);
     const { host, dial } = hostOf({ targetOf: () => ({ host: "127.0.0.1", port }) });
-    const streams = Array.from({ length: 1_024 }, dial);
-    for (let at = 0; at < streams.length; at += 64) {
-      const answers = await Promise.all(streams.slice(at, at + 64).map((stream) => answerTo(stream, REQUEST)));
-      assert.deepEqual(new Set(answers), new Set(["ok"]));
+    const trunks = [trunkTo(dial()), trunkTo(dial())];
+    for (let at = 0; at < 16; at++) {
+      const answers = trunks.flatMap((trunk) => Array.from({ length: 32 }, () => answerTo(trunk)));
+      assert.deepEqual(new Set(await Promise.all(answers)), new Set(["ok"]));
     }
     assert.equal(host.open, 1_024);
-    assert.equal(await answerTo(dial(), REQUEST), "busy");
-    for (const stream of streams) stream.abort(new Error("enough"));
+    assert.equal(await answerTo(trunkTo(dial())), "busy");
+    for (const trunk of trunks) trunk.abort(new Error("enough"));
     while (host.open > 0) await clock.sleep(5);
-    assert.equal(await answerTo(dial(), REQUEST), "ok");
+    assert.equal(await answerTo(trunkTo(dial())), "ok");
     host[Symbol.dispose]();
     server.close();
   });

@@ -4,9 +4,10 @@ import type { Socket } from "node:net";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import fc from "fast-check";
-import { Fault, memoryStreamPair, SystemClock, SystemRandom } from "#core";
+import { Fault, faultCode, memoryStreamPair, SystemClock, SystemRandom } from "#core";
 import { relayTcp } from "../../src/routing/tunnel/tcp-relay.ts";
-import { MAX_EARLY_BYTES } from "../../src/routing/tunnel/tunnel-wire.ts";
+import { NoTarget } from "../../src/routing/tunnel/tunnel-wire.ts";
+import { TrunkPair } from "../support/trunk-pair.ts";
 import { readAll, socketPair, tunnelPath } from "../support/tunnel-path.ts";
 
 const clock = new SystemClock();
@@ -116,37 +117,39 @@ describe("tunnel relay", () => {
   });
 
   it("sends at most 64 KiB before the tunnel is open, and the rest then", async () => {
-    const [near, far] = memoryStreamPair();
+    const pair = new TrunkPair();
     const [client, accepted] = await socketPair();
-    const opened = Promise.withResolvers<void>();
-    let got = 0;
-    const ended = Promise.withResolvers<void>();
-    far.listen({ data: (bytes) => (got += bytes.length), end: () => ended.resolve() });
-    const relayed = relayTcp(accepted, near, { fromSocketBytes: 0, toSocketBytes: 0 }, opened.promise);
+    const meter = { fromSocketBytes: 0, toSocketBytes: 0 };
+    const flow = pair.client.open(Buffer.from("tcp default cam"));
+    const relayed = relayTcp(accepted, flow, meter);
     const sending = flood(client, 1024 * 1024).then(() => client.end());
-    assert.ok((await stalled(() => got)) <= MAX_EARLY_BYTES);
-    opened.resolve();
-    await Promise.all([sending, ended.promise]);
+    const taken = await pair.taken();
+    const held = await stalled(() => meter.fromSocketBytes);
+    assert.ok(held < 1024 * 1024, `${held} bytes were taken for a tunnel that is not open`);
+    let got = 0;
+    const ended = Promise.withResolvers<Error | undefined>();
+    pair.host.accept(taken);
+    taken.listen({ data: (bytes) => (got += bytes.length), end: ended.resolve });
+    await sending;
+    assert.equal(await ended.promise, undefined);
     assert.equal(got, 1024 * 1024);
-    far.close();
+    taken.close();
     client.resume();
     assert.equal(await relayed, undefined);
   });
 
-  it("resets a connection whose tunnel does not open", async () => {
-    const [near, far] = memoryStreamPair();
+  it("resets a connection whose tunnel is refused", async () => {
+    const pair = new TrunkPair((flow) => flow.abort(new NoTarget("refused", "no")));
     const [client, accepted] = await socketPair();
-    far.listen({ data: () => undefined, end: () => undefined });
-    const opened = Promise.withResolvers<void>();
-    const relayed = relayTcp(accepted, near, { fromSocketBytes: 0, toSocketBytes: 0 }, opened.promise);
     const failed = once(client.resume(), "error");
     client.write("early");
-    const why = new Fault("test.refused", "no");
-    opened.reject(why);
-    near.abort(why);
+    const relayed = relayTcp(accepted, pair.client.open(Buffer.from("tcp default cam")), {
+      fromSocketBytes: 0,
+      toSocketBytes: 0,
+    });
     const [error] = (await failed) as [NodeJS.ErrnoException];
     assert.equal(error.code, "ECONNRESET");
-    assert.ok((await relayed) instanceof Error);
+    assert.equal(faultCode(await relayed), "routing.tunnel-refused");
   });
 
   it("delivers the same bytes both ways, however they are cut and whoever pauses", async () => {

@@ -5,7 +5,9 @@ import fc from "fast-check";
 import { type ByteStream, Fault, memoryStreamPair, SILENT_LOG, SystemClock, VirtualClock } from "#core";
 import { DatagramReader, encodeDatagram } from "../../src/routing/tunnel/datagrams.ts";
 import { TunnelOpener } from "../../src/routing/tunnel/tunnel-opener.ts";
-import { sendTunnelAnswer } from "../../src/routing/tunnel/tunnel-wire.ts";
+import type { Flow } from "../../src/routing/tunnel/flow.ts";
+import { GrowthBudget } from "../../src/routing/tunnel/flow-window.ts";
+import { Trunk } from "../../src/routing/tunnel/trunk.ts";
 import { FLOW_IDLE_MS, UdpFlow } from "../../src/routing/tunnel/udp-flow.ts";
 import { listenUdp, MAX_FLOWS } from "../../src/routing/tunnel/udp-listener.ts";
 
@@ -134,12 +136,16 @@ describe("UDP listener", () => {
     for (const text of ["one", "two", "three"]) say(text);
     while (streams[0] === undefined) await clock.sleep(1);
     await clock.sleep(10);
-    const [stream] = streams;
-    const heard: Buffer[] = [];
-    stream.listen({ data: (bytes) => heard.push(Buffer.from(bytes)), end: () => undefined });
-    sendTunnelAnswer(stream);
-    while (!Buffer.concat(heard).includes("three")) await clock.sleep(1);
-    assert.ok(Buffer.concat(heard).includes(Buffer.from("\0\u0003one\0\u0003two\0\u0005three")));
+    const opened = Promise.withResolvers<Flow>();
+    const growth = new GrowthBudget();
+    const trunk = new Trunk({ clock: virtual, stream: streams[0], growth, opened: opened.resolve });
+    const flow = await opened.promise;
+    const heard = datagramsOf(flow);
+    await clock.sleep(10);
+    assert.deepEqual(heard, []);
+    trunk.accept(flow);
+    while (heard.length < 3) await clock.sleep(1);
+    assert.deepEqual(heard.map(String), ["one", "two", "three"]);
     socket.close();
   });
 

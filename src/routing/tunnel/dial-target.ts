@@ -2,7 +2,7 @@ import { connect, type Socket } from "node:net";
 import { type Clock, errorMessage, Fault, faultCode, withDeadline } from "#core";
 import { type MayExpose, resolveTarget } from "../service/expose.ts";
 import type { Target } from "../service/target.ts";
-import type { TunnelRefusal } from "./tunnel-wire.ts";
+import { NoTarget } from "./tunnel-wire.ts";
 
 /** Finding a target's address and dialling it; what is dialled stands beside the host or on it. */
 export const DIAL_MS = 5_000;
@@ -10,16 +10,6 @@ export const DIAL_MS = 5_000;
 export const KEEP_ALIVE_MS = 30_000;
 /** Addresses of one name that are tried. */
 const MAX_ADDRESSES = 4;
-
-/** Why a target could not be reached, in the tunnel's words. */
-export class NoTarget extends Error {
-  readonly code: TunnelRefusal;
-
-  constructor(code: TunnelRefusal, message: string) {
-    super(message);
-    this.code = code;
-  }
-}
 
 /** The addresses of a target that this node's policy lets through, the resolver's first first. Throws NoTarget. */
 export async function addressesOf(target: Target, mayExpose: MayExpose, signal: AbortSignal): Promise<string[]> {

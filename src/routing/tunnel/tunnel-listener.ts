@@ -102,7 +102,7 @@ class TcpListener implements Listener {
     const tunnel = await opener.open({ choose, key: socket.remoteAddress ?? "", protocol: "tcp" }, this.#stop.signal);
     try {
       this.counts.opened += 1;
-      const relayed = relayTcp(socket, tunnel.stream, this.counts, tunnel.opened);
+      const relayed = relayTcp(socket, tunnel.stream, this.counts);
       const [reset] = await Promise.all([relayed, tunnel.opened]);
       if (reset !== undefined) this.#deps.log.debug("connection reset", { reason: reset.message });
     } finally {

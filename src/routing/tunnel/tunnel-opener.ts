@@ -1,15 +1,11 @@
-import { asError, type Clock, Fault, HeadedStream, withDeadline } from "#core";
+import { asError, type Clock, Fault, withDeadline } from "#core";
 import type { NodeId } from "#identity";
 import type { Instance } from "../service/service.ts";
+import type { Flow } from "./flow.ts";
 import type { Choose, OpenStream } from "./ports.ts";
-import {
-  OPEN_MS,
-  readTunnelAnswer,
-  sendTunnelRequest,
-  TUNNEL_LIMITS,
-  TUNNEL_PROTOCOL,
-  type TunnelRequest,
-} from "./tunnel-wire.ts";
+import type { Trunk } from "./trunk.ts";
+import { Trunks } from "./trunks.ts";
+import { encodeRequest, OPEN_MS, type TunnelRequest } from "./tunnel-wire.ts";
 
 /** Instances tried for one connection: who waits for longer has given up. */
 const MAX_TRIES = 3;
@@ -18,7 +14,7 @@ const SKIP_MS = 2_000;
 
 /** A tunnel that was asked for. */
 export type Tunnel = {
-  stream: HeadedStream;
+  stream: Flow;
   instance: Instance;
   /** Resolves when it is open; rejects when it was refused, and the stream has ended then. */
   opened: Promise<void>;
@@ -43,12 +39,14 @@ export function planTries(
 
 /** Opens a node's tunnels to instances of services, and knows how many it has to each. */
 export class TunnelOpener {
-  readonly #deps: TunnelOpenerDeps;
+  readonly #clock: Clock;
+  readonly #trunks: Trunks;
   readonly #openByInstance = new Map<string, number>();
   readonly #failedMs = new Map<string, number>();
 
-  constructor(deps: TunnelOpenerDeps) {
-    this.#deps = deps;
+  constructor({ clock, open }: TunnelOpenerDeps) {
+    this.#clock = clock;
+    this.#trunks = new Trunks(clock, open);
   }
 
   /** Tunnels that are open to an instance, or being opened. */
@@ -63,7 +61,7 @@ export class TunnelOpener {
    * Throws Fault `routing.no-instance`, or what kept the last one from opening.
    */
   async open({ choose, key, protocol }: Wanted, signal: AbortSignal): Promise<Tunnel> {
-    const tries = planTries(choose(key), this.#failedMs, this.#deps.clock.nowMs());
+    const tries = planTries(choose(key), this.#failedMs, this.#clock.nowMs());
     let failure: unknown = new Fault("routing.no-instance", "the service runs nowhere just now", { exit: "offline" });
     for (const [index, instance] of tries.entries()) {
       try {
@@ -79,42 +77,38 @@ export class TunnelOpener {
   }
 
   async #ask(instance: Instance, protocol: TunnelRequest["protocol"], signal: AbortSignal): Promise<Tunnel> {
-    const { clock, open } = this.#deps;
-    const { node, tenant, name } = instance;
-    const what = `opening a tunnel to ${node}`;
-    const untilMs = clock.nowMs() + OPEN_MS;
+    const { tenant, name } = instance;
+    const untilMs = this.#clock.nowMs() + OPEN_MS;
     const release = this.#count(instance);
     const failed = (error: unknown): never => {
       if (!signal.aborted) this.#failed(instance);
       release();
       throw error;
     };
-    const stream = await withDeadline(
-      clock,
-      OPEN_MS,
-      what,
-      async (inner) => {
-        const opened = new HeadedStream(await open(node, TUNNEL_PROTOCOL, inner), NO_EARLY);
-        if (inner.aborted) opened.abort(asError(inner.reason));
-        sendTunnelRequest(opened, { tenant, name, protocol });
-        return opened;
-      },
-      signal,
-    ).catch(failed);
-    const answer = async (): Promise<void> => readTunnelAnswer(await stream.head);
-    const opened = withDeadline(clock, untilMs - clock.nowMs(), what, answer, signal).then(
-      () => void this.#failedMs.delete(keyOf(instance)),
-      (error: unknown) => {
-        stream.abort(asError(error));
-        failed(error);
-      },
-    );
+    const trunk = this.#trunks.live(instance.node) ?? (await this.#trunkTo(instance.node, signal).catch(failed));
+    const stream = trunk.open(encodeRequest({ tenant, name, protocol }));
+    const opened = this.#answer(instance, stream, untilMs, signal).catch(failed);
     opened.catch(() => undefined); // the stream says so, too
     return { stream, instance, opened, release };
   }
 
+  #trunkTo(node: NodeId, signal: AbortSignal): Promise<Trunk> {
+    return withDeadline(this.#clock, OPEN_MS, `opening a tunnel to ${node}`, () => this.#trunks.to(node), signal);
+  }
+
+  async #answer(instance: Instance, stream: Flow, untilMs: number, signal: AbortSignal): Promise<void> {
+    const what = `opening a tunnel to ${instance.node}`;
+    try {
+      await withDeadline(this.#clock, untilMs - this.#clock.nowMs(), what, () => stream.accepted, signal);
+      this.#failedMs.delete(keyOf(instance));
+    } catch (error) {
+      stream.abort(asError(error));
+      throw error;
+    }
+  }
+
   #failed(instance: Instance): void {
-    const nowMs = this.#deps.clock.nowMs();
+    const nowMs = this.#clock.nowMs();
     for (const [key, atMs] of this.#failedMs) if (nowMs - atMs >= SKIP_MS) this.#failedMs.delete(key);
     this.#failedMs.set(keyOf(instance), nowMs);
   }
@@ -133,9 +127,6 @@ export class TunnelOpener {
     };
   }
 }
-
-/** The host says nothing but its answer before somebody listens; a target that speaks first may be right behind it. */
-const NO_EARLY = { ...TUNNEL_LIMITS, maxHeldBytes: Number.POSITIVE_INFINITY };
 
 function keyOf({ node, tenant, name }: { node: NodeId; name: string; tenant: string }): string {
   return `${node}/${tenant}/${name}`;

@@ -1,69 +1,66 @@
-import { z } from "zod";
-import { type ByteStream, encodeFrame, Fault, type FrameLimits } from "#core";
+import { Fault } from "#core";
 
-/** One stream is one connection to, or one flow of datagrams with, a service of the node that is asked (docs/spec/tunnel.md). */
+/** A stream of it is a trunk: many connections to, and flows of datagrams with, services of the node that is asked (docs/spec/tunnel.md). */
 export const TUNNEL_PROTOCOL = "/portolan/tunnel/1";
-/** Of the two messages of a tunnel: names of 63 characters and a sentence. */
-export const TUNNEL_LIMITS: Readonly<FrameLimits> = { maxHeaderBytes: 1_024, maxPayloadBytes: 0 };
-/** Bytes of a connection that may go out before the answer is in; the other side has to hold them. */
-export const MAX_EARLY_BYTES = 64 * 1024;
 /** The host has to find and dial the target in it, and the answer has to come back. */
 export const OPEN_MS = 10_000;
 
-/** Of services and tenants, as documents have them: DNS names of at most 63 characters. */
-const Name = z
-  .string()
-  .max(63)
-  .regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/u);
-const Request = z.strictObject({ tenant: Name, name: Name, protocol: z.enum(["tcp", "udp"]) });
-/** What a tunnel is asked for. */
-export type TunnelRequest = z.output<typeof Request>;
+/** What a tunnel is asked for. Names are those of documents: DNS names of at most 63 characters. */
+export type TunnelRequest = { tenant: string; name: string; protocol: "tcp" | "udp" };
+
+const NAME = "(?=.{1,63}(?: |$))[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*";
+const REQUEST = new RegExp(`^(tcp|udp) (${NAME}) (${NAME})$`, "u");
 
 /** Why there is no tunnel; a later version may have more reasons. */
 export type TunnelRefusal = "unknown-service" | "not-allowed" | "refused" | "unreachable" | "timeout" | "busy";
-const MAX_MESSAGE_CHARS = 200;
-const Answer = z.union([
-  z.strictObject({ ok: z.literal(true) }),
-  z.strictObject({
-    error: z.strictObject({
-      code: z
-        .string()
-        .regex(/^[a-z]+(-[a-z]+)*$/u)
-        .max(32),
-      message: z.string().max(MAX_MESSAGE_CHARS),
-    }),
-  }),
-]);
+const MAX_REASON_CHARS = 200;
+const REFUSAL = new RegExp(`^(?=.{1,32} )([a-z]+(?:-[a-z]+)*) (.{0,${MAX_REASON_CHARS}})$`, "u");
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** Reads the request. Throws Fault `routing.tunnel-message` (exit `invalid`). */
-export function readTunnelRequest(header: unknown): TunnelRequest {
-  return parse(Request, header);
+/** Why a target could not be reached, in the tunnel's words. */
+export class NoTarget extends Error {
+  readonly code: TunnelRefusal;
+
+  constructor(code: TunnelRefusal, message: string) {
+    super(message);
+    this.code = code;
+  }
 }
 
-/** Asks for a tunnel. */
-export function sendTunnelRequest(stream: ByteStream, request: TunnelRequest): void {
-  stream.send(...encodeFrame(request));
+/** The payload of an open frame: `tcp default cam`. */
+export function encodeRequest({ protocol, tenant, name }: TunnelRequest): Uint8Array {
+  return Buffer.from(`${protocol} ${tenant} ${name}`, "latin1");
 }
 
-/** Says that the tunnel is open, or why there is none. */
-export function sendTunnelAnswer(stream: ByteStream, refusal?: { code: TunnelRefusal; message: string }): void {
-  const message = refusal?.message.slice(0, MAX_MESSAGE_CHARS);
-  stream.send(...encodeFrame(refusal === undefined ? { ok: true } : { error: { code: refusal.code, message } }));
+/** Reads the payload of an open frame. Throws Fault `routing.tunnel-message` (exit `invalid`). */
+export function decodeRequest(payload: Uint8Array): TunnelRequest {
+  const [, protocol, tenant = "", name = ""] = REQUEST.exec(textOf(payload)) ?? [];
+  if (protocol !== "tcp" && protocol !== "udp") throw noSense("a tunnel's request");
+  return { protocol, tenant, name };
 }
 
-/** Reads the answer. Throws Fault `routing.tunnel-refused` with the reason in `details.code`, or `routing.tunnel-message`. */
-export function readTunnelAnswer(header: unknown): void {
-  const answer = parse(Answer, header);
-  if ("ok" in answer) return;
-  const { code, message } = answer.error;
-  throw new Fault("routing.tunnel-refused", `${code}: ${message}`, { exit: "offline", details: { code } });
+/** The payload of a reset frame: why there is no tunnel, or nothing. */
+export function encodeReset(reason: Error): Uint8Array {
+  if (!(reason instanceof NoTarget)) return new Uint8Array(0);
+  const message = reason.message.replace(/[\n\r\u2028\u2029]/gu, " ").slice(0, MAX_REASON_CHARS);
+  return Buffer.from(`${reason.code} ${message}`); // half a surrogate pair at its end becomes U+FFFD, one character
 }
 
-function parse<S extends z.ZodType>(schema: S, header: unknown): z.output<S> {
-  const parsed = schema.safeParse(header);
-  if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0];
-  throw new Fault("routing.tunnel-message", `a tunnel's ${issue?.path.join(".") ?? "message"} makes no sense`, {
-    exit: "invalid",
-  });
+/** Reads why there is no tunnel: a Fault `routing.tunnel-refused` with the reason in `details.code`. Throws as `decodeRequest`. */
+export function decodeReset(payload: Uint8Array): Fault {
+  const [, code, message] = REFUSAL.exec(textOf(payload)) ?? [];
+  if (code === undefined) throw noSense("the reason for a reset");
+  return new Fault("routing.tunnel-refused", `${code}: ${message}`, { exit: "offline", details: { code } });
+}
+
+function textOf(payload: Uint8Array): string {
+  try {
+    return utf8.decode(payload);
+  } catch {
+    throw noSense("a tunnel's message");
+  }
+}
+
+function noSense(what: string): Fault {
+  return new Fault("routing.tunnel-message", `${what} makes no sense`, { exit: "invalid" });
 }

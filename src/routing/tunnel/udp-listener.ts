@@ -3,7 +3,7 @@ import { isIPv6 } from "node:net";
 import { errorMessage, Fault } from "#core";
 import { type ListenAddress, noListen } from "./listen-address.ts";
 import type { Listener, ListenerCounts, ListenerDeps } from "./tunnel-listener.ts";
-import { MAX_EARLY_BYTES } from "./tunnel-wire.ts";
+import { INITIAL_WINDOW_BYTES } from "./flow-window.ts";
 import { isFull, UdpFlow } from "./udp-flow.ts";
 
 /** Flows at a time, each of one sender; datagrams of further senders are dropped. */
@@ -72,7 +72,7 @@ class UdpListener implements Listener {
       void this.#serve(sender, from).finally(() => this.#senders.delete(key));
     }
     if (sender.flow !== undefined) return sender.flow.push(datagram);
-    if (sender.heldBytes + datagram.length > MAX_EARLY_BYTES) return; // the newest is dropped
+    if (sender.heldBytes + datagram.length > INITIAL_WINDOW_BYTES) return; // the newest is dropped
     sender.held.push(datagram);
     sender.heldBytes += datagram.length;
   }

@@ -2,9 +2,10 @@ import { createSocket, type Socket } from "node:dgram";
 import { once } from "node:events";
 import { isIPv6 } from "node:net";
 import { type Clock, errorMessage, withDeadline } from "#core";
-import { addressesOf, DIAL_MS, NoTarget } from "./dial-target.ts";
 import type { MayExpose } from "../service/expose.ts";
 import type { Target } from "../service/target.ts";
+import { addressesOf, DIAL_MS } from "./dial-target.ts";
+import { NoTarget } from "./tunnel-wire.ts";
 
 /** A socket that sends to the first allowed address of a target, and hears only what comes from there. Throws NoTarget. */
 export async function dialDatagrams(

@@ -1,34 +1,38 @@
-import { decodeCbor, encodeCbor, Fault, faultCode } from "#core";
+import { Fault, faultCode } from "#core";
 import { DatagramReader, encodeDatagram } from "../../../src/routing/tunnel/datagrams.ts";
-import { readTunnelAnswer, readTunnelRequest, TUNNEL_LIMITS } from "../../../src/routing/tunnel/tunnel-wire.ts";
+import {
+  encodeHeader,
+  encodeWindow,
+  FRAME,
+  MAX_MESSAGE_BYTES,
+  readCredit,
+  TrunkReader,
+} from "../../../src/routing/tunnel/trunk-frame.ts";
+import { decodeRequest, decodeReset, encodeRequest } from "../../../src/routing/tunnel/tunnel-wire.ts";
 import { type FuzzTarget, mustHold, mustReturn } from "../target.ts";
 
 /** The two messages of a tunnel, each input taken for either. */
 const MESSAGES: FuzzTarget = {
   name: "tunnel-messages",
-  covers: [
-    "src/routing/tunnel/tunnel-wire.ts",
-    "src/routing/tunnel/tunnel-wire.ts#readTunnelAnswer",
-    "src/routing/tunnel/tunnel-wire.ts#readTunnelRequest",
-  ],
-  grammar: "cbor",
-  maxBytes: TUNNEL_LIMITS.maxHeaderBytes,
+  covers: ["src/routing/tunnel/tunnel-wire.ts#decodeRequest", "src/routing/tunnel/tunnel-wire.ts#decodeReset"],
+  grammar: "bytes",
+  maxBytes: MAX_MESSAGE_BYTES,
   seeds: () =>
     [
-      { tenant: "default", name: "cam", protocol: "tcp" },
-      { tenant: "a.b-c", name: "dns.local", protocol: "udp" },
-      { ok: true },
-      { error: { code: "not-allowed", message: "this node may not use services of tenant default" } },
-    ].map(encodeCbor),
-  refuses: ["core.cbor", "routing.tunnel-message"],
+      "tcp default cam",
+      "udp a.b-c dns.local",
+      "not-allowed this node may not use services of tenant default",
+      "busy ",
+    ].map((text) => Buffer.from(text)),
+  refuses: ["routing.tunnel-message"],
   prepare: () => (input) => {
-    const header = decodeCbor(input, TUNNEL_LIMITS.maxHeaderBytes);
-    const request = attempt(() => readTunnelRequest(header));
-    if (request !== undefined) mustReturn(encodeCbor(request), input);
-    const refusal = attempt(() => codeOf(header));
-    mustHold(request === undefined || refusal === undefined, "it is a request and an answer");
+    const request = attempt(() => decodeRequest(input));
+    if (request !== undefined) mustReturn(encodeRequest(request), input);
+    const refusal = attempt(() => decodeReset(input));
     if (request === undefined && refusal === undefined) throw new Fault("routing.tunnel-message", "it is neither");
-    return request === undefined ? `answer ${refusal ?? ""}` : `request for ${request.protocol}`;
+    return request === undefined
+      ? `reset ${String(refusal?.details["code"]).length}`
+      : `request for ${request.protocol}`;
   },
 };
 
@@ -42,14 +46,62 @@ function attempt<T>(read: () => T): T | undefined {
   }
 }
 
-function codeOf(header: unknown): string {
+/** Frames of a trunk, whole and in pieces as long as the first byte says. */
+const FRAMES: FuzzTarget = {
+  name: "tunnel-frames",
+  covers: ["src/routing/tunnel/trunk-frame.ts#TrunkReader", "src/routing/tunnel/trunk-frame.ts#readCredit"],
+  grammar: "bytes",
+  maxBytes: 16 * 1024,
+  seeds: () => {
+    const open = Buffer.from("tcp default cam");
+    const parts = [
+      [encodeHeader(FRAME.open, 1, open.length), open],
+      [encodeHeader(FRAME.accept, 1, 0), encodeWindow(1, 65_536)],
+      [encodeHeader(FRAME.data, 1, 700), Buffer.alloc(700, 7), encodeHeader(FRAME.end, 1, 0)],
+      [encodeHeader(FRAME.reset, 2 ** 32 - 1, 0)],
+    ];
+    return [...parts, parts.flat()].map((pieces) => Buffer.concat(pieces));
+  },
+  refuses: ["routing.tunnel-frame"],
+  prepare: () => (input) => {
+    const whole = framesOf(input, input.length);
+    const pieces = framesOf(input, 1 + (input[0] ?? 0));
+    const messages = whole.again.slice(0, -1);
+    mustHold(
+      messages.every((frame) => Buffer.from(input).includes(frame)),
+      "decoding and encoding again gives other bytes",
+    );
+    mustHold(Buffer.concat(whole.again).equals(Buffer.concat(pieces.again)), "pieces matter");
+    if (whole.fault !== undefined) throw whole.fault;
+    return `types ${[...whole.types].join()}`;
+  },
+};
+
+/** Every message that came whole, written again, and all data, up to the Fault if there is one. */
+function framesOf(input: Uint8Array, pieceBytes: number): { again: Buffer[]; types: Set<number>; fault?: unknown } {
+  const again: Buffer[] = [];
+  const data: Uint8Array[] = [];
+  const types = new Set<number>();
+  const reader = new TrunkReader({
+    control: (type, flow, payload) => {
+      types.add(type);
+      const frame =
+        type === FRAME.window
+          ? encodeWindow(flow, readCredit(payload))
+          : Buffer.concat([encodeHeader(type, flow, payload.length), payload]);
+      again.push(Buffer.from(frame));
+    },
+    data: (_, piece) => {
+      types.add(FRAME.data);
+      data.push(piece);
+    },
+  });
   try {
-    readTunnelAnswer(header);
-    return "ok";
-  } catch (error) {
-    if (error instanceof Fault && error.code === "routing.tunnel-refused") return String(error.details["code"]);
-    throw error;
+    for (let at = 0; at < input.length; at += pieceBytes) reader.push(input.subarray(at, at + pieceBytes));
+  } catch (fault) {
+    return { again: [...again, Buffer.concat(data)], types, fault };
   }
+  return { again: [...again, Buffer.concat(data)], types };
 }
 
 /** Datagrams in a stream, whole and in pieces as long as the first byte says. */
@@ -82,4 +134,4 @@ function datagramsOf(input: Uint8Array, pieceBytes: number): Uint8Array[] {
   return found;
 }
 
-export const TUNNEL_TARGETS: readonly FuzzTarget[] = [MESSAGES, DATAGRAMS];
+export const TUNNEL_TARGETS: readonly FuzzTarget[] = [MESSAGES, FRAMES, DATAGRAMS];
