@@ -46,6 +46,8 @@ export type LinkUse = {
   datagrams: boolean;
 };
 
+type Silence = { silentMs: number; lateMs: number; promisedMs: number };
+
 /** What to send now, and how the link is. */
 export type LinkCheck = {
   liveness: Liveness;
@@ -69,6 +71,8 @@ export class LinkHealth {
   #heardMs: number; // by datagram
   #forgivenMs: number; // silence before this does not count
   #lastHeardMs: number; // by whatever means, as of the last check
+  #promisedMs = IDLE_PROBE_MS; // within which something is to come, as of the last check
+  #promisedFromMs = Number.NEGATIVE_INFINITY; // since when it is so short
   #datagramSentMs = Number.NEGATIVE_INFINITY;
   #misses = 0; // probes without an answer since the last sign of life
   #lostInARow = 0;
@@ -154,12 +158,15 @@ export class LinkHealth {
     const heardMs = Math.max(use.heardMs, this.#heardMs, this.#forgivenMs);
     this.#lastHeardMs = heardMs;
     this.#countMisses(heardMs, nowMs);
-    const silentMs = nowMs - heardMs;
     const promisedMs = this.#dials ? use.intervalMs : Math.min(use.intervalMs, this.#peerIntervalMs);
-    const inDoubt = this.#isInDoubt(silentMs, promisedMs);
+    if (promisedMs < this.#promisedMs) this.#promisedFromMs = nowMs; // a link at rest is not late when it comes into use
+    this.#promisedMs = promisedMs;
+    const silentMs = nowMs - heardMs;
+    const lateMs = nowMs - Math.max(heardMs, this.#promisedFromMs);
+    const inDoubt = this.#isInDoubt(lateMs, promisedMs);
     const asks = this.#dials || inDoubt || use.intervalMs < this.#peerIntervalMs;
     const everyMs = inDoubt ? DOUBT_PROBE_MS : use.intervalMs;
-    const hears = this.#judge(silentMs, promisedMs, use, nowMs);
+    const hears = this.#judge({ silentMs, lateMs, promisedMs }, use, nowMs);
     const isDue = asks && use.datagrams && this.#datagramIsDue(everyMs, nowMs);
     const datagram = isDue ? this.#ask(hears === "alive" ? "ask" : "ask-deaf", use, nowMs) : undefined;
     const stream = asks && this.#streamIsDue(use, inDoubt, nowMs) ? this.#askOnStream(nowMs) : undefined;
@@ -176,21 +183,21 @@ export class LinkHealth {
   }
 
   /** Something that should have come by now did not. */
-  #isInDoubt(silentMs: number, promisedMs: number): boolean {
+  #isInDoubt(lateMs: number, promisedMs: number): boolean {
     if (this.#misses > 0 || this.#unheard) return true;
-    return silentMs > promisedMs + this.#waitMs(DATAGRAM_WAIT_MS) && (this.#passes || !this.#dials);
+    return lateMs > promisedMs + this.#waitMs(DATAGRAM_WAIT_MS) && (this.#passes || !this.#dials);
   }
 
-  /** By what this side hears. */
-  #judge(silentMs: number, promisedMs: number, use: LinkUse, nowMs: number): Liveness {
+  /** By what this side hears: since when it hears nothing, and since when something should have come. */
+  #judge({ silentMs, lateMs, promisedMs }: Silence, use: LinkUse, nowMs: number): Liveness {
     const waitsFromMs = this.#streamProbe?.waitsFromMs ?? nowMs;
     if (nowMs - waitsFromMs > STREAM_STUCK_MS && use.heardMs < waitsFromMs) return "dead";
     if (silentMs >= Math.max(DEAD_MS, promisedMs + this.#waitMs(0))) return "dead";
     if (this.#passes && use.datagrams) {
-      const unasked = silentMs >= SUSPECT_MISSES * promisedMs + this.#waitMs(DATAGRAM_WAIT_MS);
+      const unasked = lateMs >= SUSPECT_MISSES * promisedMs + this.#waitMs(DATAGRAM_WAIT_MS);
       return unasked || (this.#misses >= SUSPECT_MISSES && silentMs >= this.#waitMs(0)) ? "suspect" : "alive";
     }
-    return silentMs >= promisedMs + this.#waitMs(STREAM_WAIT_MS) ? "suspect" : "alive";
+    return lateMs >= promisedMs + this.#waitMs(STREAM_WAIT_MS) ? "suspect" : "alive";
   }
 
   #heard(nowMs: number): void {

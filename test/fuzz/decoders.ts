@@ -40,6 +40,7 @@ function callsDecoder(program: Node): boolean {
 export const NOT_FUZZED: Readonly<Record<string, string>> = {
   "src/api/openapi.ts#openApiDocument": "writes",
   "src/artifacts/store/regular-file.ts#openRegular": "opens a file, does not look into it",
+  "src/mesh/eager-stream.ts#openEagerly": "opens a stream; what comes on it goes through Libp2pByteStream",
   "src/artifacts/store/salvage.ts#openTable": "opens a database",
   "src/artifacts/store/store.ts": "its own rows; what they hold goes through Bitset and ChunkMap",
   "src/artifacts/torrent/torrent-child.ts": "structured clones of a child process, checked by a schema",

@@ -101,6 +101,12 @@ class Wire {
     }
   }
 
+  /** This end wants the link probed so often from now on. */
+  want(end: "dialler" | "acceptor", intervalMs: number): void {
+    this.#intervals[end] = intervalMs;
+    this.#nextMs[end] = this.nowMs;
+  }
+
   /** Bulk goes to this end: bytes are heard all the time. */
   hear(end: "dialler" | "acceptor"): void {
     this.#heardMs[end] = this.nowMs;
@@ -165,6 +171,19 @@ describe("mesh: link health", () => {
     assert.ok(wire.sent.datagrams <= 64, `${wire.sent.datagrams} datagrams in a minute`);
     assert.ok(wire.sent.stream <= 3, `${wire.sent.stream} probes on the stream`);
     assert.deepEqual(wire.changes, []);
+  });
+
+  it("does not suspect a link at rest that comes into use", () => {
+    for (const ends of [["dialler"], ["acceptor"], ["dialler", "acceptor"]] as const) {
+      const wire = new Wire();
+      for (let restMs = 0; restMs <= 2_000; restMs += 105) {
+        for (const end of ends) wire.want(end, IDLE_PROBE_MS);
+        wire.advance(30_000 + restMs);
+        for (const end of ends) wire.want(end, CIRCUIT_PROBE_MS);
+        wire.advance(3_000);
+      }
+      assert.deepEqual(wire.changes, [], ends.join());
+    }
   });
 
   it("sees loss that TCP hides, within a few percent", () => {
