@@ -86,8 +86,8 @@ export class FleetFeed {
     for (;;) {
       const { items } = await this.#client.call("links.list", {}, { signal });
       const map = await this.#client.call("map", {}, { signal });
-      const wasDown = this.#faults.delete("links");
-      if (this.#replace("links", items) || this.#replace("pairs", pairsOf(map)) || wasDown) this.#changed();
+      const news = [this.#faults.delete("links"), this.#replace("links", items), this.#replace("pairs", pairsOf(map))];
+      if (news.includes(true)) this.#changed();
       await this.#clock.sleep(LOOK_MS, signal);
     }
   }

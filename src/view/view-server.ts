@@ -158,6 +158,7 @@ class ViewSite {
       response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(detail));
     } catch (error) {
       const fault = toWireFault(error);
+      if (fault.exit === "missing") return void response.writeHead(204).end(); // there may be one again: no failure
       refuse(response, STATUS_OF_EXIT[fault.exit], fault.message);
     }
   }

@@ -64,7 +64,7 @@ describe("the live page in a browser", function () {
   it("shows the nodes of each site, a service, and how an artifact comes", async () => {
     await hub.publish("model:v1", new SystemRandom().bytes(24 * MIB));
     await pump.untilArtifact("model:v1");
-    for (const node of [cam, pump]) await node.ok("limits", "set", "--down", "1500k", "--for", "1h");
+    for (const node of [cam, pump]) await node.ok("limits", "set", "--download", "1500k", "--for", "1h");
     await using opened = await open();
     const { page, errors, strays } = opened;
     await page.getByText("9 nodes, 3 sites").waitFor();
@@ -86,11 +86,15 @@ describe("the live page in a browser", function () {
   it("shoots", async () => {
     for (const colorScheme of ["light", "dark"] as const) {
       await using opened = await open({ colorScheme });
+      await opened.page.screenshot({ path: `/tmp/view-all-${colorScheme}.png` });
       await opened.page.getByPlaceholder("Search").fill("pump-1");
       await opened.page.keyboard.press("Enter");
       await opened.page.getByText("If that fails").waitFor();
       await opened.page.screenshot({ path: `/tmp/view-${colorScheme}.png` });
     }
-    void SCREENSHOT;
+    await using narrow = await open({ viewport: { width: 400, height: 800 } });
+    await narrow.page.screenshot({ path: "/tmp/view-narrow.png" });
+    await narrow.page.keyboard.press("t");
+    await narrow.page.screenshot({ path: "/tmp/view-narrow-table.png" });
   });
 });

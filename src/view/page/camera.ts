@@ -11,8 +11,9 @@ const MAX_SCALE = 6;
 const MIN_SCALE = 0.02;
 /** A chart of one node is not blown up to fill the screen. */
 const MAX_FIT = 2;
-/** Kept free around the chart, in pixels. */
-const EDGE = 28;
+/** Kept free around the chart for the names of sites, in pixels: to the sides, above and below. */
+const SIDE_EDGE = 84;
+const EDGE = 34;
 
 export function boxOf({ sites }: Layout): Box {
   const box = { left: 0, top: 0, right: 0, bottom: 0 };
@@ -27,7 +28,7 @@ export function boxOf({ sites }: Layout): Box {
 
 /** Shows all of it. */
 export function fit({ left, top, right, bottom }: Box, { width, height }: Size): Camera {
-  const across = Math.max(width - 2 * EDGE, 1) / Math.max(right - left, 1);
+  const across = Math.max(width - 2 * Math.min(SIDE_EDGE, width / 6), 1) / Math.max(right - left, 1);
   const down = Math.max(height - 2 * EDGE, 1) / Math.max(bottom - top, 1);
   return { x: (left + right) / 2, y: (top + bottom) / 2, scale: Math.min(across, down, MAX_FIT) };
 }

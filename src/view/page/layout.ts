@@ -6,22 +6,25 @@ export type Layout = { sites: ReadonlyMap<string, SiteDisc>; nodes: ReadonlyMap<
 
 /** From one node to the next. */
 export const NODE_GAP = 28;
-/** Around a site, for its name and for the lines that end there. */
-const SITE_MARGIN = 26;
-/** Between two sites. */
-const SITE_GAP = 44;
+/** Around a site's nodes. */
+const SITE_MARGIN = 16;
+/** Between two sites; and what they all together get besides: lines between few sites are long enough for words. */
+const SITE_GAP = 30;
+const FREE_GAP = 300;
 /** How much wider than high the ring of sites is: as screens are. */
 const ASPECT = 1.45;
+/** Nodes in the middle and in the first turn around it. */
+const FIRST_TURN = 7;
 /** Pieces into which the ring is cut to measure along it. */
 const RING_STEPS = 720;
 
 /**
  * Where everything goes: sites along a ring, so that no line between two of them crosses a third, in order of their names; a site's nodes in a
- * spiral of hexagons, in order of their names. A node more moves those behind it in its site by one place, and nothing else until
- * a spiral needs another turn. `sites` has the names of each site's nodes.
+ * spiral of hexagons, in order of their names. A node more moves those behind it in its site by one place and, of
+ * few, all by half a place; nothing else moves until a spiral needs another turn. `sites` has the names of each site's nodes.
  */
 export function layOut(sites: ReadonlyMap<string, readonly string[]>): Layout {
-  const names = [...sites.keys()].toSorted();
+  const names = [...sites.keys()].toSorted(inNaturalOrder);
   const radii = names.map((name) => radiusFor(sites.get(name)?.length ?? 0));
   const centres = ringOf(radii);
   const nodes = new Map<string, Point>();
@@ -29,9 +32,11 @@ export function layOut(sites: ReadonlyMap<string, readonly string[]>): Layout {
   for (const [i, name] of names.entries()) {
     const centre = centres[i] ?? { x: 0, y: 0 };
     discs.set(name, { ...centre, radius: radii[i] ?? 0 });
-    for (const [place, node] of [...(sites.get(name) ?? [])].toSorted(inNaturalOrder).entries()) {
+    const members = [...(sites.get(name) ?? [])].toSorted(inNaturalOrder);
+    const middle = middleOf(members.length);
+    for (const [place, node] of members.entries()) {
       const { x, y } = hexagonAt(place);
-      nodes.set(node, { x: centre.x + x * NODE_GAP, y: centre.y + y * NODE_GAP });
+      nodes.set(node, { x: centre.x + (x - middle.x) * NODE_GAP, y: centre.y + (y - middle.y) * NODE_GAP });
     }
   }
   return { sites: discs, nodes };
@@ -47,29 +52,36 @@ function turnsFor(count: number): number {
   return Math.max(0, Math.ceil((Math.sqrt(12 * Math.max(count, 1) - 3) - 3) / 6));
 }
 
+/** The middle of the first places: a turn that has just begun is off to one side. */
+function middleOf(count: number): Point {
+  if (count === 0 || count > FIRST_TURN) return { x: 0, y: 0 }; // the turns within outweigh it
+  const places = Array.from({ length: count }, (_, place) => hexagonAt(place));
+  const sum = (of: "x" | "y"): number => places.reduce((total, place) => total + place[of], 0);
+  return { x: sum("x") / count, y: sum("y") / count };
+}
+
 function radiusFor(count: number): number {
   return turnsFor(count) * NODE_GAP + NODE_GAP / 2 + SITE_MARGIN;
 }
 
-/** Steps along the six sides of a turn, in axial coordinates (redblobgames.com/grids/hexagons, "Spiral rings"). */
+/** Steps along the six sides of a turn, in axial coordinates (redblobgames.com/grids/hexagons, "Rings"). */
 const SIDES = [
+  [0, 1],
   [-1, 1],
   [-1, 0],
   [0, -1],
   [1, -1],
   [1, 0],
-  [0, 1],
 ] as const;
 
 /** The place of that number on a spiral of hexagons; those that follow each other are neighbours, 1 apart. */
 export function hexagonAt(place: number): Point {
   if (place === 0) return { x: 0, y: 0 };
   const turn = turnsFor(place + 1);
-  const left = place - (3 * turn * (turn - 1) + 1);
-  let [q, r] = [turn, 0];
-  for (let step = 0; step <= left; step += 1) {
-    if (step === 0) continue;
-    const [dq, dr] = SIDES[Math.floor((step - 1) / turn) as 0 | 1 | 2 | 3 | 4 | 5];
+  const steps = place - (3 * turn * (turn - 1) + 1);
+  let [q, r] = [turn, 1 - turn]; // beside the last place of the turn before
+  for (let step = 1; step <= steps; step += 1) {
+    const [dq, dr] = SIDES[Math.floor(step / turn)] ?? [0, 0];
     q += dq;
     r += dr;
   }
@@ -79,7 +91,8 @@ export function hexagonAt(place: number): Point {
 /** Centres of discs of these radii along an ellipse, in order, each with its share of the way round. */
 function ringOf(radii: readonly number[]): Point[] {
   if (radii.length < 2) return radii.map(() => ({ x: 0, y: 0 }));
-  const shares = radii.map((radius) => 2 * radius + SITE_GAP);
+  const gap = SITE_GAP + FREE_GAP / radii.length;
+  const shares = radii.map((radius) => 2 * radius + gap);
   const around = shares.reduce((sum, share) => sum + share, 0);
   const unit = unitRing();
   const size = around / unit.length;
@@ -88,7 +101,7 @@ function ringOf(radii: readonly number[]): Point[] {
   for (const [i, a] of centres.entries()) {
     for (const [j, b] of centres.entries()) {
       if (j <= i) continue;
-      const need = (radii[i] ?? 0) + (radii[j] ?? 0) + SITE_GAP; // a bend brings discs closer than the way round is
+      const need = (radii[i] ?? 0) + (radii[j] ?? 0) + gap; // a bend brings discs closer than the way round is
       scale = Math.max(scale, need / Math.hypot(a.x - b.x, a.y - b.y));
     }
   }

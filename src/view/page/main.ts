@@ -27,6 +27,8 @@ let tab: Tab = "nodes";
 /** Details are asked for once at a time: the next time when something has changed since. */
 let asking = false;
 let askAgain = false;
+/** What the legend shows. */
+let shownMarks = "";
 
 const chart = new Chart(byId("chart", HTMLCanvasElement), {
   onNode: (name) => select(name === undefined ? undefined : { kind: "node", name }),
@@ -40,6 +42,7 @@ function select(to: Selection | undefined): void {
   if (!isSame) panel.scrollTop = 0;
   byId("back", HTMLButtonElement).hidden = to === undefined;
   results.replaceChildren();
+  if (tableView.hidden) query.value = ""; // what a table leaves out stays out
   spoken.textContent = spokenText();
   show();
   void askDetails();
@@ -55,6 +58,7 @@ function spokenText(): string {
 
 function show(): void {
   chart.show(picture);
+  showLegend();
   chart.emphasise(emphasisOf(selection, detail));
   replaceContent(panel, ...panelOf({ fleet, picture, selection, detail, select }));
   if (!tableView.hidden) showTable(table, tab, fleet, picture, query.value.trim().toLowerCase(), select);
@@ -80,7 +84,7 @@ async function askDetails(): Promise<void> {
 async function ask(path: string): Promise<unknown> {
   try {
     const response = await fetch(path);
-    return response.ok ? await response.json() : undefined;
+    return response.status === 200 ? await response.json() : undefined;
   } catch {
     return undefined;
   }
@@ -155,7 +159,14 @@ function showTabs(): void {
   replaceContent(byId("tabs", HTMLElement), ...tabs);
 }
 
+/** The marks that are on the chart. */
 function showLegend(): void {
+  const nodes = [...picture.nodes.values()];
+  const used = new Set(nodes.map(({ standing }) => standing));
+  const hasRegistrar = nodes.some(({ isRegistrar }) => isRegistrar);
+  const shown = [...used, hasRegistrar].toSorted().join();
+  if (shown === shownMarks) return;
+  shownMarks = shown;
   const palette = readPalette();
   const item = (standing: Standing, text: string, isRegistrar = false): HTMLElement => {
     const mark = el("canvas", { width: "44", height: "44", "aria-hidden": "true" });
@@ -163,9 +174,12 @@ function showLegend(): void {
     if (to !== null) drawMark(to, { standing, isRegistrar }, 22, 22, 12, palette);
     return el("li", {}, mark, text);
   };
-  const standings = Object.entries(STANDINGS) as [Standing, (typeof STANDINGS)[Standing]][];
-  const marks = standings.map(([standing, { word, meaning }]) => item(standing, `${word}: ${meaning}`));
-  byId("legend", HTMLElement).replaceChildren(...marks, item("linked", "with a circle around it: a registrar", true));
+  const standings = (Object.keys(STANDINGS) as Standing[]).filter((standing) => used.has(standing));
+  const marks = standings.map((standing) =>
+    item(standing, `${STANDINGS[standing].word}: ${STANDINGS[standing].meaning}`),
+  );
+  const ringed = hasRegistrar ? [item("linked", "with a circle around it: a registrar", true)] : [];
+  byId("legend", HTMLElement).replaceChildren(...marks, ...ringed);
 }
 
 function type(event: KeyboardEvent): void {
@@ -191,7 +205,9 @@ byId("zoom-out", HTMLButtonElement).addEventListener("click", () => chart.zoomBy
 byId("fit", HTMLButtonElement).addEventListener("click", () => chart.fit());
 switchView.addEventListener("click", toggleTable);
 document.addEventListener("keydown", type);
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", showLegend);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  shownMarks = "";
+  showLegend();
+});
 showTabs();
-showLegend();
 connect();

@@ -39,7 +39,7 @@ export function drawMark(
   const { shape, colour } = MARKS[standing];
   to.fillStyle = palette.paper;
   to.strokeStyle = palette[colour];
-  to.lineWidth = Math.max(1.5, radius / 4);
+  to.lineWidth = Math.max(1, radius / 4);
   to.setLineDash([]);
   SHAPES[shape](to, x, y, radius, palette[colour]);
   to.setLineDash([]);

@@ -35,8 +35,14 @@ const LINKS_FROM_PX = 13;
 const NAMES_FROM_PX = 46;
 /** Up to so many bundles all are labelled; of more, those of the site that stands out. */
 const MAX_LABELLED = 15;
+/** Of more sites, names are small. */
+const MAX_LARGE_NAMES = 12;
+/** How far to the side of the middle something is to be called left or right, of the whole way. */
+const ASIDE = 0.35;
 /** A label needs a line of this length, in pixels. */
-const LABEL_FROM_PX = 150;
+const LABEL_FROM_PX = 110;
+/** Of more, each is a hair. */
+const MANY_BUNDLES = 100;
 /** Of the way from the first site to the second: not halfway, where those of many sites meet. */
 const LABEL_AT = 0.36;
 
@@ -44,8 +50,9 @@ const LABEL_AT = 0.36;
 export function drawScene(to: CanvasRenderingContext2D, scene: Scene): void {
   to.clearRect(0, 0, scene.size.width, scene.size.height);
   to.lineCap = "round";
-  drawSites(to, scene);
   drawBundles(to, scene);
+  drawSites(to, scene);
+  drawBundleLabels(to, scene);
   drawInner(to, scene);
   drawEmphasis(to, scene);
   drawNodes(to, scene);
@@ -67,6 +74,8 @@ function drawSites(to: CanvasRenderingContext2D, scene: Scene): void {
     const { x, y } = place(scene, disc);
     to.beginPath();
     to.arc(x, y, disc.radius * camera.scale, 0, 2 * Math.PI);
+    to.fillStyle = palette.paper; // hides lines that pass behind
+    to.fill();
     to.fillStyle = palette.line;
     to.globalAlpha = 0.35;
     to.fill();
@@ -79,23 +88,39 @@ function drawSites(to: CanvasRenderingContext2D, scene: Scene): void {
 
 function drawBundles(to: CanvasRenderingContext2D, scene: Scene): void {
   const { picture, palette, emphasis } = scene;
-  const site = emphasis.site ?? (emphasis.hovered && picture.nodes.get(emphasis.hovered)?.site);
-  const isCalm = emphasis.node !== undefined || emphasis.pair !== undefined;
+  const site = siteOf(scene);
+  const isMany = picture.bundles.length > MANY_BUNDLES;
+  const isQuiet = isCalm(scene) || site !== undefined;
   for (const bundle of picture.bundles) {
     const ends = edges(scene, bundle);
     if (ends === undefined) continue;
     const isOut = site !== undefined && bundle.sites.includes(site);
     to.strokeStyle = isOut ? palette.blue : palette.faint;
-    to.globalAlpha = isOut ? 0.9 : isCalm || site !== undefined || picture.bundles.length > 100 ? 0.18 : 0.55;
-    to.lineWidth = Math.min(6, 1 + Math.log2(bundle.count) * 0.7);
+    to.globalAlpha = isOut ? 0.9 : (isQuiet ? 0.18 : 0.55) / (isMany ? 3 : 1);
+    to.lineWidth = Math.min(isMany && !isOut ? 1.5 : 6, 1 + Math.log2(bundle.count) * 0.7);
     to.setLineDash(bundle.cheapest === undefined ? [2, 6] : []);
     stroke(to, ...ends);
   }
   to.globalAlpha = 1;
   to.setLineDash([]);
-  for (const bundle of picture.bundles) {
+}
+
+/** The site that stands out: it is selected, or the pointer is on one of its nodes. */
+function siteOf({ picture, emphasis }: Scene): string | undefined {
+  return emphasis.site ?? (emphasis.hovered === undefined ? undefined : picture.nodes.get(emphasis.hovered)?.site);
+}
+
+/** Whether a node or a link stands out, and all others step back. */
+function isCalm({ emphasis }: Scene): boolean {
+  return emphasis.node !== undefined || emphasis.pair !== undefined;
+}
+
+function drawBundleLabels(to: CanvasRenderingContext2D, scene: Scene): void {
+  const { bundles } = scene.picture;
+  const site = siteOf(scene);
+  for (const bundle of bundles) {
     const isOut = site !== undefined && bundle.sites.includes(site);
-    if (isOut || (picture.bundles.length <= MAX_LABELLED && !isCalm)) drawBundleLabel(to, scene, bundle);
+    if (isOut || (bundles.length <= MAX_LABELLED && !isCalm(scene))) drawBundleLabel(to, scene, bundle);
   }
 }
 
@@ -126,11 +151,10 @@ function drawBundleLabel(to: CanvasRenderingContext2D, scene: Scene, bundle: Bun
 /** Links within sites: those over which ways may lead, and, dotted, the others. */
 function drawInner(to: CanvasRenderingContext2D, scene: Scene): void {
   if (gapPx(scene) < LINKS_FROM_PX) return;
-  const { picture, palette, emphasis } = scene;
-  const isCalm = emphasis.node !== undefined || emphasis.pair !== undefined;
+  const { picture, palette } = scene;
   to.strokeStyle = palette.faint;
   to.lineWidth = 1;
-  to.globalAlpha = isCalm || picture.inner.length > 500 ? 0.2 : 0.6;
+  to.globalAlpha = isCalm(scene) || picture.inner.length > 500 ? 0.2 : 0.6;
   for (const isUsed of [true, false]) {
     to.setLineDash(isUsed ? [] : [2, 5]);
     to.beginPath();
@@ -186,7 +210,7 @@ function drawNodes(to: CanvasRenderingContext2D, scene: Scene): void {
     }
     if (name === emphasis.node || name === emphasis.hovered) {
       to.lineWidth = name === emphasis.node ? 3 : 1.5;
-      arc(to, x, y, radius * 2.1, 1, palette.ink);
+      arc(to, x, y, radius * 1.85, 1, palette.ink);
     }
   }
 }
@@ -200,21 +224,30 @@ function arc(to: CanvasRenderingContext2D, x: number, y: number, radius: number,
 }
 
 function drawNames(to: CanvasRenderingContext2D, scene: Scene): void {
-  const { layout, picture, palette, emphasis, camera } = scene;
+  const { picture, emphasis } = scene;
+  drawSiteNames(to, scene);
   to.textAlign = "center";
-  to.textBaseline = "bottom";
-  to.font = "600 13px system-ui, sans-serif";
-  for (const [name, disc] of layout.sites) {
-    const { x, y } = place(scene, disc);
-    const top = y - disc.radius * camera.scale - 4;
-    haloed(to, `${name} · ${picture.sites.get(name)?.length ?? 0}`, x, top, palette);
-  }
   to.textBaseline = "top";
   to.font = "12px system-ui, sans-serif";
   const isNear = gapPx(scene) >= NAMES_FROM_PX;
   for (const node of picture.nodes.values()) {
     const isOut = node.name === emphasis.node || node.name === emphasis.hovered;
     if (isNear || isOut) drawName(to, scene, node, isOut);
+  }
+}
+
+/** Each outside of the ring, next to its site. */
+function drawSiteNames(to: CanvasRenderingContext2D, scene: Scene): void {
+  const { layout, picture, palette, camera } = scene;
+  to.font = `600 ${layout.sites.size > MAX_LARGE_NAMES ? 11 : 13}px system-ui, sans-serif`;
+  for (const [name, disc] of layout.sites) {
+    const far = Math.hypot(disc.x, disc.y);
+    const [right, down] = far === 0 ? [0, -1] : [disc.x / far, disc.y / far];
+    const { x, y } = place(scene, disc);
+    const reach = disc.radius * camera.scale + 5;
+    to.textAlign = right > ASIDE ? "left" : right < -ASIDE ? "right" : "center";
+    to.textBaseline = Math.abs(right) > 1 - ASIDE ? "middle" : down > 0 ? "top" : "bottom";
+    haloed(to, `${name} · ${picture.sites.get(name)?.length ?? 0}`, x + right * reach, y + down * reach, palette);
   }
 }
 
