@@ -2,7 +2,8 @@ import { boxOf, type Camera, fit, nearest, nextTowards, pan, toChart, type Size,
 import { type Layout, layOut, NODE_GAP, type Point } from "./layout.ts";
 import { type Palette, readPalette } from "./marks.ts";
 import type { Picture } from "./picture.ts";
-import { drawScene, type Emphasis, NO_EMPHASIS } from "./scene.ts";
+import { drawScene } from "./scene.ts";
+import { type Emphasis, NO_EMPHASIS } from "./selection.ts";
 
 /** How far a pointer may move and still have clicked, in pixels. */
 const CLICK_PX = 4;

@@ -1,8 +1,9 @@
-import type { ArtifactDetail, LegView, LinkView, ServiceDetail } from "#api";
-import { button, el } from "./dom.ts";
+import type { ArtifactDetail, LinkView, ServiceDetail } from "#api";
+import { el } from "./dom.ts";
 import type { Fleet, PairView } from "./fleet.ts";
 import { inNaturalOrder } from "./layout.ts";
 import { cheapestOf, NO_SITE, type PageNode, type Picture } from "./picture.ts";
+import { factsList, legRow, pick, progressBar, section, termsText } from "./panel-parts.ts";
 import type { Detail, Selection } from "./selection.ts";
 import { bytesText, costText, countText, msText, shareText, STANDINGS } from "./words.ts";
 
@@ -14,9 +15,6 @@ export type PanelInput = {
   detail: Detail;
   select: (to: Selection) => void;
 };
-
-/** Rows of a list in the panel; the table has all. */
-const MAX_ROWS = 60;
 
 /** The panel's content for what is selected; without a selection, the fleet as a whole. */
 export function panelOf(input: PanelInput): HTMLElement[] {
@@ -132,26 +130,6 @@ function wayPanel({ standing }: PageNode, { route }: Detail): HTMLElement[] {
   ];
 }
 
-function legRow({ from, to, cost, ...terms }: LegView): HTMLElement {
-  return el("li", {}, `${from} → ${to} `, el("span", { class: "quiet" }, `${costText(cost)}: ${termsText(terms)}`));
-}
-
-/** `hop 1 + leaving the site 320`: what a cost is the sum of. */
-function termsText(terms: NonNullable<LinkView["terms"]>): string {
-  const names = {
-    latency: "latency",
-    loss: "loss",
-    money: "leaving the site",
-    penalty: "came up lately",
-    admin: "topology",
-  };
-  const parts = Object.entries(names).flatMap(([term, word]) => {
-    const value = terms[term as keyof typeof terms];
-    return value === 0 ? [] : `${word} ${Math.round(value)}`;
-  });
-  return ["hop 1", ...parts].join(" + ");
-}
-
 function linkRows(pairs: readonly PairView[], of: string, select: PanelInput["select"]): HTMLElement[] {
   const dear = (pair: PairView): number => cheapestOf(pair) ?? Number.POSITIVE_INFINITY;
   const rows = pairs.toSorted((a, b) => dear(a) - dear(b) || inNaturalOrder(a.name, b.name));
@@ -263,14 +241,6 @@ function artifactPanel({ fleet, detail, select }: PanelInput, name: string): HTM
   ];
 }
 
-function progressBar(bytes: number, sizeBytes: number, node: string): HTMLElement {
-  return el("progress", {
-    max: String(sizeBytes),
-    value: String(bytes),
-    "aria-label": `${node} has ${shareText(bytes, sizeBytes)}`,
-  });
-}
-
 function linkPanel({ detail, select }: PanelInput, name: string): HTMLElement[] {
   const [from = "", to = ""] = name.split("/");
   const side = (a: string, b: string, view: LinkView | undefined): HTMLElement[] =>
@@ -293,22 +263,4 @@ function linkPanel({ detail, select }: PanelInput, name: string): HTMLElement[] 
       [from, to].map((node) => pick(select, { kind: "node", name: node }, node, "")),
     ),
   ];
-}
-
-/** A row that selects something. */
-function pick(select: PanelInput["select"], to: Selection, text: string, more: string): HTMLElement {
-  const chosen = button(text, { class: "pick", "data-key": `${to.kind} ${to.name}` }, () => select(to));
-  return el("li", {}, chosen, " ", el("span", { class: "quiet" }, more));
-}
-
-function section(title: string, rows: Iterable<HTMLElement>, kind = ""): HTMLElement[] {
-  const all = [...rows];
-  if (all.length === 0) return [];
-  const more =
-    all.length > MAX_ROWS ? [el("li", { class: "quiet" }, `and ${all.length - MAX_ROWS} more: see the table`)] : [];
-  return [el("h3", { class: kind }, title), el("ul", {}, ...all.slice(0, MAX_ROWS), ...more)];
-}
-
-function factsList(facts: readonly [string, string | undefined][]): HTMLElement {
-  return el("dl", {}, ...facts.flatMap(([term, text]) => (text ? [el("dt", {}, term), el("dd", {}, text)] : [])));
 }

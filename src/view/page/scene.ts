@@ -3,22 +3,10 @@ import { type Layout, NODE_GAP, type Point, type SiteDisc } from "./layout.ts";
 import { drawMark, type Palette } from "./marks.ts";
 import { type Bundle, cheapestOf, type PageNode, type Picture } from "./picture.ts";
 import type { PairView } from "./fleet.ts";
+import type { Emphasis } from "./selection.ts";
 import { countText } from "./words.ts";
 
-/** What stands out. `halos`: nodes that offer a service or want an artifact, and how much of it they have, 0 to 1. */
-export type Emphasis = {
-  node?: string | undefined;
-  site?: string | undefined;
-  pair?: readonly [string, string] | undefined;
-  hovered?: string | undefined;
-  halos: ReadonlyMap<string, { share: number; isGood: boolean }>;
-  /** Links of the way to the node, and of the way to take when that fails. */
-  way: readonly (readonly [string, string])[];
-  backup: readonly (readonly [string, string])[];
-};
-
-export const NO_EMPHASIS: Emphasis = { halos: new Map(), way: [], backup: [] };
-
+/** All that there is to draw. */
 export type Scene = {
   picture: Picture;
   layout: Layout;

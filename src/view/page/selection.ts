@@ -1,6 +1,5 @@
 import type { ArtifactDetail, LinkView, RouteDetail, ServiceDetail } from "#api";
 import type { Fleet } from "./fleet.ts";
-import { type Emphasis, NO_EMPHASIS } from "./scene.ts";
 
 /** What somebody looks at. A link is called FROM/TO. */
 export type Selection = { kind: "node" | "site" | "service" | "artifact" | "link"; name: string };
@@ -13,6 +12,20 @@ export type Detail = {
   there?: LinkView;
   back?: LinkView;
 };
+
+/** What stands out. `halos`: nodes that offer a service or want an artifact, and how much of it they have, 0 to 1. */
+export type Emphasis = {
+  node?: string | undefined;
+  site?: string | undefined;
+  pair?: readonly [string, string] | undefined;
+  hovered?: string | undefined;
+  halos: ReadonlyMap<string, { share: number; isGood: boolean }>;
+  /** Links of the way to the node, and of the way to take when that fails. */
+  way: readonly (readonly [string, string])[];
+  backup: readonly (readonly [string, string])[];
+};
+
+export const NO_EMPHASIS: Emphasis = { halos: new Map(), way: [], backup: [] };
 
 /** The details that a selection needs: where each goes, and its address below that of the page. */
 export function detailsOf({ kind, name }: Selection): [keyof Detail, string][] {
