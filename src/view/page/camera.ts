@@ -12,7 +12,7 @@ const MIN_SCALE = 0.02;
 /** A chart of one node is not blown up to fill the screen. */
 const MAX_FIT = 2;
 /** Kept free around the chart for the names of sites, in pixels: to the sides, above and below. */
-const SIDE_EDGE = 84;
+const SIDE_EDGE = 100;
 const EDGE = 34;
 
 export function boxOf({ sites }: Layout): Box {

@@ -75,7 +75,7 @@ function drawSites(to: CanvasRenderingContext2D, scene: Scene): void {
 }
 
 function drawBundles(to: CanvasRenderingContext2D, scene: Scene): void {
-  const { picture, palette, emphasis } = scene;
+  const { picture, palette } = scene;
   const site = siteOf(scene);
   const isMany = picture.bundles.length > MANY_BUNDLES;
   const isQuiet = isCalm(scene) || site !== undefined;
