@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, statSync, writeFileSync } from "
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { SystemClock } from "#core";
-import { type LinkPolicy, NO_POLICY, type Router } from "#routing";
+import { type LinkPolicy, NO_POLICY } from "#routing";
 import { openInBrowser } from "#view";
 import { mapView } from "../../src/daemon/control/map.ts";
 
@@ -20,8 +20,7 @@ describe("the map of everybody's links", () => {
     ["B", told({ A: 6 })],
     ["C", told({})],
   ]);
-  const view = (policy: LinkPolicy) =>
-    mapView({ map: () => map, policy } as Pick<Router, "map" | "policy">, (node) => node.toLowerCase());
+  const view = (policy: LinkPolicy) => mapView({ map: () => map, policy }, (node) => node.toLowerCase());
 
   it("has each link once, with the cost of each direction, and none where only one end tells of it", () => {
     assert.deepEqual(view(NO_POLICY), {

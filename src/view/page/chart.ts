@@ -80,13 +80,6 @@ export class Chart {
     this.#draw();
   }
 
-  /** Where a node is on the canvas, in pixels. */
-  whereIs(name: string): Point | undefined {
-    const [point, size] = [this.#layout.nodes.get(name), this.#size()];
-    const { x, y, scale } = this.#see(size);
-    return point && { x: (point.x - x) * scale + size.width / 2, y: (point.y - y) * scale + size.height / 2 };
-  }
-
   #size(): Size {
     return { width: this.#canvas.clientWidth, height: this.#canvas.clientHeight };
   }
