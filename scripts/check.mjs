@@ -12,6 +12,7 @@ const folders = CODE_FOLDERS.filter((folder) => existsSync(`${ROOT}/${folder}`))
 
 const STEPS = {
   types: () => run("tsc", "--noEmit"),
+  page: () => run("tsc", "--noEmit", "--project", "src/view/page"), // runs in browsers: other types
   lint: () => run("oxlint", "--type-aware", ...folders),
   format: () => run("biome", "format", "."),
   unused: () => run("knip", "--no-progress"),

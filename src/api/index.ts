@@ -5,6 +5,7 @@ export {
   type JobName,
   type WatchName,
 } from "./client.ts";
+export * from "./fleet-map.ts";
 export {
   type Handlers,
   type OperationHandler,

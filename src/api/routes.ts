@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { FleetMap } from "./fleet-map.ts";
 import * as m from "./messages.ts";
 import { call, job, type Route, watch } from "./route.ts";
 import * as s from "./services.ts";
@@ -147,6 +148,7 @@ export const ROUTES = {
     { params: NameParam },
     Done,
   ),
+  map: call("GET", "/v1/map", "Everybody's links, as this node has heard of them.", {}, FleetMap),
   names: call("GET", "/v1/names", "Where this node answers names of services.", {}, s.Names),
   leave: call("POST", "/v1/leave", "Forgets the fleet: documents, membership, remembered peers.", {}, Done),
   rekey: call(

@@ -19,6 +19,7 @@ import { registerStore } from "./commands/store.ts";
 import { registerTorrents } from "./commands/torrents.ts";
 import { registerShell } from "./commands/shell.ts";
 import { registerSign } from "./commands/sign.ts";
+import { registerView } from "./commands/view.ts";
 import { lineChars } from "./output.ts";
 import type { Cli } from "./session.ts";
 
@@ -57,6 +58,7 @@ const GROUPS: readonly [string, (program: Command, cli: Cli) => void][] = [
   ["What there is", registerRoutes],
   ["What there is", registerExplain],
   ["What there is", registerPing],
+  ["What there is", registerView],
   ["Services", registerServices],
   ["Artifacts", registerArtifacts],
   ["Artifacts", registerStore],

@@ -64,4 +64,7 @@ export const NOT_FUZZED: Readonly<Record<string, string>> = {
   "src/identity/words.ts": "the word list of a package",
   "src/main.ts": "package.json",
   "src/routing/service/published-services.ts": "its own rows in state.db; what they hold goes through parseService",
+  "src/view/open-in-browser.ts#openInBrowser": "writes a file",
+  "src/view/page/main.ts": "in a browser, frames that this program has written",
+  "src/view/page/marks.ts#readPalette": "colours of its own style sheet",
 };

@@ -61,6 +61,7 @@ export function memoryHandlers(resources: MemoryResources, given: Partial<Handle
     prune: none,
     ping: none,
     names: none,
+    map: () => Promise.resolve({ nodes: [], links: [] }),
     limits: none,
     setLimits: none,
     resetLimits: none,

@@ -8,7 +8,7 @@ import { checkHouseRules } from "../../scripts/house-rules.ts";
 import type { Violation } from "../../scripts/source-tree.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
-const FOLDERS = ["core", "identity", "policy", "mesh", "artifacts", "routing", "api", "daemon", "cli", "console"];
+const FOLDERS = ["core", "identity", "policy", "mesh", "artifacts", "routing", "api", "daemon", "cli", "view"];
 
 /** What a check says about a tree that holds just these files. */
 function inTree<T>(files: Record<string, string>, check: (root: string) => T): T {

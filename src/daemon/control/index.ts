@@ -14,6 +14,7 @@ import { fleetHandlers } from "./fleet.ts";
 import { limitHandlers } from "./limits.ts";
 import { linkHandlers } from "./links.ts";
 import { machineHandlers } from "./machine.ts";
+import { mapHandlers } from "./map.ts";
 import { nameHandlers } from "./names.ts";
 import { nodeHandlers } from "./nodes.ts";
 import { serviceHandlers } from "./services.ts";
@@ -60,6 +61,7 @@ export function createHandlers(state: NodeState, deps: ControlDeps): Handlers {
     ...artifactCalls,
     ...serviceCalls,
     ...tunnelHandlers(state.clock, deps.ways?.tunnels),
+    ...mapHandlers(state, deps.router),
     ...nameHandlers(deps.names),
     ...statusHandlers(state, { ...deps, reachability: deps.ways?.reachability }),
     ...limitHandlers(deps.limits),

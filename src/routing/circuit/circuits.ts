@@ -1,4 +1,4 @@
-import { asError, encodeFrame, Fault, HeadedStream, RateLimit, withDeadline } from "#core";
+import { asError, encodeFrame, Fault, faultCode, HeadedStream, RateLimit, withDeadline } from "#core";
 import type { NodeId } from "#identity";
 import type { Session } from "#mesh";
 import { type CircuitsDeps, type CircuitState, HOLD_MS } from "./circuit.ts";
@@ -14,6 +14,8 @@ export const BETTER_LOOK_MS = 1_000;
 const MAX_MOVED_SHARE = 0.01;
 /** How often links under circuits are looked at: adds to the half second that it takes them to be suspect. */
 const LINK_LOOK_MS = 50;
+/** A way may break before the ends have the keys that they resume with. Then they begin anew, so often. */
+const MAX_BEGINNINGS = 3;
 /** From the stream to its head. */
 const HEAD_TIMEOUT_MS = 3_000;
 /** The handshake and the hello at the target's end. */
@@ -79,7 +81,18 @@ export class Circuits implements Disposable {
    * The session with a member over a circuit; opens one if there is none. Throws Fault `routing.no-route` when no way is known, or what the last
    * way that was tried failed with.
    */
-  connect(peer: NodeId, signal: AbortSignal): Promise<Session> {
+  async connect(peer: NodeId, signal: AbortSignal): Promise<Session> {
+    for (let left = MAX_BEGINNINGS; ; ) {
+      try {
+        return await this.#begin(peer, signal);
+      } catch (error) {
+        left -= 1;
+        if (left === 0 || signal.aborted || faultCode(error) !== "routing.circuit-lost") throw error;
+      }
+    }
+  }
+
+  #begin(peer: NodeId, signal: AbortSignal): Promise<Session> {
     const live = this.#deps.host.carriedSession(peer);
     if (live !== undefined) return Promise.resolve(live);
     const known = this.#sources.get(peer);

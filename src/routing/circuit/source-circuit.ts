@@ -103,9 +103,9 @@ export class SourceCircuit {
     if (this.#isLinkSilent && this.#duplex.isAttached && this.#duplex.isResumable) void this.#seek();
   }
 
-  /** It was closed, and lives until its peer has taken everything. */
+  /** It is over, or was closed and lives until its peer has taken everything. */
   get isEnding(): boolean {
-    return this.#duplex.writableEnded;
+    return this.#duplex.writableEnded || this.#duplex.destroyed;
   }
 
   /** Where it should go: off a way that must not be used any more, or a better one that has been there for a while. */
