@@ -84,7 +84,7 @@ export class Circuits implements Disposable {
   async connect(peer: NodeId, signal: AbortSignal): Promise<Session> {
     for (let left = MAX_BEGINNINGS; ; ) {
       try {
-        return await this.#begin(peer, signal);
+        return await this.#connectOnce(peer, signal);
       } catch (error) {
         left -= 1;
         if (left === 0 || signal.aborted || faultCode(error) !== "routing.circuit-lost") throw error;
@@ -92,7 +92,7 @@ export class Circuits implements Disposable {
     }
   }
 
-  #begin(peer: NodeId, signal: AbortSignal): Promise<Session> {
+  #connectOnce(peer: NodeId, signal: AbortSignal): Promise<Session> {
     const live = this.#deps.host.carriedSession(peer);
     if (live !== undefined) return Promise.resolve(live);
     const known = this.#sources.get(peer);
