@@ -26,7 +26,7 @@ export type Route = { to: NodeId; legs: readonly Leg[]; cost: number };
 /** What a node told, and when that was heard. `settled`: none of its links costs more any longer for having come up lately. */
 type Heard = { advertisement: Advertisement; atMs: number; settled: boolean };
 
-/** Links that came up lately get cheaper all the time. By how much is worked out this often: ways are asked for far oftener. */
+/** Links that came up lately get cheaper all the time. By how much is worked out this often for circuits, which ask for ways far oftener than people. */
 const PENALTY_EVERY_MS = 1_000;
 
 /** What counts where an advertisement makes no sense: everybody takes it for the same. */
@@ -79,9 +79,11 @@ export class Router implements Disposable {
 
   /** What is known just now of everybody's links, also of those of this node that go unanswered. */
   map(): LinkMap {
-    this.#workIn();
+    this.#workIn(0);
     const { self, host } = this.#deps;
-    const own = host.sessions().map((session) => [session.nodeId, this.#teller.costOf(session)] as const);
+    const own = host.sessions().map((session) => {
+      return [session.nodeId, this.#teller.countedOf(session) ?? this.#teller.costOf(session)] as const;
+    });
     const known = [...new Set([...this.#heard.keys(), ...this.#vouched])].map((node) => {
       const links = node === self ? new Map(own) : new Map([...this.#besides(node), ...this.#linksOf(node)]);
       return [node, { transit: this.#heard.get(node)?.advertisement.transit ?? false, links }] as const;
@@ -104,14 +106,14 @@ export class Router implements Disposable {
 
   /** The ways to all members that can be reached. */
   routes(): Route[] {
-    this.#workIn();
+    this.#workIn(0);
     const nodes = new Set([...this.#heard.keys(), ...this.#vouched]);
     return [...nodes].flatMap((node) => this.#pathTo(node) ?? []).map((path) => this.#along(path));
   }
 
   /** The cheapest way to a node, and the one to take when it fails; `undefined` where there is none. */
   route(to: NodeId): (Route & { backup: Route | undefined }) | undefined {
-    this.#workIn();
+    this.#workIn(0);
     const path = this.#pathTo(to);
     const backup = path && backupPath(this.#graph, path);
     return path && { ...this.#along(path), backup: backup && this.#along(backup) };
@@ -186,13 +188,13 @@ export class Router implements Disposable {
   }
 
   /** What was heard since the last time, who is no member any more, and how this node's own links are now. */
-  #workIn(): void {
+  #workIn(penaltiesEveryMs = PENALTY_EVERY_MS): void {
     const { isMember, self, host, clock, transit } = this.#deps;
     const changes: LinkChange[] = [];
     const { policy } = this;
     const isRuled = policy !== this.#policy;
     this.#policy = policy;
-    const isFaded = clock.nowMs() - this.#penaltiesMs >= PENALTY_EVERY_MS;
+    const isFaded = clock.nowMs() - this.#penaltiesMs >= penaltiesEveryMs;
     if (isFaded) this.#penaltiesMs = clock.nowMs();
     const news = new Set([self, ...this.#news.keys()]);
     for (const [origin, { value, atMs }] of this.#news) {

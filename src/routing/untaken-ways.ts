@@ -49,7 +49,8 @@ export function untakenWays(world: World, from: NodeId, to: NodeId, cost: number
     const graph = graphUnder(policy, map);
     const root = graph.numberOf(from);
     const path = root === undefined ? undefined : new PathTree(graph, root).to(to);
-    return path === undefined || path.cost >= cost ? [] : [{ why, path, at: at(world, path) }];
+    const places = path === undefined ? [] : at(world, path);
+    return path === undefined || path.cost >= cost || places.length === 0 ? [] : [{ why, path, at: places }];
   });
   return ways.toSorted((a, b) => a.path.cost - b.path.cost);
 }
