@@ -5,8 +5,8 @@ import type { CircuitPath } from "./order-paths.ts";
  * borders of two sites that is 640 for money alone, and a link whose round trip doubled would keep it.
  */
 const MIN_GAIN = 20;
-/** And when the gain has been there for so long; costs of links are damped before (AdvertisedCost). */
-export const HOLD_GAIN_MS = 3_000;
+/** And when the gain has been there for so long, so that news of one event is together; costs of links are damped before (AdvertisedCost). */
+export const HOLD_GAIN_MS = 1_000;
 
 /** Says when a circuit that works should go another way. No I/O. */
 export class BetterPath {
