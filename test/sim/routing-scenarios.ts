@@ -204,7 +204,7 @@ async function faults(seed: number, events: number): Promise<Outcome> {
   const neighbours = nodesOf(mesh).map((node) => nodesOf(mesh).filter((peer) => mesh.wire(node, peer) !== undefined));
   await mesh.clock.advanceMs(UP_MS);
   const totals = { missingPairSeconds: 0, stalePairSeconds: 0, latestMs: 0, never: 0, shared: 0 };
-  for (let done = 0; done < events; ) {
+  for (let done = 0; done < events && totals.never === 0; ) {
     const burst = 1 + random.below(MAX_BURST);
     let rightMs = 0;
     for (let i = 0; i < burst; i++, done++) {
