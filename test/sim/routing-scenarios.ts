@@ -14,6 +14,9 @@ const STEP_MS = 100;
 /** What is not right by then never is. */
 const PATIENCE_MS = 60_000;
 
+/** Pair-seconds of wrong ways after which a world is not followed any further. */
+const HOPELESS = 100;
+
 /** News reaches everybody within this time: 20 ms until a node tells, and up to 75 ms a hop. */
 const SPREAD_MS = 600;
 /** From the moment that a wire carries: the dial, and 2 s between two tellings (docs/spec/link-state.md, rule 1). */
@@ -204,7 +207,7 @@ async function faults(seed: number, events: number): Promise<Outcome> {
   const neighbours = nodesOf(mesh).map((node) => nodesOf(mesh).filter((peer) => mesh.wire(node, peer) !== undefined));
   await mesh.clock.advanceMs(UP_MS);
   const totals = { missingPairSeconds: 0, stalePairSeconds: 0, latestMs: 0, never: 0, shared: 0 };
-  for (let done = 0; done < events && totals.never === 0; ) {
+  for (let done = 0; done < events && totals.never === 0 && totals.stalePairSeconds < HOPELESS; ) {
     const burst = 1 + random.below(MAX_BURST);
     let rightMs = 0;
     for (let i = 0; i < burst; i++, done++) {
