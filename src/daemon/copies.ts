@@ -28,9 +28,11 @@ const COPIES = "copies";
 const PROGRESS = "progress";
 /** Copies in one report: the newest; about 120 bytes each, so a report stays within a statement. */
 const MAX_REPORTED = 200;
-/** Changes of state within this time are told at once; progress is told so often: every node hears every report. */
+/** Changes of state within this time are told at once; progress is told so often while few nodes have any, since every node hears every report. */
 const COPIES_MS = 250;
 const PROGRESS_MS = 4_000;
+/** Nodes that have progress to tell at the same time without each telling it less often. */
+const FEW = 10;
 
 const bytes = z.int().min(0);
 const Report = z
@@ -85,7 +87,7 @@ export class Copies {
     };
     hear(COPIES, this.#reports);
     hear(PROGRESS, this.#progress);
-    this.#tellSoon(COPIES, COPIES_MS);
+    this.#tellSoon(COPIES, () => COPIES_MS);
   }
 
   own(name: string): OwnCopy | undefined {
@@ -119,9 +121,9 @@ export class Copies {
     if (before?.state !== copy.state || before.version !== copy.version) {
       const text = JSON.stringify({ ...copy, sources: [...copy.sources] });
       this.#db.prepare("INSERT OR REPLACE INTO copies (name, copy) VALUES (?, ?)").run(copy.name, text);
-      this.#tellSoon(COPIES, COPIES_MS);
+      this.#tellSoon(COPIES, () => COPIES_MS);
     } else {
-      this.#tellSoon(PROGRESS, PROGRESS_MS);
+      this.#tellSoon(PROGRESS, () => PROGRESS_MS * Math.max(1, this.#underWay() / FEW));
     }
     this.#changed();
   }
@@ -130,7 +132,7 @@ export class Copies {
     this.#own.delete(name);
     this.#db.prepare("DELETE FROM copies WHERE name = ?").run(name);
     this.#changed();
-    this.#tellSoon(COPIES, COPIES_MS);
+    this.#tellSoon(COPIES, () => COPIES_MS);
   }
 
   onChange(listener: () => void): () => void {
@@ -143,15 +145,21 @@ export class Copies {
     this.#gossip = undefined;
   }
 
+  /** Nodes that say that they are bringing something just now. */
+  #underWay(): number {
+    const reports = [...this.#reports.values()];
+    return reports.filter((copies) => copies.some(({ state }) => state === "transferring")).length;
+  }
+
   #changed(): void {
     for (const listener of this.#listeners) listener();
   }
 
-  #tellSoon(topic: string, withinMs: number): void {
+  #tellSoon(topic: string, withinMs: () => number): void {
     if (this.#gossip === undefined || this.#scheduled.has(topic)) return;
     const scheduled = new AbortController();
     this.#scheduled.set(topic, scheduled);
-    this.#clock.sleep(withinMs, scheduled.signal).then(
+    this.#clock.sleep(withinMs(), scheduled.signal).then(
       () => {
         this.#scheduled.delete(topic);
         const copies = [...this.#own.values()].filter(({ state }) => topic === COPIES || state === "transferring");

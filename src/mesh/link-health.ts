@@ -6,7 +6,7 @@ export const USED_PROBE_MS = 500;
 export const IDLE_PROBE_MS = 2_000;
 /** Probes that must go unanswered before a link is suspect; while in doubt they follow each other this fast. */
 const SUSPECT_MISSES = 3;
-const DOUBT_PROBE_MS = 150;
+export const DOUBT_PROBE_MS = 150;
 /** A datagram that was not answered for so long, or four round trips, is missed; on a stream TCP may first have to send again. */
 const DATAGRAM_WAIT_MS = 100;
 const STREAM_WAIT_MS = 1_000;
@@ -42,6 +42,8 @@ export type LinkUse = {
   heardMs: number;
   /** How often this side wants it probed. */
   intervalMs: number;
+  /** How often at most while in doubt; `DOUBT_PROBE_MS` unless many are. */
+  doubtMs: number;
   /** Whether there is an address to send datagrams to. */
   datagrams: boolean;
 };
@@ -51,6 +53,8 @@ type Silence = { silentMs: number; lateMs: number; promisedMs: number };
 /** What to send now, and how the link is. */
 export type LinkCheck = {
   liveness: Liveness;
+  /** Something that should have come did not. */
+  inDoubt: boolean;
   datagram: Omit<Probe, "link"> | undefined;
   /** Number of the probe to send on the stream. */
   stream: number | undefined;
@@ -165,16 +169,17 @@ export class LinkHealth {
     const lateMs = nowMs - Math.max(heardMs, this.#promisedFromMs);
     const inDoubt = this.#isInDoubt(lateMs, promisedMs);
     const asks = this.#dials || inDoubt || use.intervalMs < this.#peerIntervalMs;
-    const everyMs = inDoubt ? DOUBT_PROBE_MS : use.intervalMs;
+    const everyMs = inDoubt ? use.doubtMs : use.intervalMs;
     const hears = this.#judge({ silentMs, lateMs, promisedMs }, use, nowMs);
     const isDue = asks && use.datagrams && this.#datagramIsDue(everyMs, nowMs);
     const datagram = isDue ? this.#ask(hears === "alive" ? "ask" : "ask-deaf", use, nowMs) : undefined;
     const stream = asks && this.#streamIsDue(use, inDoubt, nowMs) ? this.#askOnStream(nowMs) : undefined;
     return {
       liveness: hears === "alive" && this.#unheard ? "suspect" : hears,
+      inDoubt,
       datagram,
       stream,
-      nextMs: nowMs + (inDoubt ? DOUBT_PROBE_MS / 3 : Math.min(everyMs, promisedMs)),
+      nextMs: nowMs + (inDoubt ? use.doubtMs / 3 : Math.min(everyMs, promisedMs)),
     };
   }
 
@@ -240,8 +245,8 @@ export class LinkHealth {
 
   #streamIsDue(use: LinkUse, inDoubt: boolean, nowMs: number): boolean {
     if (this.#streamProbe !== undefined) return false;
-    if (inDoubt && this.#passes) return true;
-    const everyMs = this.#passes && use.datagrams ? STREAM_CHECK_MS : use.intervalMs;
+    const restMs = this.#passes && use.datagrams ? STREAM_CHECK_MS : use.intervalMs;
+    const everyMs = inDoubt && this.#passes ? use.doubtMs : restMs;
     return nowMs - this.#streamSentMs >= everyMs;
   }
 

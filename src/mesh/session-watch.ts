@@ -3,7 +3,7 @@ import { isIP } from "node:net";
 import { type Clock, Fault, RateLimit } from "#core";
 import { parseAddress, plainIp } from "./address.ts";
 import type { Gatekeeper } from "./gatekeeper.ts";
-import { CIRCUIT_PROBE_MS, DEAD_MS, IDLE_PROBE_MS, USED_PROBE_MS } from "./link-health.ts";
+import { CIRCUIT_PROBE_MS, DEAD_MS, DOUBT_PROBE_MS, IDLE_PROBE_MS, USED_PROBE_MS } from "./link-health.ts";
 import type { ProbeSockets, ProbeTarget } from "./probe-sockets.ts";
 import type { Probe } from "./probe-datagram.ts";
 import type { Link, LiveSession } from "./session.ts";
@@ -14,6 +14,11 @@ const LOOK_MS = 500;
 const TOGETHER_MS = 20;
 /** So long after user bytes a link is probed more often (design: hello, links). */
 const USED_MS = 60_000;
+/**
+ * Links in doubt at the same time that are probed as fast as one alone. Where there are more it is this node, or its machine, that is too busy to hear
+ * (Lifeguard, Dadgar 2018), and more probes would make it busier: all together get no more than these.
+ */
+const DOUBTS_AT_ONCE = 8;
 /** Probes that one peer may have answered a second: twice what the fastest interval asks. */
 const ANSWERS_PER_SECOND = 16;
 
@@ -75,6 +80,8 @@ class WatchedLink {
 class SessionWatch {
   readonly #deps: WatchDeps;
   readonly #watched = new Map<LiveSession, WatchedLink>();
+  /** Links in doubt at the last look. */
+  #doubts = 0;
 
   constructor(deps: WatchDeps) {
     this.#deps = deps;
@@ -87,9 +94,11 @@ class SessionWatch {
       const nowMs = clock.nowMs();
       const stoodMs = nowMs - dueMs;
       dueMs = nowMs + LOOK_MS;
+      const doubtMs = DOUBT_PROBE_MS * Math.max(1, this.#doubts / DOUBTS_AT_ONCE);
+      this.#doubts = 0;
       for (const session of keeper.sessions.values()) {
         if (stoodMs > TOGETHER_MS) session.health.forgive(stoodMs, nowMs);
-        dueMs = Math.min(dueMs, this.#look(session, nowMs));
+        dueMs = Math.min(dueMs, this.#look(session, nowMs, doubtMs));
       }
       dueMs = Math.max(dueMs, nowMs + TOGETHER_MS);
       this.#forgetEnded();
@@ -97,7 +106,7 @@ class SessionWatch {
   }
 
   /** Says when to look again. */
-  #look(session: LiveSession, nowMs: number): number {
+  #look(session: LiveSession, nowMs: number, doubtMs: number): number {
     const { keeper, sockets } = this.#deps;
     const { link, health } = session;
     const watched = this.#watch(session);
@@ -106,9 +115,11 @@ class SessionWatch {
     const use = {
       heardMs: link.guard.heardMs,
       intervalMs: intervalOf(session, watched, nowMs),
+      doubtMs,
       datagrams: theirs !== undefined && target !== undefined,
     };
-    const { liveness, datagram, stream, nextMs } = health.check(use, nowMs);
+    const { liveness, inDoubt, datagram, stream, nextMs } = health.check(use, nowMs);
+    if (inDoubt) this.#doubts += 1;
     if (datagram !== undefined && theirs !== undefined && target !== undefined) sockets.send(datagram, theirs, target);
     if (stream !== undefined) session.probe(stream);
     session.isSuspect = liveness !== "alive";

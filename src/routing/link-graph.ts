@@ -97,6 +97,16 @@ export class LinkGraph {
     return cost;
   }
 
+  /** The nodes that a node can reach without some links, itself among them. */
+  reached(from: number, isLeftOut: (from: number, to: number) => boolean): Set<number> {
+    const reached = new Set([from]);
+    for (const node of reached) {
+      if (node !== from && !this.carries(node)) continue;
+      for (const peer of this.from(node).keys()) if (!isLeftOut(node, peer)) reached.add(peer);
+    }
+    return reached;
+  }
+
   carries(number: number): boolean {
     return this.#carries[number] ?? false;
   }

@@ -5,6 +5,7 @@ import { AdvertisedCost } from "./advertised-cost.ts";
 import { type LinkCost, linkCost, type LinkTerms } from "./link-cost.ts";
 import { LinkPenalty } from "./link-penalty.ts";
 import { LINKS_TOPIC, writeAdvertisement } from "./link-state.ts";
+import { TellPace } from "./tell-pace.ts";
 
 /**
  * How often links are measured: as often as they are probed at rest. Three such measurements make a change, so that a live circuit is off a link that got
@@ -20,7 +21,10 @@ const WORSE_EVERY_MS = 10_000;
 const BETTER_EVERY_MS = 120_000;
 /** A link that went is told of so soon, with those that went at the same time. */
 const GONE_MS = 20;
-/** One that came is told of so soon, and so long after what was told before: a node that starts gets many, and everybody hears of each. */
+/**
+ * One that came is told of so soon, and so long after what was told before: a node that starts gets many, and everybody hears of each. Where
+ * its end has enough others, it waits longer each time, as what a link costs does.
+ */
 const CAME_MS = 200;
 const CAME_EVERY_MS = 2_000;
 
@@ -32,6 +36,8 @@ export type LinkTellerDeps = {
   site: () => string | undefined;
   /** Whether this node passes on what is not for itself. */
   transit: boolean;
+  /** Whether the links to these neighbours make little difference to the fleet. */
+  areWellLinked: (peers: ReadonlySet<NodeId>) => boolean;
 };
 
 /**
@@ -48,8 +54,9 @@ export class LinkTeller implements Disposable {
   readonly #links = new Map<NodeId, OwnLink>();
   readonly #stopping = new AbortController();
   readonly #unlisten: () => void;
+  readonly #pace = new TellPace();
   /** To whom there were links, when it was told last, and when it will be told next, if that is to be soon. */
-  #told = "";
+  #told: ReadonlySet<NodeId> = new Set();
   #toldMs = Number.NEGATIVE_INFINITY;
   #tellAtMs = Number.POSITIVE_INFINITY;
 
@@ -59,7 +66,7 @@ export class LinkTeller implements Disposable {
       const nowMs = deps.clock.nowMs();
       if (event === "down") return this.#tellAt(nowMs + GONE_MS);
       this.#link(nodeId).penalty.up(nowMs);
-      this.#tellAt(Math.max(nowMs + CAME_MS, this.#toldMs + CAME_EVERY_MS));
+      this.#tellOfNew(nowMs);
     });
     void this.#run();
   }
@@ -113,6 +120,15 @@ export class LinkTeller implements Disposable {
     );
   }
 
+  /** Links that others were not told of are news to them, some more urgent than others. */
+  #tellOfNew(nowMs: number): void {
+    const { host, areWellLinked } = this.#deps;
+    const added = new Set(host.sessions().map(({ nodeId }) => nodeId)).difference(this.#told);
+    if (added.size === 0) return;
+    const nextMs = areWellLinked(added) ? this.#pace.nextMs(CAME_EVERY_MS, nowMs) : this.#toldMs + CAME_EVERY_MS;
+    this.#tellAt(Math.max(nowMs + CAME_MS, nextMs));
+  }
+
   /** Measures all links, and tells of them if that is news to others. */
   #measure(): void {
     const { host, clock } = this.#deps;
@@ -131,9 +147,9 @@ export class LinkTeller implements Disposable {
     }
     this.#forgetGone(nowMs);
     const changes = this.#changes();
-    if (changes.has("worse")) this.#tellAt(Math.max(nowMs, this.#toldMs + WORSE_EVERY_MS));
+    if (changes.has("worse")) this.#tellAt(Math.max(nowMs, this.#pace.nextMs(WORSE_EVERY_MS, nowMs)));
     else if (changes.has("better")) this.#tellAt(Math.max(nowMs, this.#toldMs + BETTER_EVERY_MS));
-    else if (this.#tellAtMs === Number.POSITIVE_INFINITY) this.#tell(); // what became usable without a session coming up
+    this.#tellOfNew(nowMs); // also what became usable without a session coming up
   }
 
   /** Tells what links there are and what they cost, if any cost is another one, or there are other links. */
@@ -147,10 +163,11 @@ export class LinkTeller implements Disposable {
       const terms = this.#toldOf(session);
       if (terms !== undefined) links.set(session.nodeId, terms);
     }
-    const peers = [...links.keys()].toSorted().join();
-    if (changes.size === 0 && peers === this.#told) return;
+    const peers = new Set(links.keys());
+    if (changes.size === 0 && peers.symmetricDifference(this.#told).size === 0) return;
     this.#told = peers;
     this.#toldMs = clock.nowMs();
+    this.#pace.told(this.#toldMs);
     gossip.publish(LINKS_TOPIC, writeAdvertisement({ transit, links }));
   }
 

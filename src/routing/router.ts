@@ -10,7 +10,7 @@ import { type Advertisement, LINKS_TOPIC, readAdvertisement } from "./link-state
 import { LinkTeller, type LinkTellerDeps } from "./link-teller.ts";
 import { type Path, PathTree } from "./path-tree.ts";
 
-export type RouterDeps = LinkTellerDeps & {
+export type RouterDeps = Omit<LinkTellerDeps, "areWellLinked"> & {
   gossip: Pick<Gossip, "publish" | "on">;
   self: NodeId;
   isMember: (node: NodeId) => boolean;
@@ -28,6 +28,9 @@ type Heard = { advertisement: Advertisement; atMs: number; settled: boolean };
 
 /** Links that came up lately get cheaper all the time. By how much is worked out this often for circuits, which ask for ways far oftener than people. */
 const PENALTY_EVERY_MS = 1_000;
+
+/** Links that a node has besides the one to this node, when that one is no urgent news to anybody. */
+const WELL_LINKED = 3;
 
 /** What counts where an advertisement makes no sense: everybody takes it for the same. */
 const NOTHING: Advertisement = { transit: false, links: new Map() };
@@ -59,7 +62,7 @@ export class Router implements Disposable {
     this.#unlisten = gossip.on(LINKS_TOPIC, ({ origin, value }) => {
       if (origin !== self) this.#news.set(origin, { value, atMs: clock.nowMs() });
     });
-    this.#teller = new LinkTeller(deps);
+    this.#teller = new LinkTeller({ ...deps, areWellLinked: (peers) => this.#areWellLinked(peers) });
   }
 
   [Symbol.dispose](): void {
@@ -146,6 +149,20 @@ export class Router implements Disposable {
     this.#workIn();
     const path = this.#pathTo(to);
     return path && { cost: path.cost, hops: path.nodes.length - 1 };
+  }
+
+  /** Whether all these neighbours can be reached without the links to them, and have some others besides, so that these make little difference. */
+  #areWellLinked(peers: ReadonlySet<NodeId>): boolean {
+    this.#workIn();
+    const numbers = [...peers].map((peer) => this.#graph.numberOf(peer));
+    const own = this.#graph.numberOf(this.#deps.self);
+    if (own === undefined) return false;
+    const reached = this.#graph.reached(own, (from, to) => from === own && numbers.includes(to));
+    return numbers.every((number) => {
+      if (number === undefined || !reached.has(number)) return false;
+      const links = this.#graph.from(number);
+      return links.size - (links.has(own) ? 1 : 0) >= WELL_LINKED;
+    });
   }
 
   #pathTo(to: NodeId): Path | undefined {

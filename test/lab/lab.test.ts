@@ -7,6 +7,7 @@ import { Child, labNeeds, outsideOf, run, startLab } from "../../bench/lab/index
 
 const clock = new SystemClock();
 const REPLY_MS = 10_000;
+const TRIES = 4;
 const TRAFFIC = [process.execPath, fileURLToPath(new URL("./traffic.ts", import.meta.url))];
 
 describe("lab", function () {
@@ -23,21 +24,25 @@ describe("lab", function () {
     await using lab = await startLab(clock, { sites: 2, hostsPerSite: 1 });
     const connect = [...TRAFFIC, "connect", "10.2.0.11", "5000"];
     await lab.run("h1-1", connect, REPLY_MS); // ARP costs round trips of its own
-    const roundTripMs = Number(await lab.run("h1-1", connect, REPLY_MS));
+    const roundTripMs = await least(async () => Number(await lab.run("h1-1", connect, REPLY_MS)));
     assert.ok(roundTripMs >= 60 && roundTripMs < 90, `${roundTripMs} ms`);
   });
 
   it("shapes a host's uplink to its rate, and counts the bytes", async () => {
     await using lab = await startLab(clock, { hostUpBps: 80e6 });
     const bytes = 10_000_000;
-    const receiver = lab.start("h1-2", [...TRAFFIC, "receive", String(bytes)]);
-    await receiver.line("the receiver", REPLY_MS, (line) => line === "ready");
-    const before = await lab.counters("h1-1", "eth0");
-    await lab.run("h1-1", [...TRAFFIC, "send", "10.1.0.12", String(bytes)], REPLY_MS);
-    const ms = Number(await receiver.line("the result", REPLY_MS, () => true));
+    const transfer = async (): Promise<number> => {
+      await using receiver = lab.start("h1-2", [...TRAFFIC, "receive", String(bytes)]);
+      await receiver.line("the receiver", REPLY_MS, (line) => line === "ready");
+      const before = await lab.counters("h1-1", "eth0");
+      await lab.run("h1-1", [...TRAFFIC, "send", "10.1.0.12", String(bytes)], REPLY_MS);
+      const ms = Number(await receiver.line("the result", REPLY_MS, () => true));
+      const sent = (await lab.counters("h1-1", "eth0")).txBytes - before.txBytes;
+      assert.ok(sent > bytes && sent < bytes * 1.1, `${sent} bytes on the wire`);
+      return ms;
+    };
+    const ms = await least(transfer);
     assert.ok(ms > 950 && ms < 1_300, `${ms} ms for one second of bytes`);
-    const sent = (await lab.counters("h1-1", "eth0")).txBytes - before.txBytes;
-    assert.ok(sent > bytes && sent < bytes * 1.1, `${sent} bytes on the wire`);
   });
 
   it("carries no more than the WAN's rate and drops at its queue", async () => {
@@ -96,6 +101,13 @@ describe("lab", function () {
     assert.equal(await networkNamespaces(), namespacesBefore);
   });
 });
+
+/** The shortest of some times that a thing took: a busy machine makes one longer, and none shorter. */
+async function least(measure: () => Promise<number>): Promise<number> {
+  const times: number[] = [];
+  for (let i = 0; i < TRIES; i++) times.push(await measure());
+  return Math.min(...times);
+}
 
 /** How many network namespaces some process of this machine lives in. */
 async function networkNamespaces(): Promise<number> {

@@ -1,5 +1,5 @@
 import type { Random, VirtualClock } from "#core";
-import { IDLE_PROBE_MS, LinkHealth } from "../../src/mesh/link-health.ts";
+import { DOUBT_PROBE_MS, IDLE_PROBE_MS, LinkHealth } from "../../src/mesh/link-health.ts";
 import { MemoryHost } from "./memory-mesh.ts";
 
 /** How often the daemon looks at a link at least (src/mesh/session-watch.ts). */
@@ -160,7 +160,7 @@ export class ProbedWire {
     if (this.#probing !== probing) return;
     const nowMs = this.#clock.nowMs();
     const self = probing[end];
-    const use = { heardMs: self.heardMs, intervalMs: this.#intervalMs, datagrams: true };
+    const use = { heardMs: self.heardMs, intervalMs: this.#intervalMs, doubtMs: DOUBT_PROBE_MS, datagrams: true };
     const { liveness, datagram, stream, nextMs } = self.health.check(use, nowMs);
     self.isSuspect = liveness !== "alive";
     if (liveness === "dead") {

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { SeededRandom } from "#core";
 import {
   CIRCUIT_PROBE_MS,
+  DOUBT_PROBE_MS,
   IDLE_PROBE_MS,
   LinkHealth,
   type Liveness,
@@ -120,7 +121,12 @@ class Wire {
 
   #look(end: "dialler" | "acceptor"): void {
     if (this.nowMs < this.#nextMs[end] || this.states[end] === "dead") return;
-    const use = { heardMs: this.#heardMs[end], intervalMs: this.#intervals[end], datagrams: true };
+    const use = {
+      heardMs: this.#heardMs[end],
+      intervalMs: this.#intervals[end],
+      doubtMs: DOUBT_PROBE_MS,
+      datagrams: true,
+    };
     const { liveness, datagram, stream, nextMs } = this[end].check(use, this.nowMs);
     this.#nextMs[end] = Math.min(nextMs, this.nowMs + 500);
     if (liveness !== this.states[end]) this.changes.push({ end, liveness, atMs: this.nowMs });
@@ -289,7 +295,10 @@ describe("mesh: link health", () => {
     for (const stoodMs of [300, 4_000, 60_000]) {
       const nowMs = wire.nowMs + stoodMs;
       dialler.forgive(stoodMs, nowMs);
-      const { liveness } = dialler.check({ heardMs: 0, intervalMs: CIRCUIT_PROBE_MS, datagrams: true }, nowMs);
+      const { liveness } = dialler.check(
+        { heardMs: 0, intervalMs: CIRCUIT_PROBE_MS, doubtMs: DOUBT_PROBE_MS, datagrams: true },
+        nowMs,
+      );
       assert.equal(liveness, "alive", `after ${stoodMs} ms`);
       wire.nowMs = nowMs;
     }

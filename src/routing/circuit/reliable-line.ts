@@ -141,12 +141,13 @@ export class ReliableLine {
   }
 
   /**
-   * Goes on over a new path. `peerReceived`: the peer has everything up to there. Each epoch is used once.
+   * Goes on over a new path. `peerReceived`: the peer had everything up to there when it began to look for the path; it may have got more over the
+   * path before, and have acknowledged it. Each epoch is used once.
    *
    * Throws Fault `routing.circuit-offset` when the peer cannot have received that; the circuit is over then.
    */
   attach(epoch: number, peerReceived: number): void {
-    if (peerReceived < this.#replay.from || peerReceived > this.#sentOffset) {
+    if (peerReceived > this.#sentOffset) {
       throw new Fault("routing.circuit-offset", `the peer has ${peerReceived} bytes, of which it was sent other parts`);
     }
     const secret = this.#secret;
@@ -155,7 +156,7 @@ export class ReliableLine {
     this.#path = { epoch, reader: new CircuitFrameReader(theirs), tags, peerKeyed: secret !== undefined };
     this.#window.moved();
     this.#toldOffset = Math.min(this.#toldOffset, this.#takenOffset - 1); // the last acknowledgement may be lost: say it again
-    this.#replay.drop(Math.min(peerReceived, this.#replay.until));
+    this.#replay.drop(Math.max(this.#replay.from, Math.min(peerReceived, this.#replay.until)));
     let offset = this.#replay.from;
     for (const part of this.#replay.parts(MAX_PAYLOAD_BYTES)) {
       this.#sendData(offset, part);
@@ -185,6 +186,7 @@ export class ReliableLine {
       case "ack":
         return this.#acked(value);
       case "end":
+        if (this.#peerEnded && value === this.#receivedOffset - 1) return undefined; // said again on another path
         if (value !== this.#receivedOffset || this.#peerEnded) throw invalid("an end in the wrong place");
         this.#peerEnded = true;
         this.#receivedOffset += 1;
@@ -201,11 +203,15 @@ export class ReliableLine {
     }
   }
 
+  /** What the peer sent over the path before comes again, as far as it did not know that it had come. */
   #data(offset: number, payload: Uint8Array[], bytes: number): void {
-    if (offset !== this.#receivedOffset || this.#peerEnded || bytes === 0) throw invalid("data in the wrong place");
-    this.#receivedOffset += bytes;
+    if (offset > this.#receivedOffset || bytes === 0) throw invalid("data in the wrong place");
+    const known = this.#receivedOffset - offset;
+    if (known >= bytes) return;
+    if (this.#peerEnded) throw invalid("data behind the end");
+    this.#receivedOffset += bytes - known;
     if (this.#receivedOffset - this.#takenOffset > MAX_UNTAKEN_BYTES) throw invalid("more than a window");
-    this.#hooks.data(payload, bytes);
+    this.#hooks.data(known === 0 ? payload : without(payload, known), bytes - known);
   }
 
   #acked(offset: number): void {
@@ -243,6 +249,16 @@ export class ReliableLine {
 
 function other(role: Role): Role {
   return role === "source" ? "target" : "source";
+}
+
+/** Pieces without their first bytes. */
+function without(pieces: readonly Uint8Array[], bytes: number): Uint8Array[] {
+  let left = bytes;
+  return pieces.flatMap((piece) => {
+    const skipped = Math.min(left, piece.length);
+    left -= skipped;
+    return skipped === piece.length ? [] : [piece.subarray(skipped)];
+  });
 }
 
 function invalid(what: string): Fault {
