@@ -30,7 +30,7 @@ type Heard = { advertisement: Advertisement; atMs: number; settled: boolean };
 const PENALTY_EVERY_MS = 1_000;
 
 /** Links that a node has besides the one to this node, when that one is no urgent news to anybody. */
-const WELL_LINKED = 3;
+const WELL_LINKED = 8;
 
 /** What counts where an advertisement makes no sense: everybody takes it for the same. */
 const NOTHING: Advertisement = { transit: false, links: new Map() };
