@@ -1,4 +1,5 @@
 import { Fault } from "./fault.ts";
+import { Waiters } from "./waiters.ts";
 
 /** Receives what arrives on a stream. */
 export interface ByteSink {
@@ -39,8 +40,6 @@ export function memoryStreamPair(): [ByteStream, ByteStream] {
   return MemoryStream.pair();
 }
 
-type Waiter = { resolve: () => void; reject: (reason: unknown) => void };
-
 class MemoryStream implements ByteStream {
   #peer: MemoryStream = this;
   #sink: ByteSink | undefined;
@@ -51,7 +50,7 @@ class MemoryStream implements ByteStream {
   #closed = false; // this side sends no more
   #ended = false; // the sink has been told so
   #failure: Error | undefined;
-  readonly #waiters = new Set<Waiter>();
+  readonly #waiters = new Waiters();
 
   static pair(): [MemoryStream, MemoryStream] {
     const a = new MemoryStream();
@@ -77,15 +76,7 @@ class MemoryStream implements ByteStream {
     if (signal?.aborted === true) return Promise.reject(signal.reason);
     if (this.#closed || this.#failure !== undefined) return Promise.reject(streamEnded(this.#failure));
     if (this.#peer.#inboxBytes < MEMORY_HIGH_WATER_BYTES) return Promise.resolve();
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const waiter = { resolve, reject };
-    this.#waiters.add(waiter);
-    const onAbort = (): void => {
-      this.#waiters.delete(waiter);
-      reject(signal?.reason);
-    };
-    signal?.addEventListener("abort", onAbort, { once: true });
-    return promise.finally(() => signal?.removeEventListener("abort", onAbort));
+    return this.#waiters.wait(signal);
   }
 
   listen(sink: ByteSink): void {
@@ -104,7 +95,7 @@ class MemoryStream implements ByteStream {
 
   close(): void {
     this.#closed = true;
-    this.#rejectWaiters();
+    this.#waiters.reject(streamEnded(this.#failure));
     this.#peer.#schedule();
   }
 
@@ -118,13 +109,8 @@ class MemoryStream implements ByteStream {
     this.#failure = reason;
     this.#inbox.length = 0;
     this.#inboxBytes = 0;
-    this.#rejectWaiters();
+    this.#waiters.reject(streamEnded(this.#failure));
     this.#schedule();
-  }
-
-  #rejectWaiters(): void {
-    for (const waiter of this.#waiters) waiter.reject(streamEnded(this.#failure));
-    this.#waiters.clear();
   }
 
   /** Delivery never happens inside a caller's own call, as over a network. */
@@ -147,8 +133,7 @@ class MemoryStream implements ByteStream {
       sink.data(piece);
     }
     if (this.#inboxBytes < MEMORY_HIGH_WATER_BYTES) {
-      for (const waiter of this.#peer.#waiters) waiter.resolve();
-      this.#peer.#waiters.clear();
+      this.#peer.#waiters.resolve();
     }
     const finished = this.#peer.#closed && this.#inbox.length === 0 && !this.#paused;
     if (!finished && this.#failure === undefined) return;

@@ -28,3 +28,4 @@ export { bracketDepth } from "./bracket-depth.ts";
 export { type Random, SeededRandom, SystemRandom } from "./random.ts";
 export { RateLimit } from "./rate-limit.ts";
 export { inTransaction } from "./transaction.ts";
+export { Waiters } from "./waiters.ts";

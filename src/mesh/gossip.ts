@@ -237,19 +237,15 @@ export class Gossip {
   }
 
   #keep(held: HeldStatement, value: unknown, from: NodeId | undefined, isNews: boolean): void {
-    const before = this.#table.get(held);
     if (!this.#table.put(held)) return;
-    if (isNews) this.#push(held, from);
-    // whoever else speaks in a neighbour's name shows by another boot, and the neighbour is to know
-    const isOther = before !== undefined && before.boot !== held.boot && from !== held.origin;
-    if (isOther) this.#deps.host.session(held.origin)?.send(GOSSIP_MESSAGE, held.encoded);
+    if (isNews) this.#push(held.encoded, from);
     for (const listener of this.#listeners.get(held.topic) ?? []) listener({ origin: held.origin, value });
   }
 
-  /** To all feeds but those who know. */
-  #push({ origin, encoded }: HeldStatement, from: NodeId | undefined): void {
+  /** To all feeds but the one it came from; also to its origin, which is to know when it is not the only one to speak in its name. */
+  #push(encoded: Uint8Array, from: NodeId | undefined): void {
     for (const peer of this.#feeds.all()) {
-      if (peer !== from && peer !== origin) this.#deps.host.session(peer)?.send(GOSSIP_MESSAGE, encoded);
+      if (peer !== from) this.#deps.host.session(peer)?.send(GOSSIP_MESSAGE, encoded);
     }
   }
 

@@ -1,6 +1,6 @@
 import type { Stream, StreamCloseEvent, StreamMessageEvent } from "@libp2p/interface";
 import { Uint8ArrayList } from "uint8arraylist";
-import { asError, type ByteSink, type ByteStream, Fault, streamEnded } from "#core";
+import { asError, type ByteSink, type ByteStream, Fault, streamEnded, Waiters } from "#core";
 
 /**
  * A libp2p stream as core's ByteStream; the twin of `memoryStreamPair`, under the same contract suite. Pieces pass through
@@ -16,7 +16,7 @@ export class Libp2pByteStream implements ByteStream {
   #paused = false;
   #finReceived = false;
   #ended: { error?: Error } | undefined;
-  readonly #waiters = new Set<{ resolve: () => void; reject: (error: Error) => void }>();
+  readonly #waiters = new Waiters();
 
   /** `expected`: what the peer says first, which is not passed on. It resets a stream on which it says anything else. */
   constructor(stream: Stream, expected: Uint8Array = new Uint8Array()) {
@@ -47,23 +47,10 @@ export class Libp2pByteStream implements ByteStream {
   }
 
   drained(signal?: AbortSignal): Promise<void> {
-    signal?.throwIfAborted();
+    if (signal?.aborted === true) return Promise.reject(signal.reason);
     if (this.#stream.writeStatus !== "writable") return Promise.reject(this.#ended?.error ?? streamEnded());
     if (!this.#stream.writableNeedsDrain) return Promise.resolve();
-    return new Promise((resolve, reject) => {
-      const settle = (done: () => void): void => {
-        signal?.removeEventListener("abort", onAbort);
-        this.#waiters.delete(waiter);
-        done();
-      };
-      const onAbort = (): void => settle(() => reject(signal?.reason));
-      const waiter = {
-        resolve: () => settle(resolve),
-        reject: (error: Error) => settle(() => reject(error)),
-      };
-      this.#waiters.add(waiter);
-      signal?.addEventListener("abort", onAbort, { once: true });
-    });
+    return this.#waiters.wait(signal);
   }
 
   listen(sink: ByteSink): void {
@@ -138,14 +125,12 @@ export class Libp2pByteStream implements ByteStream {
 
   #drained(): void {
     if (this.#stream.writableNeedsDrain) return;
-    for (const waiter of this.#waiters) waiter.resolve();
+    this.#waiters.resolve();
   }
 
   #closed(event: StreamCloseEvent): void {
-    for (const waiter of this.#waiters) {
-      const over = event.error ?? streamEnded();
-      waiter.reject(event.local === true ? over : streamEnded(over));
-    }
+    const over = event.error ?? streamEnded();
+    this.#waiters.reject(event.local === true ? over : streamEnded(over));
     if (event.error !== undefined) this.#end(event.local === true ? event.error : streamReset(event.error));
     else if (!this.#finReceived) this.#end(connectionLost());
   }

@@ -1,5 +1,5 @@
 import type { Connection, Stream } from "@libp2p/interface";
-import { type ByteStream, type Clock, errorMessage, Fault, type Log, withDeadline } from "#core";
+import { type ByteStream, type Clock, errorMessage, Fault, type Log } from "#core";
 import type { NodeId } from "#identity";
 import { parseAddress, parseNetworks } from "./address.ts";
 import { Gatekeeper } from "./gatekeeper.ts";
@@ -17,23 +17,13 @@ import type {
   StrangerConnection,
   StrangerHandlerLimits,
 } from "./host.ts";
-import { Libp2pByteStream } from "./libp2p-byte-stream.ts";
-import { agreementOn, openEagerly } from "./eager-stream.ts";
 import { createNode, type Libp2pNode, type Libp2pParts } from "./libp2p-node.ts";
+import { ProtocolStreams } from "./protocol-streams.ts";
 import { ProbeSockets } from "./probe-sockets.ts";
 import type { LiveSession, Session } from "./session.ts";
 import { watchSessions } from "./session-watch.ts";
 import { SharedDial } from "./shared-dial.ts";
 import { parseProxy } from "./socket-dial.ts";
-
-/** Negotiating a protocol on a live connection. */
-const OPEN_TIMEOUT_MS = 10_000;
-/** Streams of one protocol on one connection; a swarm keeps a few, look-ups come in bursts. */
-const MAX_PROTOCOL_STREAMS = 256;
-const streamLimits = (max = MAX_PROTOCOL_STREAMS): { maxInboundStreams: number; maxOutboundStreams: number } => ({
-  maxInboundStreams: max,
-  maxOutboundStreams: max,
-});
 
 /** A host over libp2p, for what builds on libp2p itself: the DHT. */
 export interface Libp2pBackedHost extends CarriedHost {
@@ -67,7 +57,7 @@ class Libp2pHost implements Libp2pBackedHost {
   readonly #sockets: ProbeSockets;
   readonly #listeners = new Set<SessionListener>();
   readonly #messages = new Map<string, MessageHandler>();
-  readonly #early = new Set<string>();
+  readonly #streams: ProtocolStreams;
   readonly #connecting = new Map<NodeId, SharedDial>();
   readonly #stop = new AbortController();
 
@@ -91,13 +81,14 @@ class Libp2pHost implements Libp2pBackedHost {
       message: (session, kind, body) => this.#message(session, kind, body),
       changed: (session, event, reason) => this.#changed(session, event, reason),
     });
+    this.#streams = new ProtocolStreams({ node, keeper: this.#keeper, clock: deps.clock, log: deps.log });
   }
 
   async start(): Promise<void> {
     const { libp2p, start } = this.#node;
     libp2p.addEventListener("connection:open", ({ detail }) => this.#keeper.opened(detail));
     libp2p.addEventListener("connection:close", ({ detail }) => this.#closed(detail));
-    this.#serve(HELLO_PROTOCOL, (stream, connection) => this.#keeper.acceptHello(stream, connection));
+    this.#streams.serve(HELLO_PROTOCOL, (stream, connection) => this.#keeper.acceptHello(stream, connection));
     await start();
     this.#sockets.open();
     const { isDirect } = this.#node;
@@ -155,54 +146,27 @@ class Libp2pHost implements Libp2pBackedHost {
   }
 
   open(peer: NodeId, protocol: string, signal: AbortSignal, options: OpenOptions = {}): Promise<ByteStream> {
-    return this.#openOver(this.#keeper.sessions.get(peer), peer, protocol, signal, options);
+    return this.#streams.openTo(peer, this.#keeper.sessions.get(peer), protocol, signal, options.eager);
   }
 
   openCarried(peer: NodeId, protocol: string, signal: AbortSignal): Promise<ByteStream> {
-    return this.#openOver(this.#keeper.carried.get(peer), peer, protocol, signal);
+    return this.#streams.openTo(peer, this.#keeper.carried.get(peer), protocol, signal);
   }
 
-  #openOver(
-    session: LiveSession | undefined,
-    peer: NodeId,
-    protocol: string,
-    signal: AbortSignal,
-    { eager = false }: OpenOptions = {},
-  ): Promise<ByteStream> {
-    if (session === undefined) {
-      return Promise.reject(new Fault("mesh.not-connected", `no connection to ${peer}`, { exit: "offline" }));
-    }
-    const { connection } = session.link;
-    const settled = this.#early.has(protocol) ? undefined : this.settled(connection);
-    return this.#open(connection, protocol, signal, settled, eager);
-  }
-
-  handle(
-    protocol: string,
-    handler: (stream: ByteStream, peer: Session) => void,
-    { early = false, maxStreams }: HandleOptions = {},
-  ): void {
-    if (early) this.#early.add(protocol);
-    const accept = (stream: Stream, connection: Connection, session: Session): void => {
-      const bytes = new Libp2pByteStream(stream); // before any wait, so that no end is missed
-      const wait = early ? undefined : this.#keeper.settled(connection);
-      if (wait === undefined) handler(bytes, session);
-      else
-        wait.then(
-          () => handler(bytes, session),
-          () => undefined, // the connection ends
-        );
-    };
-    this.#serveMembers(protocol, accept, maxStreams);
+  handle(protocol: string, handler: (stream: ByteStream, peer: Session) => void, options: HandleOptions = {}): void {
+    this.#streams.handle(protocol, handler, options);
   }
 
   serveRaw(protocol: string, handler: (stream: Stream, connection: Connection) => void): void {
-    this.#serveMembers(protocol, (stream, connection) => {
-      this.settled(connection).then(
-        () => handler(stream, connection),
-        () => undefined, // the connection ends
-      );
-    });
+    this.#streams.handleRaw(protocol, handler);
+  }
+
+  handleStranger(
+    protocol: string,
+    handler: (stream: ByteStream, peer: Stranger) => void,
+    limits: Readonly<StrangerHandlerLimits>,
+  ): void {
+    this.#streams.handleStranger(protocol, handler, limits);
   }
 
   async settled(connection: Connection): Promise<void> {
@@ -221,33 +185,12 @@ class Libp2pHost implements Libp2pBackedHost {
     return this.#keeper.sessions.get(peer)?.link.connection;
   }
 
-  handleStranger(
-    protocol: string,
-    handler: (stream: ByteStream, peer: Stranger) => void,
-    limits: Readonly<StrangerHandlerLimits>,
-  ): void {
-    let open = 0;
-    this.#serve(protocol, (stream, connection) => {
-      const member = this.#keeper.sessionOf(connection) !== undefined;
-      if (open >= limits.maxStreams || !(member || this.#keeper.allowStranger(connection, limits.timeoutMs))) {
-        stream.abort(new Fault("mesh.strangers", "too many strangers are joining", { exit: "denied" }));
-        return;
-      }
-      open += 1;
-      stream.addEventListener("close", () => {
-        open -= 1;
-      });
-      const { remotePeer, remoteAddr } = connection;
-      handler(new Libp2pByteStream(stream), { nodeId: remotePeer.toString(), address: remoteAddr.toString() });
-    });
-  }
-
   async connectStranger(addresses: readonly string[], signal: AbortSignal): Promise<StrangerConnection> {
     const connection = await this.#node.dial(addresses, signal);
     return {
       nodeId: connection.remotePeer.toString(),
       address: connection.remoteAddr.toString(),
-      open: (protocol, inner) => this.#open(connection, protocol, inner),
+      open: (protocol, inner) => this.#streams.open(connection, protocol, inner),
       close: () => this.#keeper.close(connection),
     };
   }
@@ -272,51 +215,6 @@ class Libp2pHost implements Libp2pBackedHost {
   async #connect(addresses: readonly string[], signal: AbortSignal): Promise<Session> {
     const connection = await this.#node.dial(addresses, signal);
     return this.#keeper.greet(connection, signal);
-  }
-
-  async #open(
-    connection: Connection,
-    protocol: string,
-    signal: AbortSignal,
-    settled?: Promise<void>,
-    eager = false,
-  ): Promise<ByteStream> {
-    const muxer = eager ? this.#node.guards.muxerOf(connection) : undefined;
-    const negotiate = async (inner: AbortSignal): Promise<ByteStream> => {
-      await settled;
-      try {
-        if (muxer !== undefined)
-          return new Libp2pByteStream(await openEagerly(muxer, protocol, inner), agreementOn(protocol));
-        return new Libp2pByteStream(await connection.newStream([protocol], { signal: inner, ...streamLimits() }));
-      } catch (cause) {
-        const peer = connection.remotePeer.toString();
-        throw new Fault("mesh.no-protocol", `${peer} does not open ${protocol}: ${errorMessage(cause)}`, {
-          exit: "offline",
-          cause,
-        });
-      }
-    };
-    return withDeadline(this.#clock, OPEN_TIMEOUT_MS, `opening ${protocol}`, negotiate, signal);
-  }
-
-  #serveMembers(
-    protocol: string,
-    handler: (stream: Stream, connection: Connection, session: Session) => void,
-    maxStreams?: number,
-  ): void {
-    const serve = (stream: Stream, connection: Connection): void => {
-      const session = this.#keeper.sessionOf(connection);
-      if (session === undefined) stream.abort(new Fault("mesh.not-accepted", "say hello first", { exit: "denied" }));
-      else handler(stream, connection, session);
-    };
-    this.#serve(protocol, serve, maxStreams);
-  }
-
-  /** A handler that throws, or a stream that ends under it, costs that stream and nothing else. */
-  #serve(protocol: string, handler: (stream: Stream, connection: Connection) => void, maxStreams?: number): void {
-    this.#node.libp2p.handle(protocol, handler, streamLimits(maxStreams)).catch((error: Error) => {
-      this.#log.error("protocol not served", { protocol, reason: error.message });
-    });
   }
 
   #closed(connection: Connection): void {

@@ -80,7 +80,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "gate: handlers",
     off: "whoever has not said hello is served",
-    file: "src/mesh/libp2p-host.ts",
+    file: "src/mesh/protocol-streams.ts",
     from: "if (session === undefined) stream.abort(",
     to: "if (session === null) stream.abort(",
     test: "test/e2e/mesh-host.test.ts",

@@ -1,4 +1,4 @@
-import { asError, type ByteSink, type ByteStream, Fault, streamEnded } from "#core";
+import { asError, type ByteSink, type ByteStream, Fault, streamEnded, Waiters } from "#core";
 import { type GrowthBudget, ReceiveWindow, SendCredit } from "./flow-window.ts";
 import { frameFault } from "./trunk-frame.ts";
 
@@ -32,7 +32,7 @@ export class Flow implements ByteStream {
   #queuedBytes = 0;
   #closing = false;
   #endSent = false;
-  #waiters: { resolve: () => void; reject: (error: unknown) => void }[] = [];
+  readonly #waiters = new Waiters();
   #held: Uint8Array[] = [];
   #sink: ByteSink | undefined;
   #delivering = false;
@@ -66,16 +66,7 @@ export class Flow implements ByteStream {
     if (signal?.aborted === true) return Promise.reject(signal.reason);
     if (this.#closing || this.#failure !== undefined) return Promise.reject(streamEnded(this.#failure));
     if (this.#queuedBytes < HIGH_WATER_BYTES) return Promise.resolve();
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const waiter = { resolve, reject };
-    this.#waiters.push(waiter);
-    if (signal === undefined) return promise;
-    const onAbort = (): void => {
-      this.#waiters = this.#waiters.filter((other) => other !== waiter);
-      reject(signal.reason);
-    };
-    signal.addEventListener("abort", onAbort, { once: true });
-    return promise.finally(() => signal.removeEventListener("abort", onAbort));
+    return this.#waiters.wait(signal);
   }
 
   listen(sink: ByteSink): void {
@@ -98,7 +89,7 @@ export class Flow implements ByteStream {
   close(): void {
     if (this.#closing || this.#failure !== undefined) return;
     this.#closing = true;
-    this.#rejectWaiters();
+    this.#waiters.reject(streamEnded(this.#failure));
     this.#port.wake(this);
   }
 
@@ -132,7 +123,7 @@ export class Flow implements ByteStream {
     }
     this.#credit.spend(bytes);
     this.#queuedBytes -= bytes;
-    if (this.#queuedBytes < HIGH_WATER_BYTES) this.#resolveWaiters();
+    if (this.#queuedBytes < HIGH_WATER_BYTES) this.#waiters.resolve();
     const isLast = this.#closing && this.#queuedBytes === 0;
     if (isLast) {
       this.#endSent = true;
@@ -179,7 +170,7 @@ export class Flow implements ByteStream {
     this.#queuedBytes = 0;
     this.#held = [];
     this.#accepting.reject(reason);
-    this.#rejectWaiters();
+    this.#waiters.reject(streamEnded(this.#failure));
     queueMicrotask(() => this.#deliver());
   }
 
@@ -215,18 +206,6 @@ export class Flow implements ByteStream {
     }
     const credit = this.#window.taken(piece.length, this.#port.nowMs());
     if (credit > 0 && !this.#endReceived && this.#failure === undefined) this.#port.credit(this, credit);
-  }
-
-  #resolveWaiters(): void {
-    const waiters = this.#waiters;
-    this.#waiters = [];
-    for (const { resolve } of waiters) resolve();
-  }
-
-  #rejectWaiters(): void {
-    const waiters = this.#waiters;
-    this.#waiters = [];
-    for (const { reject } of waiters) reject(streamEnded(this.#failure));
   }
 }
 
