@@ -100,6 +100,8 @@ async function candidates(
       return await liveNames(cli, flags, "nodes");
     case "service":
       return await liveNames(cli, flags, "services");
+    case "node|service":
+      return (await Promise.all(["nodes", "services"].map((word) => liveNames(cli, flags, word)))).flat();
     case "artifact":
       return await liveNames(cli, flags, "artifacts");
     case "pending":

@@ -77,9 +77,24 @@ describe("services of daemons", function () {
     assert.equal((await untilSees(cam, "web", 1, 1)).nodes.join(), "cam");
   });
 
+  it("are explained: where connections go, and why that way", async () => {
+    const text = await cam.ok("explain", "acme/web");
+    assert.match(
+      text,
+      /^acme\/web is on 1 node, healthy on 1: connections go to pump, priority 0, cost \d+\nto pump: cost /u,
+    );
+    assert.match(await cam.ok("explain", "web"), /: connections go to this node itself, priority 7, cost 0$/u);
+    const json = JSON.parse(await cam.ok("explain", "acme/web", "-o", "json"));
+    assert.deepEqual([json.service.name, json.explanation.name], ["acme/web", "pump"]);
+    assert.equal(await cam.ok("explain", "acme/web", "-o", "name"), "service/acme/web");
+    assert.equal(await yard.ok("__complete", "--data", cam.data, "explain", "acme/"), "acme/web");
+    assert.match(await cam.fails(4, "explain", "wob"), /there is no node "wob", and no service of that name/u);
+  });
+
   it("show everywhere that they fail, why, and that they are back", async () => {
     status = 503;
     await untilSees(hub, "web", 1, 0);
+    assert.match(await hub.ok("explain", "web"), /^web is on 1 node, and healthy on none\n {2}cam: HTTP status 503$/u);
     const [bad] = (await detail(hub, "web")).instances;
     assert.deepEqual([bad?.state, bad?.reason], ["unhealthy", "HTTP status 503"]);
     status = 200;

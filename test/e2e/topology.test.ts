@@ -109,7 +109,7 @@ describe("a topology", function () {
       [{ why: "forbidden", at: [["cam", h]], via: [h] }],
     );
     assert.equal(json.route?.legs[0]?.to, "spare");
-    assert.match(await cam.fails(4, "explain", "nobody"), /there is no node "nobody"/u);
+    assert.match(await cam.fails(4, "explain", "nobody"), /there is no node "nobody", and no service of that name/u);
     assert.match(await cam.fails(2, "explain", "cam"), /cam is this node itself/u);
   });
 

@@ -225,8 +225,10 @@ function examineNetwork({ host, join, otherFleets }: StatusDeps): Finding[] {
 /** Who connected to this node, which is all that shows whether others can. Those that cannot reach it over circuits. */
 function examineReach({ clock }: NodeState, { host, reachability, join }: StatusDeps): Finding[] {
   if (host === undefined || reachability === undefined) return [];
-  const ago = ({ name, site, atMs }: Caller): string =>
-    `${name} in ${site} did ${Math.round((clock.nowMs() - atMs) / 60_000)} minutes ago`;
+  const ago = ({ name, site, atMs }: Caller): string => {
+    const minutes = Math.round((clock.nowMs() - atMs) / 60_000);
+    return `${name} in ${site} did ${minutes < 1 ? "just now" : `${minutes} minute${minutes === 1 ? "" : "s"} ago`}`;
+  };
   const subject = "reach";
   const addresses = host.addresses();
   const { near, far } = reachability;
