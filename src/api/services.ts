@@ -82,11 +82,13 @@ export const STRATEGIES = ["closest", "least-open", "weighted", "sticky"] as con
 
 export const Connect = z.strictObject({
   service: Name,
+  /** Services to go to, in this order, where no instance of it takes a connection; of the same tenant. */
+  failover: z.array(Name).max(4).default([]),
   tenant: Name.optional(),
   /** Where to listen; port 0 takes a free one. */
   listen: z.strictObject({ host: z.union([z.ipv4(), z.ipv6()]), port: z.int().min(0).max(65_535) }),
   strategy: z.enum(STRATEGIES).default("closest"),
-  /** Of the instances; empty: all of them. */
+  /** Of the instances of the service; empty: all of them. */
   selector: z.string().max(1_000).default(""),
 });
 
@@ -95,6 +97,8 @@ export const ConnectProgress = z.object({
   host: z.string(),
   port: z.int(),
   protocol: z.enum(["tcp", "udp"]),
+  /** Those of the services that were not known of when it began; connections go there as soon as they are. */
+  missing: z.array(z.string()),
   /** Connections, or flows of datagrams: open now, opened in all, that no instance took, that there was no room for. */
   open: Count,
   opened: Count,

@@ -1,6 +1,6 @@
 import { matchesSelector, parseSelector } from "#api";
 import { type ByteStream, memoryStreamPair } from "#core";
-import type { NodeId } from "#identity";
+import { DEFAULT_TENANT, type NodeId } from "#identity";
 import type { CarriedHost } from "#mesh";
 import {
   answerPings,
@@ -90,22 +90,22 @@ function makeTunnels(state: NodeState, deps: WaysDeps, reach: Reach): Tunnels {
 }
 
 /** A service is for the members of its tenant. */
-function servicePorts({ members, random }: NodeState, { services, lookup }: WaysDeps): ServicePorts {
+function servicePorts({ data, members, random }: NodeState, { services, lookup }: WaysDeps): ServicePorts {
   const { directory, mayExpose } = services;
   return {
     targetOf: (tenant, name) => services.targetOf(tenant, name),
     mayReach: (peer, tenant) => members.of(peer)?.tenant === tenant,
     mayExpose,
-    chooserOf: async ({ service, tenant, strategy, selector, openOf }) => {
-      const wanted = parseSelector(selector);
+    chooserOf: async ({ service, strategy, selector = "", openOf, ...wanted }) => {
+      const tenant = wanted.tenant ?? members.of(data.key.nodeId)?.tenant ?? DEFAULT_TENANT;
+      const terms = parseSelector(selector);
       const [first] = await lookup.find(service, tenant);
-      if (first === undefined) return undefined;
       return {
-        protocol: first.protocol,
+        protocol: first?.protocol,
         choose: (key) =>
-          chooseInstances(directory.instances(service, first.tenant), {
+          chooseInstances(directory.instances(service, tenant), {
             strategy,
-            matches: ({ labels }) => matchesSelector(wanted, labels),
+            matches: ({ labels }) => matchesSelector(terms, labels),
             random,
             openOf,
             stickyTo: key,

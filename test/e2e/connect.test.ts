@@ -42,13 +42,14 @@ describe("portolan connect", function () {
       clock,
       log: SILENT_LOG,
       handle: (_: string, handler: typeof accept) => void (accept = handler),
-      open: async (): Promise<ByteStream> => {
+      open: async (node: string): Promise<ByteStream> => {
+        if (node === "gone") throw new Error("nobody is there");
         const [near, far] = memoryStreamPair();
         accept(far, "self");
         return near;
       },
     };
-    const instance: Instance = {
+    const instance = {
       node: "self",
       name: "echo",
       tenant: "default",
@@ -57,12 +58,19 @@ describe("portolan connect", function () {
       priority: 0,
       weight: 1,
       healthy: true,
-    };
+    } satisfies Instance;
+    const services = new Map<string, Instance>([
+      ["echo", instance],
+      ["spare", { ...instance, name: "spare" }],
+      ["broken", { ...instance, name: "broken", node: "gone" }],
+      ["names", { ...instance, name: "names", protocol: "udp" }],
+    ]);
     tunnels = stack.use(
       new Tunnels(mesh, {
         chooserOf: async (wanted) => {
           asked.push(wanted);
-          return wanted.service === "echo" ? { protocol: "http", choose: () => [instance] } : undefined;
+          const found = services.get(wanted.service);
+          return { protocol: found?.protocol, choose: () => (found === undefined ? [] : [found]) };
         },
         targetOf: () => target,
         mayReach: () => true,
@@ -115,6 +123,23 @@ describe("portolan connect", function () {
     assert.equal(cli.current.err, "");
   });
 
+  it("goes to another service where the one that is wanted takes nothing, or is not there", async () => {
+    const stop = new AbortController();
+    const argv = ["connect", "broken", "--failover", "later", "--failover", "spare", "-l", "site=berlin"];
+    const running = cli.run(argv, undefined, stop.signal);
+    const port = await portOf(() => cli.current.out);
+    assert.equal(cli.current.err, 'there is no service "later" just now; connections go there once there is\n');
+    assert.equal(await echoed(port, "hello"), "hello");
+    const selectors = asked.map(({ service, selector }) => [service, selector]);
+    assert.deepEqual(selectors, [
+      ["broken", "site=berlin"],
+      ["later", undefined],
+      ["spare", undefined],
+    ]);
+    stop.abort();
+    assert.equal((await running).code, 130);
+  });
+
   it("shows on a terminal what goes on", async () => {
     cli.columns = 100;
     const stop = new AbortController();
@@ -148,6 +173,13 @@ describe("portolan connect", function () {
     const port = await listening(busy);
     const cases: [string[], number, RegExp][] = [
       [["nothing"], 4, /there is no service "nothing"\ntry: .*portolan get services/u],
+      [["nothing", "--failover", "nowhere"], 4, /there is no service "nothing", and none "nowhere"/u],
+      [
+        ["echo", "--failover", "names"],
+        2,
+        /echo is reached over tcp, names is reached over udp: a port leads to one kind/u,
+      ],
+      [["echo", "--failover", "Not A Name"], 2, /failover/u],
       [["echo", "--listen", `127.0.0.1:${port}`], 5, /127\.0\.0\.1 port \d+ is in use\ntry: /u],
       [["echo", "--listen", "somewhere"], 2, /is not an IP address and a port/u],
       [["echo", "--listen", "127.0.0.1:99999"], 2, /listen/u],

@@ -118,12 +118,25 @@ describe("services of daemons", function () {
     assert.equal(existsSync(left), false);
   });
 
-  it("go with their node, and are back with it by themselves", async () => {
+  it("go with their node, and are back with it by themselves, and meanwhile another one stands in", async () => {
+    const spare = createServer((_, response) => response.writeHead(204).end());
+    await once(spare.listen(0, "127.0.0.1"), "listening");
+    await hub.ok("service", "publish", "spare", "--to", `127.0.0.1:${(spare.address() as AddressInfo).port}`);
+    await untilSees(hub, "spare", 1, 1);
+    const listening = Promise.withResolvers<number>();
+    const wanted = { service: "web", failover: ["spare"], listen: { host: "127.0.0.1", port: 0 } };
+    hub.client.job("connect", wanted, (now) => listening.resolve(now.port)).catch(listening.reject); // for as long as the hub runs
+    const url = `http://127.0.0.1:${await listening.promise}/`;
+    const answer = async (): Promise<number> => (await fetch(url, { headers: { connection: "close" } })).status;
+    assert.equal(await answer(), 200);
     await cam.kill();
+    assert.equal(await answer(), 204, "at once, before anybody said that the service is gone");
     await yard.until("the hub to drop it", async () => (await list(hub)).every(({ name }) => name !== "web"));
     assert.match(await hub.fails(4, "describe", "service", "web"), /there is no service "web"/u);
     await cam.upDialling();
     await untilSees(hub, "web", 1, 1);
+    await yard.until("connections to go to it again", async () => (await answer()) === 200);
+    spare.close();
   });
 
   it("are gone everywhere once they are unpublished, also when the daemon dies right after", async () => {

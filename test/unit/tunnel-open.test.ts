@@ -199,6 +199,9 @@ describe("tunnel opener", () => {
     assert.deepEqual(planTries([a, b, c, d], failed, 10_000), [b, c, d]);
     assert.deepEqual(planTries([a], failed, 10_000), [a]);
     assert.deepEqual(planTries([], failed, 10_000), []);
+    const spare = { ...instance("e"), name: "spare" };
+    assert.deepEqual(planTries([b, c, d, spare], failed, 10_000), [b, c, spare], "one try is for the other service");
+    assert.deepEqual(planTries([a, spare], failed, 10_000), [spare, a]);
   });
 });
 

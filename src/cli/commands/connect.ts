@@ -16,6 +16,7 @@ type ConnectOptions = CommonOptions & {
   strategy: Connect["strategy"];
   selector?: string[];
   tenant?: string;
+  failover?: string[];
 };
 
 /** `connect`. */
@@ -29,17 +30,24 @@ export function registerConnect(program: Command, cli: Cli): void {
         new Option("--strategy <how>", "how to choose among several instances").choices(STRATEGIES).default("closest"),
       )
       .option("-l, --selector <terms>", "only instances that match, e.g. site=berlin; repeat for several", collect)
+      .option(
+        "--failover <service>",
+        "where no instance takes a connection, go to this one; repeat for several",
+        collect,
+      )
       .option("--tenant <name>", "the tenant that the service belongs to (default: this node's)")
       .action(action<ConnectOptions>(cli, connect)),
     "portolan connect cam --listen 127.0.0.1:8554",
     "portolan connect api --strategy least-open -l site=berlin",
+    "portolan connect cam --failover cam-backup --listen 127.0.0.1:8554",
   );
 }
 
 async function connect(session: Session<ConnectOptions>, [service = ""]: string[]): Promise<void> {
-  const { listen, strategy, selector = [], tenant } = session.options;
+  const { listen, strategy, selector = [], tenant, failover = [] } = session.options;
   const input = {
     service,
+    failover,
     listen: toListenAddress("--listen", listen),
     strategy,
     selector: selector.join(","),
@@ -49,8 +57,11 @@ async function connect(session: Session<ConnectOptions>, [service = ""]: string[
     const status = new StatusLine(session.io);
     let isListening = false;
     const onProgress = (now: ConnectProgress): void => {
-      if (!isListening)
+      if (!isListening) {
         session.print(`listening on ${now.host.includes(":") ? `[${now.host}]` : now.host}:${now.port}`);
+        for (const name of now.missing)
+          session.say(`there is no service "${name}" just now; connections go there once there is`);
+      }
       isListening = true;
       status.show(statusText(service, now));
     };

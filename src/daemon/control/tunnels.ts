@@ -13,11 +13,12 @@ export function tunnelHandlers(clock: Clock, tunnels: Tunnels | undefined): Pick
       if (tunnels === undefined) {
         throw daemonDown();
       }
-      await using listener = await tunnels.listen(wanted);
+      const { listener: opened, missing } = await tunnels.listen(wanted);
+      await using listener = opened;
       for (let told = ""; ; ) {
         const { fromSocketBytes, toSocketBytes, ...counts } = listener.counts;
         const bytes = { sentBytes: fromSocketBytes, receivedBytes: toSocketBytes };
-        const now = { ...listener.address, protocol: listener.protocol, ...counts, ...bytes };
+        const now = { ...listener.address, protocol: listener.protocol, missing, ...counts, ...bytes };
         const text = JSON.stringify(now);
         if (text !== told) progress(now);
         told = text;

@@ -27,14 +27,20 @@ export type TunnelOpenerDeps = { clock: Clock; open: OpenStream };
 /** What is wanted of a service: which instances may be tried, by whose key, and what goes through the tunnel. */
 export type Wanted = { choose: Choose; key: string; protocol: TunnelRequest["protocol"] };
 
-/** Those to try, in order: those that failed lately come last. Pure. */
+/**
+ * Those to try, in order: those that failed lately come last. Where the first ones are all of one service and there are others to go to instead, the last
+ * try is one of those. Pure.
+ */
 export function planTries(
   instances: readonly Instance[],
   failedMs: ReadonlyMap<string, number>,
   nowMs: number,
 ): Instance[] {
   const isSound = (instance: Instance): boolean => nowMs - (failedMs.get(keyOf(instance)) ?? -SKIP_MS) >= SKIP_MS;
-  return [...instances.filter(isSound), ...instances.filter((instance) => !isSound(instance))].slice(0, MAX_TRIES);
+  const ordered = [...instances.filter(isSound), ...instances.filter((instance) => !isSound(instance))];
+  const tries = ordered.slice(0, MAX_TRIES);
+  const other = ordered.find(({ name }) => name !== tries[0]?.name);
+  return other === undefined || tries.includes(other) ? tries : [...tries.slice(0, -1), other];
 }
 
 /** Opens a node's tunnels to instances of services, and knows how many it has to each. */
