@@ -75,10 +75,11 @@ export const NodeView = z.object({
   limits: LimitsNow.optional(),
 });
 
-/** What a link's cost is made of, besides 1 for the hop: round trip, loss, leaving the site, having come up lately, and what operators add or, below 0, take away. */
+/** What a link's cost is made of, besides 1 for the hop: round trip, loss, how busy it is, leaving the site, having come up lately, and what operators add or, below 0, take away. */
 export const LinkTermsView = z.object({
   latency: z.number(),
   loss: z.number(),
+  load: z.number(),
   money: z.number(),
   penalty: z.number(),
   admin: z.number(),
@@ -99,6 +100,8 @@ export const LinkView = z.object({
   lossRatio: z.number().optional(),
   /** How round trip and loss were measured: by UDP probes, or on the connection itself, which hides loss. */
   measuredBy: z.enum(["udp", "stream"]).optional(),
+  /** Share of the last half minute, about, in which it was busy sending, 0 to 1; of this node's own links. */
+  loadRatio: z.number().optional(),
   /** What a byte over this link costs against other links; absent while its probes go unanswered, or it is forbidden. Smaller is better. */
   cost: z.number().optional(),
   terms: LinkTermsView.optional(),

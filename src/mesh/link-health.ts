@@ -30,6 +30,10 @@ const LOSS_SAMPLES_MAX = 128;
 /** A sample is the shortest of the last eight round trips; the new one counts 0.164 (RFC 9616 §4.2 takes 0.836 for the old). */
 const RTT_WINDOW = 8;
 const RTT_SMOOTHING = 0.836;
+/** What was seen of the load so long ago counts 1/e of what is seen now. */
+const LOAD_MS = 30_000;
+/** One look stands for so long at most: this process may have stood still. */
+const LOAD_STEP_MS = 2_000;
 
 export type Liveness = "alive" | "suspect" | "dead";
 
@@ -40,6 +44,8 @@ type Sent = { number: number; sentMs: number; waitsFromMs: number };
 export type LinkUse = {
   /** When the last byte came over the connection. */
   heardMs: number;
+  /** Whether what this end sent waits for the kernel to take it. */
+  sending: boolean;
   /** How often this side wants it probed. */
   intervalMs: number;
   /** How often at most while in doubt; `DOUBT_PROBE_MS` unless many are. */
@@ -89,6 +95,8 @@ export class LinkHealth {
   readonly #rtts: number[] = [];
   #rttMs: number | undefined;
   #toldLoss: number | undefined;
+  #load = 0;
+  #loadSeenMs: number;
   #unheard = false; // the peer says it hears nothing of us
 
   constructor(role: "dialler" | "acceptor", nowMs: number) {
@@ -96,6 +104,7 @@ export class LinkHealth {
     this.#heardMs = nowMs;
     this.#forgivenMs = nowMs;
     this.#lastHeardMs = nowMs;
+    this.#loadSeenMs = nowMs;
   }
 
   /** Smoothed, in milliseconds; `undefined` until something came back. */
@@ -108,6 +117,11 @@ export class LinkHealth {
     if (!this.#passes) return undefined;
     if (this.#outcomes.length < LOSS_SAMPLES_MIN) return this.#toldLoss;
     return this.#outcomes.filter((answered) => !answered).length / this.#outcomes.length;
+  }
+
+  /** Share of the checks, by time, at which this end was sending. */
+  get loadRatio(): number {
+    return this.#load;
   }
 
   /** How the figures were measured; `undefined` until something came back. */
@@ -159,6 +173,7 @@ export class LinkHealth {
 
   /** Decides what to send now. Call it at `nextMs`, or earlier. */
   check(use: LinkUse, nowMs: number): LinkCheck {
+    this.#seeLoad(use.sending, nowMs);
     const heardMs = Math.max(use.heardMs, this.#heardMs, this.#forgivenMs);
     this.#lastHeardMs = heardMs;
     this.#countMisses(heardMs, nowMs);
@@ -185,6 +200,13 @@ export class LinkHealth {
 
   #waitMs(leastMs: number): number {
     return Math.max(leastMs, 4 * (this.#rttMs ?? 0));
+  }
+
+  #seeLoad(sending: boolean, nowMs: number): void {
+    const sinceMs = Math.min(nowMs - this.#loadSeenMs, LOAD_STEP_MS);
+    const share = 1 - Math.exp(-sinceMs / LOAD_MS);
+    this.#load += share * ((sending ? 1 : 0) - this.#load);
+    this.#loadSeenMs = nowMs;
   }
 
   /** Something that should have come by now did not. */

@@ -2,6 +2,7 @@ import { yamux } from "@chainsafe/libp2p-yamux";
 import type { Connection, MessageStream, StreamMuxer, StreamMuxerFactory } from "@libp2p/interface";
 import type { Uint8ArrayList } from "uint8arraylist";
 import { asError, type Clock, Fault } from "#core";
+import { SocketConnection } from "./socket-connection.ts";
 import { keepPaused, tellWindowsByHalves } from "./yamux-windows.ts";
 
 tellWindowsByHalves();
@@ -38,15 +39,23 @@ export class MuxGuard {
   #bodyBytes = 0; // of the current frame, still to come
   #limits: StrangerLimits | undefined;
   #heardMs: number;
+  readonly #sending: () => boolean;
 
-  constructor(clock: Clock) {
+  /** `sending`: whether the connection waits for the kernel to take what was sent. */
+  constructor(clock: Clock, sending: () => boolean = () => false) {
     this.#clock = clock;
+    this.#sending = sending;
     this.#heardMs = clock.nowMs();
   }
 
   /** When the last byte of the peer arrived, in the clock's monotonic milliseconds. */
   get heardMs(): number {
     return this.#heardMs;
+  }
+
+  /** Whether what was sent waits for the kernel to take it; `false` where that cannot be seen. */
+  get sending(): boolean {
+    return this.#sending();
   }
 
   /** From now on the peer may send this much; `undefined`: it is a member. */
@@ -157,7 +166,8 @@ export class GuardedYamux implements StreamMuxerFactory {
   }
 
   createStreamMuxer(connection: MessageStream): StreamMuxer {
-    const guard = new MuxGuard(this.#init.clock);
+    const sending = connection instanceof SocketConnection ? () => connection.sending : undefined;
+    const guard = new MuxGuard(this.#init.clock, sending);
     guard.limit(this.#init.limits);
     connection.addEventListener("message", (event) => {
       try {

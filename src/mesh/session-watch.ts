@@ -114,6 +114,7 @@ class SessionWatch {
     const { target } = watched;
     const use = {
       heardMs: link.guard.heardMs,
+      sending: link.guard.sending,
       intervalMs: intervalOf(session, watched, nowMs),
       doubtMs,
       datagrams: theirs !== undefined && target !== undefined,

@@ -28,7 +28,9 @@ export interface Session {
   rttMs(): number | undefined;
   /** Share of probes that were lost, from 0 to 1; `undefined` where that cannot be measured, or not yet. */
   lossRatio(): number | undefined;
-  /** How the figures above were measured. */
+  /** Share of the last half minute, about, in which the kernel had not taken what this end sent, from 0 to 1: how busy the link is, or this process. */
+  loadRatio(): number;
+  /** How round trip and loss were measured. */
   measuredBy(): "udp" | "stream" | undefined;
   /** Says that a live circuit runs over this link, which is then probed most often. Returns how to say that it does not any more. */
   carry(): () => void;
@@ -102,6 +104,9 @@ export class LiveSession implements Session {
   }
   lossRatio(): number | undefined {
     return this.#health.lossRatio;
+  }
+  loadRatio(): number {
+    return this.#health.loadRatio;
   }
   measuredBy(): "udp" | "stream" | undefined {
     return this.#health.measuredBy;

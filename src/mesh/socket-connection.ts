@@ -46,6 +46,11 @@ export class SocketConnection extends AbstractMultiaddrConnection {
     });
   }
 
+  /** Whether the kernel has not taken all yet that was sent: its buffer is full, or this process has had no time to look. */
+  get sending(): boolean {
+    return this.#outbox.writing;
+  }
+
   #receive(bytes: Uint8Array): void {
     this.#received.append(bytes);
     if (this.#received.byteLength >= COALESCE_BYTES) this.#flush();

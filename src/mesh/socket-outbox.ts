@@ -29,6 +29,11 @@ export class SocketOutbox {
     this.#drained = drained;
   }
 
+  /** Whether the kernel has not taken all yet of what was handed to it last. */
+  get writing(): boolean {
+    return this.#writing;
+  }
+
   /** Takes pieces uncopied; false: wait until it has drained. */
   push(pieces: Iterable<Uint8Array>): boolean {
     for (const piece of pieces) {

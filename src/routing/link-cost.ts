@@ -4,6 +4,8 @@ export type LinkSample = {
   rttMs: number | undefined;
   /** Share of probes that were lost, 0 to 1; `undefined` where it cannot be measured: such a link counts as sound. */
   lossRatio: number | undefined;
+  /** Share of the time in which this end waits for the kernel to take what it sent, 0 to 1. */
+  loadRatio: number;
   /** Probes go unanswered. */
   suspect: boolean;
   /** Both ends stand in one site, so its bytes are free. */
@@ -21,7 +23,10 @@ export type LinkCostOptions = {
   lowLossRatio: number;
   highLossRatio: number;
   maxLoss: number;
-  /** Paid for leaving the site: more than any latency and loss, so that a thin link is the last choice. */
+  /** A link that is busy up to this share of the time costs nothing for it, one that always is `maxLoad`. */
+  lowLoadRatio: number;
+  maxLoad: number;
+  /** Paid for leaving the site: more than any latency, loss and load, so that a thin link is the last choice. */
   money: number;
   /** Until a link is measured it counts as a slow one (as OpenZiti does), so that nothing moves to it unseen. */
   unmeasured: number;
@@ -34,12 +39,14 @@ export const DEFAULT_LINK_COST: Readonly<LinkCostOptions> = {
   lowLossRatio: 0.005, // one of two hundred probes: nobody's fault
   highLossRatio: 0.1,
   maxLoss: 150, // a link that loses a tenth is as dear as the slowest
-  money: 320,
+  lowLoadRatio: 0.5, // one transfer that is not held up
+  maxLoad: 100, // a link that is full is still better than one that is slow, or loses
+  money: 420,
   unmeasured: 150,
 };
 
 /** What a node tells of a link's cost, each without a unit; smaller is better. `Infinity` in `loss`: do not use it now. */
-export type LinkTerms = { latency: number; loss: number; money: number; penalty: number };
+export type LinkTerms = { latency: number; loss: number; load: number; money: number; penalty: number };
 /** And what operators add to that (LinkPolicy). `Infinity` in `admin`: paths must not lead over it. */
 export type CountedTerms = LinkTerms & { admin: number };
 export type LinkCost = LinkTerms & { total: number };
@@ -48,14 +55,14 @@ export type LinkCost = LinkTerms & { total: number };
 const HOP = 1;
 
 /** What a link costs in all. */
-export function totalOf({ latency, loss, money, penalty, admin = 0 }: LinkTerms & { admin?: number }): number {
-  return HOP + latency + loss + money + penalty + admin;
+export function totalOf({ latency, loss, load, money, penalty, admin = 0 }: LinkTerms & { admin?: number }): number {
+  return HOP + latency + loss + load + money + penalty + admin;
 }
 
 /** A link's terms with what operators add. However much they take away, the hop is paid. */
-export function withAdmin({ latency, loss, money, penalty }: LinkTerms, admin: number): CountedTerms {
-  const least = -(latency + loss + money + penalty);
-  return { latency, loss, money, penalty, admin: Math.max(admin, least) };
+export function withAdmin({ latency, loss, load, money, penalty }: LinkTerms, admin: number): CountedTerms {
+  const least = -(latency + loss + load + money + penalty);
+  return { latency, loss, load, money, penalty, admin: Math.max(admin, least) };
 }
 
 /**
@@ -68,8 +75,12 @@ export function linkCost(sample: LinkSample, options: Readonly<LinkCostOptions> 
   const latency = share === undefined ? unmeasured : Math.round(maxLatency * Math.min(1, Math.max(0, share)));
   const money = sample.sameSite ? 0 : options.money;
   const loss = sample.suspect ? Number.POSITIVE_INFINITY : lossCost(sample.lossRatio ?? 0, options);
-  const terms = { latency, loss, money, penalty: sample.penalty };
+  const terms = { latency, loss, load: loadCost(sample.loadRatio, options), money, penalty: sample.penalty };
   return { ...terms, total: totalOf(terms) };
+}
+
+function loadCost(loadRatio: number, { lowLoadRatio, maxLoad }: Readonly<LinkCostOptions>): number {
+  return Math.round(maxLoad * Math.min(1, Math.max(0, (loadRatio - lowLoadRatio) / (1 - lowLoadRatio))));
 }
 
 function lossCost(lossRatio: number, { lowLossRatio, highLossRatio, maxLoss }: Readonly<LinkCostOptions>): number {

@@ -14,7 +14,7 @@ const Node = z.string().refine(hasNodeIdForm, "not a node id");
 /** Later versions may say more of a link, and of the node. */
 const Wire = z.object({
   transit: z.boolean(),
-  links: z.array(z.tuple([Node, Term, Term, Term, Term]).rest(z.unknown())).max(MAX_LINKS),
+  links: z.array(z.tuple([Node, Term, Term, Term, Term, Term]).rest(z.unknown())).max(MAX_LINKS),
 });
 
 /** What a node says of its links: to whom, and what each costs in the direction away from it. */
@@ -29,7 +29,14 @@ export function writeAdvertisement({ transit, links }: Advertisement): unknown {
   const cheapest = [...links].toSorted(([, a], [, b]) => totalOf(a) - totalOf(b)).slice(0, MAX_LINKS);
   return {
     transit,
-    links: cheapest.map(([peer, { latency, loss, money, penalty }]) => [peer, latency, loss, money, penalty]),
+    links: cheapest.map(([peer, { latency, loss, load, money, penalty }]) => [
+      peer,
+      latency,
+      loss,
+      load,
+      money,
+      penalty,
+    ]),
   };
 }
 
@@ -38,7 +45,10 @@ export function readAdvertisement(value: unknown): Advertisement | undefined {
   const parsed = Wire.safeParse(value);
   if (!parsed.success) return undefined;
   const links = new Map(
-    parsed.data.links.map(([peer, latency, loss, money, penalty]) => [peer, { latency, loss, money, penalty }]),
+    parsed.data.links.map(([peer, latency, loss, load, money, penalty]) => [
+      peer,
+      { latency, loss, load, money, penalty },
+    ]),
   );
   return { transit: parsed.data.transit, links };
 }

@@ -81,6 +81,7 @@ export class LinkTeller implements Disposable {
     return linkCost({
       rttMs: session.rttMs(),
       lossRatio: session.lossRatio(),
+      loadRatio: session.loadRatio(),
       suspect: session.suspect(),
       sameSite: session.site === this.#deps.site(),
       penalty: this.#links.get(session.nodeId)?.penalty.at(this.#deps.clock.nowMs()) ?? 0,
@@ -216,6 +217,6 @@ export class LinkTeller implements Disposable {
  * What others are told of again when it changes: not what leaving the site costs, beside which a round trip that doubled looks like nothing, nor the
  * penalty, whose fall everybody works out.
  */
-function varying({ latency, loss }: LinkTerms): number {
-  return latency + loss;
+function varying({ latency, loss, load }: LinkTerms): number {
+  return latency + loss + load;
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
-import { SILENT_LOG, SystemClock, SystemRandom } from "#core";
+import { type ByteStream, SILENT_LOG, SystemClock, SystemRandom } from "#core";
 import { type Gate, type Host, type Session, startHost } from "#mesh";
 import { TcpRelay } from "../support/tcp-relay.ts";
 
@@ -92,6 +92,19 @@ describe("mesh: probes", function () {
       return isOnStream(blocked) && isOnStream(later);
     });
     assert.deepEqual([...suspicions], []);
+  });
+
+  it("see at the sending end that a link is full", async () => {
+    const { a, b, relay, atA, atB } = await pair(true);
+    b.handle("/test/sink", (stream) => stream.listen({ data: () => undefined, end: () => undefined }));
+    const open = (): Promise<ByteStream> => a.open(b.nodeId, "/test/sink", never);
+    const streams = await Promise.all(Array.from({ length: 20 }, open)); // each may send a window: more than kernels take
+    relay.freezeTcp();
+    for (const stream of streams) stream.send(random.bytes(1024 * 1024));
+    await until(() => atA.loadRatio() > 0.05);
+    assert.ok(atB.loadRatio() < 0.05, String(atB.loadRatio()));
+    assert.equal(atA.suspect(), false);
+    for (const stream of streams) stream.abort(new Error("enough"));
   });
 
   it("answer no stranger and nothing recorded, and a flood costs the datagrams, not the link", async () => {

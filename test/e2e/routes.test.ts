@@ -26,7 +26,7 @@ describe("routes between daemons", function () {
     const { name } = await hub.status();
     assert.deepEqual([seen.hops, seen.via, seen.site], [2, name, "berlin"]);
     const text = await cam.ok("route", "pump");
-    assert.match(text, /^to pump: cost \d+, 2 hops\n {2}cam → n-\w+: \d+ = 1 \+ (latency \d+ \+ )?money 320/u);
+    assert.match(text, /^to pump: cost \d+, 2 hops\n {2}cam → n-\w+: \d+ = 1 \+ (latency \d+ \+ )?money 420/u);
     assert.match(text, /\nthere is no other way$/u);
   });
 
@@ -36,11 +36,11 @@ describe("routes between daemons", function () {
       cost: number;
       terms: object;
     };
-    assert.deepEqual(Object.keys(link.terms), ["latency", "loss", "money", "penalty", "admin"]);
-    assert.ok(link.cost > 320);
+    assert.deepEqual(Object.keys(link.terms), ["latency", "loss", "load", "money", "penalty", "admin"]);
+    assert.ok(link.cost > 420);
     const [head = "", row = ""] = (await cam.ok("get", "links", "-o", "wide")).split("\n");
     assert.match(head, / COST IS /u);
-    assert.match(row, / 1 \+ (latency \d+ \+ )?(loss \d+ \+ )?money 320 \+ penalty \d+ /u);
+    assert.match(row, / 1 \+ (latency \d+ \+ )?(loss \d+ \+ )?money 420 \+ penalty \d+ /u);
   });
 
   it("are opened by who can: doctor says who has connected, and does not guess", async () => {

@@ -136,7 +136,7 @@ export class FaultyMesh implements Disposable {
     const isOnceTold = this.#nodes.some((node) => node.life?.router.terms(this.idOf(about), id) !== undefined);
     if (isOnceTold || !this.lives(about) || this.#lies.has(`${about} ${number}`)) return;
     this.#lies.add(`${number} ${about}`);
-    const none = { latency: 0, loss: 0, money: 0, penalty: 0 };
+    const none = { latency: 0, loss: 0, load: 0, money: 0, penalty: 0 };
     const told = new Map([...links, [this.idOf(about), none] as const]);
     life.gossip.publish(LINKS_TOPIC, writeAdvertisement({ transit: true, links: told }));
   }

@@ -10,7 +10,10 @@ type SessionListener = Parameters<Host["onSession"]>[0];
 export type Carrier = (deliver: () => void, to: { nodeId: NodeId; site: string }, kind: string) => void;
 
 /** What one end of a link measures. */
-export type Measured = { health: { rttMs: number | undefined; lossRatio: number | undefined }; isSuspect: boolean };
+export type Measured = {
+  health: { rttMs: number | undefined; lossRatio: number | undefined; loadRatio: number };
+  isSuspect: boolean;
+};
 
 /** Neighbours in one process: the part of `Host` that is above connections, without sockets. Messages pass through CBOR, as on the wire. */
 export class MemoryHost implements Host {
@@ -137,6 +140,9 @@ class MemorySession implements Session {
   }
   lossRatio(): number | undefined {
     return this.#measured?.health.lossRatio;
+  }
+  loadRatio(): number {
+    return this.#measured?.health.loadRatio ?? 0;
   }
   measuredBy(): undefined {
     return undefined;

@@ -160,7 +160,13 @@ export class ProbedWire {
     if (this.#probing !== probing) return;
     const nowMs = this.#clock.nowMs();
     const self = probing[end];
-    const use = { heardMs: self.heardMs, intervalMs: this.#intervalMs, doubtMs: DOUBT_PROBE_MS, datagrams: true };
+    const use = {
+      heardMs: self.heardMs,
+      sending: false,
+      intervalMs: this.#intervalMs,
+      doubtMs: DOUBT_PROBE_MS,
+      datagrams: true,
+    };
     const { liveness, datagram, stream, nextMs } = self.health.check(use, nowMs);
     self.isSuspect = liveness !== "alive";
     if (liveness === "dead") {

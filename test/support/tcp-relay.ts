@@ -90,12 +90,17 @@ export class TcpRelay implements AsyncDisposable {
 
   /** Nothing goes through any more, and nobody is told. */
   freeze(): void {
+    this.freezeTcp();
+    this.dropDatagrams();
+  }
+
+  /** Only datagrams go on. */
+  freezeTcp(): void {
     for (const socket of this.#sockets) {
       socket.removeAllListeners("data");
       socket.removeAllListeners("drain");
       socket.pause();
     }
-    this.dropDatagrams();
   }
 
   /** Only TCP goes on. */

@@ -7,6 +7,9 @@ export class Unmeasured {
   lossRatio(): undefined {
     return undefined;
   }
+  loadRatio(): number {
+    return 0;
+  }
   measuredBy(): undefined {
     return undefined;
   }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { linkCost } from "../../src/routing/link-cost.ts";
 
-const near = { rttMs: 1, lossRatio: 0, suspect: false, sameSite: true, penalty: 0 };
+const near = { rttMs: 1, lossRatio: 0, loadRatio: 0, suspect: false, sameSite: true, penalty: 0 };
 
 describe("link cost", () => {
   it("is one hop for a quick link in the own site", () => assert.equal(linkCost(near).total, 1));
@@ -17,7 +17,10 @@ describe("link cost", () => {
   });
 
   it("takes the worst link of the own site before the quickest of another", () => {
-    assert.ok(linkCost({ ...near, rttMs: 5_000, lossRatio: 1 }).total < linkCost({ ...near, sameSite: false }).total);
+    assert.ok(
+      linkCost({ ...near, rttMs: 5_000, lossRatio: 1, loadRatio: 1 }).total <
+        linkCost({ ...near, sameSite: false }).total,
+    );
   });
 
   it("rules out a link whose probes go unanswered", () => {
@@ -29,6 +32,12 @@ describe("link cost", () => {
     assert.equal(linkCost({ ...near, lossRatio: 0.004 }).loss, 0);
     const [some, more, most] = [0.01, 0.05, 0.5].map((lossRatio) => linkCost({ ...near, lossRatio }).loss);
     assert.ok(0 < (some ?? 0) && (some ?? 0) < (more ?? 0) && (more ?? 0) < (most ?? 0));
+  });
+
+  it("counts how busy a link is from half of the time on, and less than that it is slow or loses", () => {
+    const [half, more, always] = [0.5, 0.75, 1].map((loadRatio) => linkCost({ ...near, loadRatio }));
+    assert.deepEqual([half?.load, more?.load, always?.load], [0, 50, 100]);
+    assert.ok((always?.total ?? 0) < linkCost({ ...near, rttMs: 120 }).total);
   });
 
   it("never falls when the round trip grows", () => {

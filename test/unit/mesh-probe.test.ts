@@ -71,6 +71,8 @@ type Setting = Partial<Path> & { seed?: number; circuitsAt?: "dialler" | "accept
 class Wire {
   nowMs = 0;
   path: Path;
+  /** Whether the kernel has not taken what either end sent. */
+  sending = false;
   sent = { datagrams: 0, stream: 0 };
   readonly dialler: LinkHealth;
   readonly acceptor: LinkHealth;
@@ -123,6 +125,7 @@ class Wire {
     if (this.nowMs < this.#nextMs[end] || this.states[end] === "dead") return;
     const use = {
       heardMs: this.#heardMs[end],
+      sending: this.sending,
       intervalMs: this.#intervals[end],
       doubtMs: DOUBT_PROBE_MS,
       datagrams: true,
@@ -200,6 +203,26 @@ describe("mesh: link health", () => {
       assert.ok(loss > 0.03 && loss < 0.18, `${loss} for 0.0975 there and back`);
     }
     assert.deepEqual(wire.changes, [], "loss alone makes nobody suspect");
+  });
+
+  it("knows how busy the link was in the last half minute, and does not take one long look for a long time", () => {
+    const wire = new Wire();
+    const { dialler } = wire;
+    wire.advance(60_000);
+    assert.equal(dialler.loadRatio, 0);
+    wire.sending = true;
+    wire.advance(30_000);
+    assert.ok(Math.abs(dialler.loadRatio - 0.63) < 0.02, `${dialler.loadRatio}`);
+    wire.advance(120_000);
+    assert.ok(dialler.loadRatio > 0.97);
+    wire.sending = false;
+    wire.advance(30_000);
+    const before = dialler.loadRatio;
+    assert.ok(before < 0.4);
+    wire.nowMs += 600_000;
+    wire.sending = true;
+    wire.advance(1);
+    assert.ok(dialler.loadRatio - before < 0.06, "a process that stood still for ten minutes");
   });
 
   it("probes on the stream where datagrams do not pass, with loss unknown, and comes back to datagrams", () => {
@@ -296,7 +319,7 @@ describe("mesh: link health", () => {
       const nowMs = wire.nowMs + stoodMs;
       dialler.forgive(stoodMs, nowMs);
       const { liveness } = dialler.check(
-        { heardMs: 0, intervalMs: CIRCUIT_PROBE_MS, doubtMs: DOUBT_PROBE_MS, datagrams: true },
+        { heardMs: 0, sending: false, intervalMs: CIRCUIT_PROBE_MS, doubtMs: DOUBT_PROBE_MS, datagrams: true },
         nowMs,
       );
       assert.equal(liveness, "alive", `after ${stoodMs} ms`);

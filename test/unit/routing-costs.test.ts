@@ -63,7 +63,7 @@ describe("link penalty", () => {
 });
 
 describe("link-state advertisement", () => {
-  const terms = { latency: 3, loss: 0, money: 320, penalty: 25 };
+  const terms = { latency: 3, loss: 0, load: 7, money: 420, penalty: 25 };
   const peers = Array.from({ length: MAX_LINKS + 20 }, (_, i) =>
     nodeIdOf(new Ed25519Key(Buffer.alloc(32, i + 1)).publicKey),
   );
@@ -80,22 +80,23 @@ describe("link-state advertisement", () => {
   });
 
   it("may say more than this version knows", () => {
-    const value = { transit: true, links: [[peers[0], 1, 2, 3, 4, "later"]], area: "x" };
+    const value = { transit: true, links: [[peers[0], 1, 2, 3, 4, 5, "later"]], area: "x" };
     assert.deepEqual(readAdvertisement(value)?.links.get(peers[0] ?? ""), {
       latency: 1,
       loss: 2,
-      money: 3,
-      penalty: 4,
+      load: 3,
+      money: 4,
+      penalty: 5,
     });
   });
 
   for (const [what, value] of Object.entries({
     "no links": { transit: true },
-    "a negative cost": { transit: true, links: [[peers[0], -1, 0, 0, 0]] },
-    "a huge cost": { transit: true, links: [[peers[0], 1e9, 0, 0, 0]] },
-    "no node": { transit: true, links: [["nobody", 1, 0, 0, 0]] },
-    "too many links": { transit: true, links: peers.map((peer) => [peer, 1, 0, 0, 0]) },
-    "a missing term": { transit: true, links: [[peers[0], 1, 0, 0]] },
+    "a negative cost": { transit: true, links: [[peers[0], -1, 0, 0, 0, 0]] },
+    "a huge cost": { transit: true, links: [[peers[0], 1e9, 0, 0, 0, 0]] },
+    "no node": { transit: true, links: [["nobody", 1, 0, 0, 0, 0]] },
+    "too many links": { transit: true, links: peers.map((peer) => [peer, 1, 0, 0, 0, 0]) },
+    "a missing term": { transit: true, links: [[peers[0], 1, 0, 0, 0]] },
     "no mapping": [1],
   })) {
     it(`counts for nothing with ${what}`, () => assert.equal(readAdvertisement(value), undefined));

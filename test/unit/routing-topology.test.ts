@@ -10,7 +10,7 @@ import { untakenWays } from "../../src/routing/untaken-ways.ts";
 /** Nodes are single letters; an end of a rule is the letters that it means. */
 const rules = (spec: Spec<"Topology">): LinkPolicy => policyOf(spec, (end, node) => end.includes(node));
 const NEVER = Number.POSITIVE_INFINITY;
-const SOUND = { latency: 0, loss: 0, money: 0, penalty: 0 };
+const SOUND = { latency: 0, loss: 0, load: 0, money: 0, penalty: 0 };
 
 describe("the policy of a topology", () => {
   const cases: Record<string, [Spec<"Topology">, Record<string, number>]> = {
@@ -63,9 +63,9 @@ describe("the policy of a topology", () => {
   });
 
   it("leaves a link a cost of 1, however much it is preferred, and its terms still add up", () => {
-    const terms = withAdmin({ ...SOUND, latency: 20, money: 320 }, -10_000);
+    const terms = withAdmin({ ...SOUND, latency: 20, money: 420 }, -10_000);
     assert.equal(totalOf(terms), 1);
-    assert.equal(terms.admin, -340);
+    assert.equal(terms.admin, -440);
   });
 });
 

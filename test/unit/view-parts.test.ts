@@ -8,7 +8,7 @@ import { openInBrowser } from "#view";
 import { mapView } from "../../src/daemon/control/map.ts";
 
 const clock = new SystemClock();
-const terms = (latency: number) => ({ latency, loss: 0, money: 0, penalty: 0 });
+const terms = (latency: number) => ({ latency, loss: 0, load: 0, money: 0, penalty: 0 });
 const told = (links: Record<string, number>) => ({
   transit: true,
   links: new Map(Object.entries(links).map(([to, latency]) => [to, terms(latency)])),

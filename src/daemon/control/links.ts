@@ -123,8 +123,8 @@ function costView(terms: CountedTerms): Pick<LinkView, "cost" | "terms"> {
   return Number.isFinite(cost) ? { cost, terms: termsView(terms) } : {};
 }
 
-function termsView({ latency, loss, money, penalty, admin }: CountedTerms): CountedTerms {
-  return { latency, loss, money, penalty, admin };
+function termsView({ latency, loss, load, money, penalty, admin }: CountedTerms): CountedTerms {
+  return { latency, loss, load, money, penalty, admin };
 }
 
 function routeView(state: NodeState, { to, legs, cost }: Route): RouteView {
@@ -156,6 +156,7 @@ function linkView(session: Session, router: Router): LinkView {
     direction: session.direction === "inbound" ? "in" : "out",
     state: stateOf(terms),
     ...costView(terms),
+    loadRatio: Math.round(session.loadRatio() * 1_000) / 1_000,
     ...(lossRatio === undefined ? {} : { lossRatio }),
     ...(measuredBy === undefined ? {} : { measuredBy }),
     ...(rttMs === undefined ? {} : { rttMs: Math.round(rttMs * 100) / 100 }),

@@ -11,11 +11,12 @@ export function legRow({ from, to, cost, ...terms }: LegView): HTMLElement {
   return el("li", {}, `${from} → ${to} `, el("span", { class: "quiet" }, `${costText(cost)}: ${termsText(terms)}`));
 }
 
-/** `hop 1 + leaving the site 320`: what a cost is the sum of. */
+/** `hop 1 + leaving the site 420`: what a cost is the sum of. */
 export function termsText(terms: NonNullable<LinkView["terms"]>): string {
   const names = {
     latency: "latency",
     loss: "loss",
+    load: "load",
     money: "leaving the site",
     penalty: "came up lately",
     admin: "topology",

@@ -9,7 +9,7 @@ import { type FuzzTarget, mustHold } from "../target.ts";
 
 const NODES = [60, 61, 62, 63].map((seed) => nodeIdOf(testKey(seed).publicKey));
 const [A, B, C, D] = NODES;
-const link = (peer: string | undefined, latency: number): unknown[] => [peer, latency, 0, 320, 25];
+const link = (peer: string | undefined, latency: number): unknown[] => [peer, latency, 0, 0, 420, 25];
 
 /** What four nodes tell of their links, one after the other: `[which of them, what]…`. */
 export const ROUTING_TARGET: FuzzTarget = {
