@@ -11,7 +11,7 @@ const printed = await text(process.stdin);
 process.stdout.write(printed);
 const result = JSON.parse(printed);
 
-const MEMBERS = ["ok", "nodes", "sites", "file", "copies", "refused", "links", "seconds", "boundSeconds"];
+const MEMBERS = ["ok", "nodes", "sites", "file", "copies", "refused", "links", "seconds", "boundSeconds", "plug"];
 assert.deepEqual(Object.keys(result), MEMBERS);
 assert.equal(result.ok, true);
 assert.deepEqual(result.file, { bytes: file.length, sha256 });
@@ -30,5 +30,13 @@ for (const { site, bytesIn } of result.links.slice(1)) assert.ok(bytesIn >= file
 const sum = (key) => result.links.reduce((total, link) => total + link[key], 0);
 // What leaves one link enters another; the last of it may be under way.
 assert.ok(Math.abs(sum("bytesIn") - sum("bytesOut")) < 1_000_000, `${sum("bytesIn")} in, ${sum("bytesOut")} out`);
+if (result.nodes / result.sites >= 3 && result.sites >= 3) {
+  const { session, killed, via, leader } = result.plug;
+  assert.ok(session.equal && session.bytes > 0, "the download went on, byte by byte the same");
+  assert.ok(killed.length >= 2 && killed.some(({ node }) => node === via.before), JSON.stringify(killed));
+  assert.ok(via.after !== via.before && leader.after !== "", JSON.stringify(via));
+  for (const { site, bytesIn } of result.links.slice(1))
+    assert.ok(bytesIn <= 1.35 * file.length, `${site}: ${bytesIn}`);
+}
 assert.ok(result.seconds > 0 && result.boundSeconds > 0);
 console.log(`the demo holds: ${(result.seconds / result.boundSeconds).toFixed(2)} × the bound`);

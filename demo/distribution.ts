@@ -39,12 +39,12 @@ export async function publishAndStage(fleet: Fleet, file: string, sizeBytes: num
 }
 
 /**
- * Follows the nodes until each has all of the file, calling back at every look. Throws Fault `core.deadline` after `ms`,
+ * Follows the nodes that live until each has all of the file, calling back at every look. Throws Fault `core.deadline` after `ms`,
  * `demo.transfer` when a node says that it failed.
  */
 export async function untilComplete(
   clock: Clock,
-  nodes: readonly DemoNode[],
+  living: () => readonly DemoNode[],
   ms: number,
   onProgress: (progress: readonly Progress[]) => void,
   signal: AbortSignal,
@@ -53,20 +53,20 @@ export async function untilComplete(
     clock,
     ms,
     "bringing the file to all nodes",
-    (inner) => poll(clock, nodes, onProgress, inner),
+    (inner) => poll(clock, living, onProgress, inner),
     signal,
   );
 }
 
 async function poll(
   clock: Clock,
-  nodes: readonly DemoNode[],
+  living: () => readonly DemoNode[],
   onProgress: (progress: readonly Progress[]) => void,
   signal: AbortSignal,
 ): Promise<void> {
   for (;;) {
     const progress = await Promise.all(
-      nodes.map(async (node) => ({ node: node.plan.serial, detail: await look(node, signal) })),
+      living().map(async (node) => ({ node: node.plan.serial, detail: await look(node, living, signal) })),
     );
     onProgress(progress);
     for (const { node, detail } of progress) {
@@ -78,12 +78,17 @@ async function poll(
   }
 }
 
-/** `undefined` until the node has heard of the file. */
-async function look(node: DemoNode, signal: AbortSignal): Promise<ArtifactDetail | undefined> {
+/** `undefined` until the node has heard of the file, and when it has been killed meanwhile. */
+async function look(
+  node: DemoNode,
+  living: () => readonly DemoNode[],
+  signal: AbortSignal,
+): Promise<ArtifactDetail | undefined> {
   try {
     return await node.client.call("artifacts.get", { name: ARTIFACT }, { signal });
   } catch (error) {
     if (error instanceof Fault && error.exit === "missing") return undefined;
+    if (!living().includes(node)) return undefined;
     throw faultCode(error) === "api.daemon-down"
       ? new Fault("demo.daemon-ended", `the daemon of ${node.plan.serial} has ended`, { cause: error })
       : error;

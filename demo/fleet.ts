@@ -1,3 +1,4 @@
+import type { StdioOptions } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
@@ -43,6 +44,10 @@ export class Fleet {
   readonly nodes: DemoNode[] = [];
   /** The daemon that is not claimed. */
   stranger: DemoNode | undefined;
+  /** Those that were killed, until they run again. */
+  readonly #killed = new Set<DemoNode>();
+  /** Programs on the nodes' machines. */
+  readonly #beside: Resident[] = [];
   /** What the daemons call themselves, by which others know them, and the plan's name for each. */
   readonly #serials = new Map<string, string>();
   readonly #deps: FleetDeps;
@@ -61,6 +66,7 @@ export class Fleet {
     return [
       ...this.links.map(({ site, child }) => ({ pid: child.pid, site: site.number })),
       ...daemons.map(({ plan, child }) => ({ pid: child.pid, site: plan.site.number })),
+      ...this.#beside,
     ];
   }
 
@@ -108,6 +114,52 @@ export class Fleet {
   /** The plan's name of the node that calls itself `name`. */
   serialOf(name: string): string {
     return this.#serials.get(name) ?? name;
+  }
+
+  /** The members whose daemons run. */
+  living(): DemoNode[] {
+    return this.nodes.filter((node) => !this.#killed.has(node));
+  }
+
+  /** Ends a daemon with kill -9. */
+  async kill(node: DemoNode): Promise<void> {
+    this.#killed.add(node);
+    node.child.process.kill("SIGKILL");
+    await node.child.ended;
+  }
+
+  /** Starts the daemons again that were killed; resolves when they are members again. */
+  async revive(): Promise<void> {
+    const revived = [...this.#killed].map(async (killed) => {
+      const node = await this.#startDaemon(killed.plan);
+      this.nodes[this.nodes.indexOf(killed)] = node;
+      this.#killed.delete(killed);
+      await this.until(node, "a member again", ({ state }) => state === "member");
+    });
+    await Promise.all(revived);
+  }
+
+  /** Starts a program on a node's machine: in its site's namespace, where there are namespaces. */
+  async beside(
+    { plan: { site } }: DemoNode,
+    name: string,
+    argv: readonly string[],
+    stdio: StdioOptions,
+  ): Promise<Child> {
+    const { namespaces, children } = this.#deps;
+    const link = this.links.find((one) => one.site.number === site.number);
+    const placed = link === undefined ? argv : (namespaces?.join(link.child.pid, argv) ?? argv);
+    const child = await children.start(name, placed, { stdio, env: this.#environment() });
+    this.#beside.push({ pid: child.pid, site: site.number });
+    return child;
+  }
+
+  /** Where a program of this machine is; `undefined`: nowhere. */
+  async programAt(name: string): Promise<string | undefined> {
+    const { children, signal } = this.#deps;
+    const argv = ["sh", "-c", 'command -v "$1" || true', "sh", name];
+    const found = (await children.run(argv, COMMAND_MS, signal, this.#environment())).trim();
+    return found === "" ? undefined : found;
   }
 
   /** Who was not let in, and why. */

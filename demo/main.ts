@@ -2,14 +2,16 @@ import { mkdtempSync } from "node:fs";
 import { mkdir, readdir, realpath, stat, statfs } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { type Clock, EXIT_CODES, errorMessage, Fault, SystemClock } from "#core";
+import { type Clock, EXIT_CODES, errorMessage, Fault, SystemClock, SystemRandom } from "#core";
 import { Children } from "./children.ts";
-import { type Copy, hashFile, publishAndStage, untilComplete, writeCopies } from "./distribution.ts";
+import { type Copy, hashFile, type Progress, publishAndStage, untilComplete, writeCopies } from "./distribution.ts";
 import { Fleet } from "./fleet.ts";
+import { Keys } from "./keys.ts";
 import { controlLink } from "./link-control.ts";
 import { findNamespaces } from "./namespaces.ts";
 import { type DemoOptions, HELP, readOptions } from "./options.ts";
 import { type FleetPlan, fluidBoundSeconds, planFleet } from "./plan.ts";
+import { canPull, type Flow, Plug, type PlugRecord } from "./plug.ts";
 import { renderReport, renderTour } from "./report.ts";
 import { type DemoResult, judgeRun } from "./result.ts";
 import { SocketWatch } from "./socket-watch.ts";
@@ -82,7 +84,7 @@ async function runFleet(
     view.step(`starting the WAN links of ${options.sites} sites ${where}: ${shape}`);
     await fleet.startLinks(options);
     await formFleet(fleet, plan, view);
-    const copies = await distribute(clock, fleet, options, place, view, signal);
+    const { copies, plug } = await distribute({ clock, fleet, plan, view, signal }, options, place);
     await watch.sample();
     const { result, problems } = judgeRun({
       nodes: fleet.nodes.length,
@@ -92,6 +94,7 @@ async function runFleet(
       refused: await fleet.refusals(),
       links: await Promise.all(plan.sites.map(({ number }) => controlLink(clock, place.links, number, "stats"))),
       bypasses: watch.found,
+      plug,
     });
     return { result, problems, copies, first: plan.nodes[0].serial };
   } finally {
@@ -109,22 +112,55 @@ async function formFleet(fleet: Fleet, plan: FleetPlan, view: View): Promise<voi
   for (const { node, code } of await fleet.refusals()) view.step(`all are in but ${node}, which was refused: ${code}`);
 }
 
-/** Brings the file to all nodes, and a copy out of each. */
+type Run = { clock: Clock; fleet: Fleet; plan: FleetPlan; view: View; signal: AbortSignal };
+
+/** Brings the file to all nodes, whoever is killed meanwhile, and a copy out of each. */
 async function distribute(
-  clock: Clock,
-  fleet: Fleet,
-  { sites, rateBps }: DemoOptions,
+  run: Run,
+  options: DemoOptions,
   { work, file }: Workplace,
-  view: View,
-  signal: AbortSignal,
-): Promise<Copy[]> {
+): Promise<{ copies: Copy[]; plug: PlugRecord | undefined }> {
+  const { clock, fleet, view, signal } = run;
+  const { sites, rateBps } = options;
   view.step(`publishing ${file.path} (${formatBytes(file.bytes)}) on the first, staging it on all`);
   await publishAndStage(fleet, file.path, file.bytes);
   const rates = Array.from({ length: sites }, () => rateBps);
   const patienceMs = fluidBoundSeconds(file.bytes, rates, rates) * 1_000 * PATIENCE.factor + PATIENCE.ms;
-  await untilComplete(clock, fleet.nodes, patienceMs, (progress) => view.progress(progress), signal);
+  let latest: readonly Progress[] = [];
+  const onProgress = (progress: readonly Progress[]): void => {
+    latest = progress;
+    view.progress(progress);
+  };
+  const untilAllHave = () => untilComplete(clock, () => fleet.living(), patienceMs, onProgress, signal);
+  const over = { isOver: false };
+  const flow = { latest: () => latest, isOver: () => over.isOver };
+  const complete = untilAllHave().finally(() => (over.isOver = true));
+  const plug = await Promise.all([pullThePlug(run, options, work, flow), complete]).then(([record]) => record);
+  if (fleet.living().length < fleet.nodes.length) {
+    view.step("starting again who was killed; each goes on with what it had");
+    await fleet.revive();
+    await untilAllHave();
+  }
   view.step("writing every copy out and comparing it with the file");
-  return writeCopies(fleet, path.join(work, "copies"), path.basename(file.path), signal);
+  return { copies: await writeCopies(fleet, path.join(work, "copies"), path.basename(file.path), signal), plug };
+}
+
+/** Kills nodes, by itself and as the viewer picks, if that is wanted. */
+async function pullThePlug(
+  { clock, fleet, plan, view, signal }: Run,
+  options: DemoOptions,
+  workFolder: string,
+  flow: Flow,
+): Promise<PlugRecord | undefined> {
+  if (!options.plug) return undefined;
+  if (!canPull(plan)) {
+    view.step("nobody is killed: that takes three sites of three nodes");
+    return undefined;
+  }
+  const plug = new Plug({ clock, random: new SystemRandom(), view, signal, workFolder }, fleet, plan, flow);
+  const isWatched = process.stdin.isTTY && process.stderr.isTTY && !options.exit && !options.json;
+  using _keys = isWatched ? new Keys(process.stdin, view, plug) : undefined;
+  return await plug.pull(!isWatched);
 }
 
 /** Looks before anything starts. Throws Fault `demo.platform`, `demo.file`, `demo.keep`, `demo.disk`. */

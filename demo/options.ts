@@ -18,6 +18,8 @@ export type DemoOptions = {
   exit: boolean;
   /** One JSON object on standard output instead of the report. */
   json: boolean;
+  /** Whether nodes are killed while the file flows. */
+  plug: boolean;
   /** Whether each site may have a network namespace; off, or where the system refuses, all share the machine's loopback. */
   namespaces: boolean;
 };
@@ -41,6 +43,9 @@ of them over shaped links between the sites, compares every copy, and stays up u
   --keep DIR     leave data directories, logs and copies in DIR (new or empty)
   --exit         stop after the report; exit 0 only if everything held
   --json         one line of JSON on standard output instead of the report
+  --no-plug      kill nobody. Otherwise, with three sites of three nodes or more, a download runs from one site to another
+                 while the file flows, and who carries it and who leads its site are killed with -9; on a terminal,
+                 k kills any node that you pick, and elsewhere one more is picked by chance
   --no-namespaces  share this machine's loopback, even where network namespaces work
   --help         this text
 
@@ -56,6 +61,7 @@ const FLAGS = {
   keep: { type: "string" },
   exit: { type: "boolean", default: false },
   json: { type: "boolean", default: false },
+  plug: { type: "boolean", default: true },
   namespaces: { type: "boolean", default: true },
   help: { type: "boolean", default: false },
 } as const;
@@ -80,6 +86,7 @@ export function readOptions(argv: readonly string[], defaultFile: string): DemoO
     delayMs: number("delay", values.delay, 0, 1_000),
     exit: values.exit,
     json: values.json,
+    plug: values.plug,
     namespaces: values.namespaces,
   };
 }

@@ -21,13 +21,23 @@ export function renderReport(result: DemoResult, copies: readonly Copy[], proble
       return `  ${site.padEnd(9)} ${shape}   in ${formatBytes(bytesIn)}${share}, out ${formatBytes(bytesOut)}`;
     }),
     "",
-    `${seconds.toFixed(1)} s for all copies. No way to do it over these links takes less than ${boundSeconds.toFixed(1)} s` +
+    ...(result.plug === null ? [] : [...plugLines(result.plug), ""]),
+    `${seconds.toFixed(1)} s for all copies${result.plug === null ? "" : ", with those of who was killed"}. No way to do it over these links takes less than ${boundSeconds.toFixed(1)} s` +
       (boundSeconds > 0 ? ` (${(seconds / boundSeconds).toFixed(2)} times that).` : "."),
     ...problems.map((problem) => `PROBLEM: ${problem}`),
     result.ok ? "Everything held." : "Not everything held.",
     "",
   ];
   return lines.join("\n");
+}
+
+function plugLines({ client, server, killed, via, leader, session }: NonNullable<DemoResult["plug"]>): string[] {
+  return [
+    "Pulling the plug, with kill -9 while the file flowed",
+    ...killed.map(({ node, was }) => `  ${node.padEnd(14)} ${was}`),
+    `  ${session.program} at ${client} got ${formatBytes(session.bytes)} from ${server}, ${session.equal ? "equal" : "WRONG"}, over ${via.before} and then ${via.after}; longest pause ${(session.longestPauseMs / 1_000).toFixed(2)} s`,
+    `  ${leader.site} got most over the WAN through ${leader.before}, and then through ${leader.after}`,
+  ];
 }
 
 function copyLine({ record, sources }: Copy, wanted: string): string {

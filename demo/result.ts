@@ -1,5 +1,6 @@
 import type { LinkStats } from "./link-contract.ts";
 import { fluidBoundSeconds, type SitePlan } from "./plan.ts";
+import type { PlugRecord } from "./plug.ts";
 import type { Bypass } from "./tcp-table.ts";
 
 /** One node's copy, written out and hashed by the demo. When and whence it came is what the node's own daemon says. */
@@ -29,6 +30,8 @@ export type DemoResult = {
   /** From the first node's start to the last one's end, as their daemons say. */
   seconds: number;
   boundSeconds: number;
+  /** What was killed meanwhile, and what went on; `null`: nothing was. */
+  plug: PlugRecord | null;
 };
 
 export type Evidence = {
@@ -39,6 +42,7 @@ export type Evidence = {
   refused: readonly { node: string; code: string }[];
   links: readonly LinkStats[];
   bypasses: readonly Bypass[];
+  plug: PlugRecord | undefined;
 };
 
 /** Judges a run. `problems` says for people why it is not ok. */
@@ -49,6 +53,7 @@ export function judgeRun(evidence: Evidence): { result: DemoResult; problems: st
     ...findWrongCopies(copies, nodes, file.sha256),
     ...findWrongRefusals(evidence.refused),
     ...findWrongLinks(evidence),
+    ...findWrongPlug(evidence.plug),
   ];
   const result: DemoResult = {
     ok: problems.length === 0,
@@ -62,6 +67,7 @@ export function judgeRun(evidence: Evidence): { result: DemoResult; problems: st
     }),
     seconds: secondsOf(copies),
     boundSeconds: fluidBoundSeconds(file.bytes, rates, rates),
+    plug: evidence.plug ?? null,
   };
   return { result, problems };
 }
@@ -84,6 +90,11 @@ function findWrongCopies(copies: readonly CopyRecord[], nodes: number, sha256: s
 
 function findWrongRefusals(refused: Evidence["refused"]): string[] {
   return refused.length === 1 ? [] : [`${refused.length} nodes were refused, and it should be the one without a claim`];
+}
+
+function findWrongPlug(plug: PlugRecord | undefined): string[] {
+  if (plug === undefined || plug.session.equal) return [];
+  return [`the download at ${plug.client} ended, or is not what ${plug.server} sent`];
 }
 
 /** Beside the connections seen: a site cannot have the file with fewer bytes through its link than the file has. */

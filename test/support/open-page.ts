@@ -21,6 +21,6 @@ export async function openPage(browser: Browser, url: string, options: BrowserCo
   });
   page.on("pageerror", (error) => errors.push(String(error)));
   await page.goto(url);
-  await page.waitForFunction("document.getElementById('counts').textContent !== ''");
+  await page.locator("#counts", { hasText: /\S/u }).waitFor({ state: "attached" }); // the page allows no eval, by which functions are waited for
   return { page, errors, strays };
 }

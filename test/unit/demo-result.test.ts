@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { VirtualClock } from "#core";
 import type { LinkStats } from "../../demo/link-contract.ts";
+import type { Progress } from "../../demo/distribution.ts";
 import { planFleet } from "../../demo/plan.ts";
+import { canPull, leaderOf, type PlugRecord, shareOf } from "../../demo/plug.ts";
 import { renderReport } from "../../demo/report.ts";
 import { type CopyRecord, type Evidence, judgeRun } from "../../demo/result.ts";
 import { View } from "../../demo/view.ts";
@@ -38,15 +40,75 @@ function evidence(changes: Partial<Evidence> = {}): Evidence {
     refused: [{ node: "pisa-stranger", code: "identity.unclaimed" }],
     links: [link(1, 1_000), link(2, BYTES + 50_000)],
     bypasses: [],
+    plug: undefined,
     ...changes,
   };
 }
+
+/** What a node of a site has of a file of 100 bytes. */
+function progress(node: string, site: string, bytesFromWan: number, bytes = bytesFromWan): Progress {
+  const local = { node, site, state: "transferring", wanted: true, bytes, bytesFromSite: 0, bytesFromWan } as const;
+  return { node, detail: { sizeBytes: 100, local } };
+}
+
+describe("pulling the plug", () => {
+  const before = [progress("pisa-1", "pisa", 30), progress("pisa-2", "pisa", 10), progress("genoa-1", "genoa", 60)];
+  const after = [progress("pisa-1", "pisa", 30), progress("pisa-2", "pisa", 20), progress("genoa-1", "genoa", 60)];
+
+  it("takes three sites of three nodes", () => {
+    assert.deepEqual(
+      [
+        [9, 3],
+        [8, 3],
+        [6, 2],
+        [12, 4],
+        [16, 5],
+      ].map(([nodes = 0, sites = 0]) => canPull(planFleet(nodes, sites))),
+      [true, false, false, true, true],
+    );
+  });
+
+  it("takes whoever brought the most into a site for its leader, in all or since then", () => {
+    assert.equal(leaderOf("pisa", before), "pisa-1");
+    assert.equal(leaderOf("pisa", after, before), "pisa-2");
+    assert.equal(leaderOf("genoa", after, before), undefined);
+    assert.equal(leaderOf("pisa", [{ node: "pisa-1", detail: undefined }]), undefined);
+  });
+
+  it("knows how much of the file there is, but for the publisher", () => {
+    const [one, ...others] = before;
+    assert.ok(one?.detail !== undefined);
+    const publisher = { ...one, detail: { ...one.detail, local: { ...one.detail.local, wanted: false } } };
+    assert.equal(shareOf([publisher, ...others]), 0.35);
+    assert.equal(shareOf([]), 0);
+  });
+
+  it("is no success when the download is not what was sent", () => {
+    const plug: PlugRecord = {
+      client: "pisa-3",
+      server: "venice-3",
+      killed: [{ node: "pisa-1", was: "carried the session" }],
+      via: { before: "pisa-1", after: "pisa-2" },
+      leader: { site: "pisa", before: "pisa-1", after: "pisa-2" },
+      session: { program: "curl", bytes: 1_000_000, equal: true, longestPauseMs: 420 },
+    };
+    const sound = judgeRun(evidence({ plug }));
+    assert.deepEqual([sound.result.ok, sound.result.plug], [true, plug]);
+    const text = renderReport(sound.result, [], []);
+    assert.match(
+      text,
+      /curl at pisa-3 got 1\.0 MB from venice-3, equal, over pisa-1 and then pisa-2; longest pause 0\.42 s/u,
+    );
+    const broken = judgeRun(evidence({ plug: { ...plug, session: { ...plug.session, equal: false } } }));
+    assert.deepEqual(broken.problems, ["the download at pisa-3 ended, or is not what venice-3 sent"]);
+  });
+});
 
 describe("result of a demo run", () => {
   it("has exactly the members that scripts rely on", () => {
     const { result, problems } = judgeRun(evidence());
     assert.deepEqual(problems, []);
-    assert.equal(Object.keys(result).join(), "ok,nodes,sites,file,copies,refused,links,seconds,boundSeconds");
+    assert.equal(Object.keys(result).join(), "ok,nodes,sites,file,copies,refused,links,seconds,boundSeconds,plug");
     assert.deepEqual(result.links[1], {
       site: "pisa",
       rateBps: RATE_BPS,
