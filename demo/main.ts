@@ -159,8 +159,9 @@ async function pullThePlug(
   }
   const plug = new Plug({ clock, random: new SystemRandom(), view, signal, workFolder }, fleet, plan, flow);
   const isWatched = process.stdin.isTTY && process.stderr.isTTY && !options.exit && !options.json;
-  using _keys = isWatched ? new Keys(process.stdin, view, plug) : undefined;
-  return await plug.pull(!isWatched);
+  if (!isWatched) return await plug.pull(true);
+  const keys = new Keys(process.stdin, view, plug);
+  return await plug.pull(false).finally(() => keys[Symbol.dispose]());
 }
 
 /** Looks before anything starts. Throws Fault `demo.platform`, `demo.file`, `demo.keep`, `demo.disk`. */

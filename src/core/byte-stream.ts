@@ -30,6 +30,13 @@ export interface ByteStream {
   close(): void;
   /** Ends both directions at once and drops what is queued; both sides see an error. */
   abort(reason: Error): void;
+  /** Bytes that this end keeps: those that arrived and were not delivered yet, and those that have not been sent. */
+  readonly heldBytes: number;
+}
+
+/** The length of all pieces. */
+export function lengthOf(pieces: readonly Uint8Array[]): number {
+  return pieces.reduce((sum, { length }) => sum + length, 0);
 }
 
 /** Bytes a memory stream holds before `send` returns false. */
@@ -58,6 +65,10 @@ class MemoryStream implements ByteStream {
     a.#peer = b;
     b.#peer = a;
     return [a, b];
+  }
+
+  get heldBytes(): number {
+    return this.#inboxBytes; // what was sent is at the other end at once
   }
 
   send(...pieces: Uint8Array[]): boolean {

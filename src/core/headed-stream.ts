@@ -1,4 +1,4 @@
-import { type ByteSink, type ByteStream, streamEnded } from "./byte-stream.ts";
+import { type ByteSink, type ByteStream, lengthOf, streamEnded } from "./byte-stream.ts";
 import { asError, Fault } from "./fault.ts";
 import { type FrameLimits, FrameReader } from "./frame.ts";
 
@@ -47,6 +47,10 @@ export class HeadedStream implements ByteStream {
         this.#deliver();
       },
     });
+  }
+
+  get heldBytes(): number {
+    return this.#inner.heldBytes + lengthOf(this.#held);
   }
 
   send(...pieces: Uint8Array[]): boolean {

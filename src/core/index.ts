@@ -1,4 +1,4 @@
-export { type ByteSink, type ByteStream, memoryStreamPair, streamEnded } from "./byte-stream.ts";
+export { type ByteSink, type ByteStream, lengthOf, memoryStreamPair, streamEnded } from "./byte-stream.ts";
 export { decodeCbor, encodeCbor, MAX_CBOR_DEPTH, MAX_CBOR_ITEMS } from "./cbor.ts";
 export { type Clock, SystemClock, VirtualClock, withDeadline } from "./clock.ts";
 export { fitsItsCounts } from "./dns-bounds.ts";

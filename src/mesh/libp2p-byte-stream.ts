@@ -1,6 +1,6 @@
 import type { Stream, StreamCloseEvent, StreamMessageEvent } from "@libp2p/interface";
 import { Uint8ArrayList } from "uint8arraylist";
-import { asError, type ByteSink, type ByteStream, Fault, streamEnded, Waiters } from "#core";
+import { asError, type ByteSink, type ByteStream, Fault, lengthOf, streamEnded, Waiters } from "#core";
 
 /**
  * A libp2p stream as core's ByteStream; the twin of `memoryStreamPair`, under the same contract suite. Pieces pass through
@@ -35,6 +35,10 @@ export class Libp2pByteStream implements ByteStream {
     });
     stream.addEventListener("close", (event) => this.#closed(event));
     stream.addEventListener("drain", () => queueMicrotask(() => this.#drained())); // after libp2p has sent what it held
+  }
+
+  get heldBytes(): number {
+    return this.#stream.readBufferLength + this.#stream.writeBufferLength + lengthOf(this.#held);
   }
 
   send(...pieces: Uint8Array[]): boolean {

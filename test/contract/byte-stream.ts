@@ -76,10 +76,16 @@ export function byteStreamContract(name: string, makePair: () => Promise<[ByteSt
       })();
       await stalled(() => sent);
       assert.ok(sent < FLOOD_PIECES, "32 MiB went to a reader that does not read");
+      const [heldBytes, sentBytes] = [a.heldBytes + b.heldBytes, sent * piece.length];
+      assert.ok(
+        heldBytes > sentBytes / 2 && heldBytes < sentBytes + 2 * piece.length,
+        `${heldBytes} of ${sentBytes} held`,
+      );
       b.resume();
       await sending;
       assert.equal(await atB.ended, undefined);
       assert.equal(atB.bytes().length, FLOOD_PIECES * piece.length);
+      assert.equal(b.heldBytes, 0);
     });
 
     it("ends a wait for drain with the signal's reason", async () => {

@@ -3,6 +3,7 @@ import type { ByteSink, ByteStream } from "#core";
 /** A stream whose other end is the fuzzer: what it says arrives at once, what it hears is counted. */
 export class FedStream implements ByteStream {
   #sink: ByteSink | undefined;
+  readonly heldBytes = 0;
   sentBytes = 0;
   ended = false;
 

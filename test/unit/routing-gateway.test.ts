@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { Fault, memoryStreamPair, SILENT_LOG, SystemClock } from "#core";
+import { type ByteStream, Fault, memoryStreamPair, SILENT_LOG, SystemClock } from "#core";
 import { nodeIdOf, type NodeId } from "#identity";
 import type { Session } from "#mesh";
-import { Gateway } from "../../src/routing/circuit/gateway.ts";
+import { Gateway, MAX_HELD_BYTES } from "../../src/routing/circuit/gateway.ts";
 import { orderPaths } from "../../src/routing/circuit/order-paths.ts";
 
 const [source, gateway, target] = [1, 2, 3].map((n) => nodeIdOf(new Uint8Array(32).fill(n))) as [
@@ -41,6 +41,41 @@ function gatewayBetween(silent: Set<NodeId>) {
 }
 
 describe("a gateway", () => {
+  it("ends what keeps the most waiting, when it is too much in all", async () => {
+    const onwards: ByteStream[] = [];
+    const session = () => ({ suspect: () => false, carry: () => () => undefined }) as unknown as Session;
+    const host = { nodeId: gateway, session, open: () => Promise.resolve(onwards.shift() as ByteStream) };
+    const carries = { transit: () => true, isMember: () => true };
+    const clock = new SystemClock();
+    const sleep = (ms: number): Promise<void> => clock.sleep(ms);
+    const it = new Gateway({ host, clock, log: SILENT_LOG, ...carries });
+    /** A circuit whose far end reads nothing, over which so much is sent. */
+    const carry = async (bytes: number): Promise<Promise<Error | undefined>> => {
+      const [[near, carried], [onward, far]] = [memoryStreamPair(), memoryStreamPair()];
+      onwards.push(onward);
+      far.pause();
+      const { promise, resolve } = Promise.withResolvers<Error | undefined>();
+      near.listen({ data: () => undefined, end: resolve });
+      await it.carry(carried, {}, OPEN, never);
+      near.send(new Uint8Array(512 * 1024)); // the way onward is full, and the rest stays here
+      await sleep(20);
+      near.send(new Uint8Array(bytes));
+      return promise;
+    };
+    const ended: string[] = [];
+    for (const [name, bytes] of Object.entries({ one: MAX_HELD_BYTES / 2, hoarder: MAX_HELD_BYTES, other: 1_000 })) {
+      const end = carry(bytes);
+      void end.then((error) => ended.push(`${name}: ${error instanceof Fault ? error.code : "no error"}`));
+      await sleep(60);
+    }
+    it.endHoarders();
+    await sleep(20);
+    assert.deepEqual(ended, ["hoarder: core.stream-reset"]);
+    assert.equal(it.carried().length, 2);
+    it.endHoarders();
+    assert.equal(it.carried().length, 2);
+  });
+
   for (const [name, neighbour] of Object.entries({ before: source, behind: target })) {
     it(`ends what it carries when the link ${name} it falls silent, and nothing sooner`, async () => {
       const silent = new Set<NodeId>();

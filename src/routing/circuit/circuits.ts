@@ -140,6 +140,7 @@ export class Circuits implements Disposable {
     while (!signal.aborted && (this.#sources.size > 0 || this.#gateway.carried().length > 0)) {
       await clock.sleep(LINK_LOOK_MS, signal).catch(() => undefined);
       this.#gateway.endSilent();
+      this.#gateway.endHoarders();
       for (const circuit of this.#sources.values()) circuit.lookAtLink();
       if (clock.nowMs() < pingMs) continue;
       pingMs = Math.max(pingMs + PING_MS, clock.nowMs());

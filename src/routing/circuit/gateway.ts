@@ -8,6 +8,11 @@ import { splice } from "./splice.ts";
 export const MAX_CARRIED = 1_024;
 /** Of one source, so that nobody takes the places of all. */
 export const MAX_CARRIED_PER_SOURCE = 128;
+/**
+ * Bytes that wait here for a slow link, of all circuits. An end that reads nothing, or a thin link, makes a paused stream hold up to its
+ * window, and 1,024 circuits have two of those each.
+ */
+export const MAX_HELD_BYTES = 64 * 1024 * 1024;
 /** Opening the stream to the next node. */
 const NEXT_TIMEOUT_MS = 3_000;
 
@@ -22,7 +27,7 @@ export type GatewayDeps = {
 
 /** A circuit between two other nodes that goes over this one. */
 export type CarriedCircuit = { source: NodeId; target: NodeId; from: NodeId; to: NodeId; bytes: number };
-type Carried = CarriedCircuit & { end: (reason: Error) => void };
+type Carried = CarriedCircuit & { end: (reason: Error) => void; heldBytes: () => number };
 
 /** Carries circuits between other members, within limits. */
 export class Gateway {
@@ -54,7 +59,11 @@ export class Gateway {
     const to = open.path[place + 1] as NodeId;
     const target = open.path.at(-1) as NodeId;
     this.#judge(open.source, target, to);
-    const carried: Carried = { source: open.source, target, from, to, bytes: 0, end: (reason) => stream.abort(reason) };
+    const carried: Carried = {
+      ...{ source: open.source, target, from, to, bytes: 0 },
+      end: (reason) => stream.abort(reason),
+      heldBytes: () => stream.heldBytes,
+    };
     this.#carried.add(carried); // before any wait, so that the limits hold
     try {
       const opening = (inner: AbortSignal) => host.open(to, CIRCUIT_PROTOCOL, inner, { eager: true });
@@ -71,6 +80,18 @@ export class Gateway {
   endSilent(): void {
     for (const { from, to, end } of this.#carried) {
       if (this.#isSilent(from) || this.#isSilent(to)) end(silent());
+    }
+  }
+
+  /** Ends those that keep the most waiting here, while it is too much in all. Their ends go on over others, or more slowly. */
+  endHoarders(): void {
+    const held = [...this.#carried].map((carried) => ({ carried, bytes: carried.heldBytes() }));
+    let sum = held.reduce((total, { bytes }) => total + bytes, 0);
+    if (sum <= MAX_HELD_BYTES) return;
+    for (const { carried, bytes } of held.toSorted((a, b) => b.bytes - a.bytes)) {
+      if (sum <= MAX_HELD_BYTES) return;
+      carried.end(new Fault("routing.gateway-full", "too much waits at this node", { exit: "conflict" }));
+      sum -= bytes;
     }
   }
 
@@ -107,6 +128,7 @@ export class Gateway {
       stream.abort(reason);
       onward.abort(reason);
     };
+    carried.heldBytes = () => stream.heldBytes + onward.heldBytes;
     const over = (error?: Error): void => {
       this.#carried.delete(carried);
       for (const stop of stops) stop?.();

@@ -1,4 +1,4 @@
-import { asError, type ByteSink, type ByteStream, Fault, streamEnded, Waiters } from "#core";
+import { asError, type ByteSink, type ByteStream, Fault, lengthOf, streamEnded, Waiters } from "#core";
 import { type GrowthBudget, ReceiveWindow, SendCredit } from "./flow-window.ts";
 import { frameFault } from "./trunk-frame.ts";
 
@@ -49,6 +49,10 @@ export class Flow implements ByteStream {
     this.accepted = this.#accepting.promise;
     this.accepted.catch(() => undefined); // also when nobody waits for it
     if (isAccepted) this.#accepting.resolve();
+  }
+
+  get heldBytes(): number {
+    return this.#queuedBytes + lengthOf(this.#held);
   }
 
   send(...pieces: Uint8Array[]): boolean {
