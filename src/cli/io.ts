@@ -43,6 +43,7 @@ export type UpRequest = {
     transit?: boolean;
     expose?: string[];
     names?: string;
+    namesFor?: string[];
     logLevel?: "debug" | "info" | "warn" | "error";
     metrics?: string;
   };

@@ -2,7 +2,7 @@ import { readFileSync, statSync } from "node:fs";
 import { isIPv4 } from "node:net";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
-import { isCidr } from "#identity";
+import { ipInCidr, isCidr } from "#identity";
 import { errorMessage, Fault } from "#core";
 import { DEFAULT_EXPOSE } from "#routing";
 import { z } from "zod";
@@ -41,12 +41,19 @@ const HostPort = z.string().transform((text, context) => {
   context.addIssue("a port, or a loopback address and a port like 127.0.0.1:9464");
   return z.NEVER;
 });
-/** An IPv4 loopback address and a port: names lead to ports on such addresses, which mean nothing to other machines. */
-const NamesAddress = z.string().transform((text, context) => {
-  const match = /^(127\.\d+\.\d+\.\d+):(\d{1,5})$/u.exec(text);
-  const port = TCP_PORT.safeParse(match?.[2]);
-  if (match?.[1] !== undefined && isIPv4(match[1]) && port.success) return { host: match[1], port: port.data };
-  context.addIssue("off, or a loopback address and a port like 127.77.0.1:53");
+/** Where names may be answered. A whole /16 becomes the machine's own: of 192.168.0.0/16 that would be all, of 169.254.0.0/16 also a cloud's metadata. */
+const NAMES_RANGES = ["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "100.64.0.0/10"];
+/** An IPv4 address and a port: names lead to ports on addresses around it, which mean nothing to other machines. */
+const NamesAddress = z.union([z.string(), z.literal(false)]).transform((text, context) => {
+  if (text === false || text === "off") return "off";
+  const match = /^(\d+\.\d+\.\d+\.\d+):(\d{1,5})$/u.exec(text);
+  const [host = "", port] = [match?.[1], TCP_PORT.safeParse(match?.[2])];
+  if (isIPv4(host) && port.success && NAMES_RANGES.some((range) => ipInCidr(host, range))) {
+    return { host, port: port.data };
+  }
+  context.addIssue(
+    "off, or an address and a port like 127.77.0.1:53 or, of 10/8, 172.16/12 or 100.64/10, 10.77.0.1:53",
+  );
   return z.NEVER;
 });
 
@@ -94,7 +101,9 @@ const Config = z.strictObject({
     .default([...DEFAULT_EXPOSE]),
   logLevel: z.enum(["debug", "info", "warn", "error"]).default("info"),
   /** Where names of services are answered. Default: 127.77.0.1:53, else port 7353 of it or of 127.0.0.1. YAML 1.1 takes off for false. */
-  names: z.union([z.literal("off"), z.literal(false).transform(() => "off" as const), NamesAddress]).optional(),
+  names: NamesAddress.optional(),
+  /** Networks of containers on this machine whose programs may ask for names and use them; `names` is outside loopback then. */
+  namesFor: z.array(Cidr).max(32).default([]),
   /** Serve GET /metrics here. Off unless given. */
   metrics: HostPort.optional(),
   limits: Limits.prefault({}),
@@ -139,6 +148,10 @@ export function loadConfig(flags: ConfigInput, file?: string): DaemonConfig {
   }
   if (parsed.data.lan.length > 0 && parsed.data.proxy === undefined) {
     throw badConfig("lan: is given without proxy, so nothing outside those ranges could be reached");
+  }
+  const { names, namesFor } = parsed.data;
+  if (namesFor.length > 0 && (typeof names !== "object" || names.host.startsWith("127."))) {
+    throw badConfig("namesFor: containers reach no address of loopback; give names, too, like 10.77.0.1:53");
   }
   return parsed.data;
 }

@@ -114,7 +114,7 @@ export class Daemon {
     const life = await this.live(host, (finding) => this.#stack.use(new LazyDht({ host, clock, log, ...finding })));
     const { transit } = this.#config;
     const ways = this.#stack.use(startWays(state, { host, ...life, transit }));
-    const names = this.#stack.use(await startNames(state, { ...life, ...ways }, this.#config.names));
+    const names = this.#stack.use(await startNames(state, { ...life, ...ways }, this.#config));
     await this.#serveControl(host, life, ways, names);
     this.#stack.use(startMemoryKeeper(clock));
     log.info("ready", {

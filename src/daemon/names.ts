@@ -1,4 +1,14 @@
-import { DEFAULT_SERVERS, type MeshNames, type ServiceLookup, type Services, startMeshNames } from "#routing";
+import { errorMessage, Fault } from "#core";
+import {
+  DEFAULT_SERVERS,
+  type MeshNames,
+  type MeshNamesDeps,
+  rangeOf,
+  type ServiceLookup,
+  type Services,
+  startMeshNames,
+} from "#routing";
+import { admission, claimBlock } from "./address-block.ts";
 import type { DaemonConfig } from "./config.ts";
 import type { NodeState } from "./node-state.ts";
 import type { Tunnels } from "./tunnels.ts";
@@ -9,7 +19,7 @@ export type NamesDeps = { services: Services; lookup: ServiceLookup; tunnels: Tu
 export async function startNames(
   { clock, random, log, data, members, trustedMs }: NodeState,
   { services, lookup, tunnels }: NamesDeps,
-  wanted: DaemonConfig["names"],
+  { names: wanted, namesFor }: Pick<DaemonConfig, "names" | "namesFor">,
 ): Promise<MeshNames | undefined> {
   if (wanted === "off") return undefined;
   const deps = {
@@ -25,5 +35,32 @@ export async function startNames(
     memberOf: (node: string) => members.of(node),
     members: () => members.nodes(),
   };
-  return await startMeshNames(deps, wanted === undefined ? DEFAULT_SERVERS : [wanted]);
+  if (wanted === undefined) return await startMeshNames(deps, DEFAULT_SERVERS);
+  if (wanted.host.startsWith("127.")) return await startMeshNames(deps, [wanted]);
+  return await startInBlock(deps, wanted, namesFor);
+}
+
+/** With addresses that this machine's containers reach, too. */
+async function startInBlock(
+  deps: MeshNamesDeps,
+  wanted: { host: string; port: number },
+  networks: readonly string[],
+): Promise<MeshNames | undefined> {
+  const block = `${rangeOf(wanted.host)}.0.0/16`;
+  await using stack = new AsyncDisposableStack();
+  try {
+    stack.use(await claimBlock(block));
+  } catch (error) {
+    deps.log.warn("names of services are not answered here", {
+      reason: errorMessage(error),
+      fix: error instanceof Fault ? error.fix : undefined,
+    });
+    return undefined;
+  }
+  const admits = admission(block, networks, () => deps.clock.nowMs());
+  const names = await startMeshNames({ ...deps, admits }, [wanted]);
+  if (names === undefined) return undefined;
+  stack.use(names);
+  const running = stack.move();
+  return { server: names.server, ports: () => names.ports(), [Symbol.asyncDispose]: () => running.disposeAsync() };
 }

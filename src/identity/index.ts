@@ -36,7 +36,7 @@ export { openStateDatabase } from "./state-database.ts";
 export { type MemberInfo, Membership } from "./membership.ts";
 export { type ClaimRow, readClaims } from "./claims-csv.ts";
 export { createPrivateFile, writeDurably } from "./durable-file.ts";
-export { isCidr } from "./ip-range.ts";
+export { ipInCidr, isCidr } from "./ip-range.ts";
 export { createKeyFile, type NamedKey, openKeyFile } from "./key-file.ts";
 export { loadNodeKey, type NodeKey } from "./node-key.ts";
 export { type NamedPublicKey, readPublicKeyFile } from "./public-key-file.ts";

@@ -4,7 +4,7 @@ export type { CarriedCircuit } from "./circuit/gateway.ts";
 export { type CountedTerms, totalOf } from "./link-cost.ts";
 export { graphUnder } from "./link-map.ts";
 export { type LinkPolicy, NO_POLICY, policyOf } from "./link-policy.ts";
-export { DEFAULT_SERVERS, type MeshNames, startMeshNames } from "./names/mesh-names.ts";
+export { DEFAULT_SERVERS, type MeshNames, type MeshNamesDeps, rangeOf, startMeshNames } from "./names/mesh-names.ts";
 export { answerPings, ping } from "./ping.ts";
 export { Reach } from "./reach.ts";
 export { nodesOf, type RouteChange, routeChanges } from "./route-changes.ts";

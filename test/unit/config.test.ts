@@ -29,10 +29,21 @@ describe("configuration", () => {
       mdns: true,
       transit: true,
       expose: [...DEFAULT_EXPOSE],
+      namesFor: [],
       logLevel: "info",
       limits: { base: {}, windows: [], timezone: ownTimezone() },
       store: {},
     });
+  });
+
+  it("takes a block of private addresses for names, and containers' networks only with one", () => {
+    const { names, namesFor } = loadConfig({ names: "10.77.0.1:53", namesFor: ["172.17.0.0/16"] });
+    assert.deepEqual([names, namesFor], [{ host: "10.77.0.1", port: 53 }, ["172.17.0.0/16"]]);
+    for (const wrong of ["192.168.7.1:53", "169.254.1.1:53", "8.8.8.8:53", "0.0.0.0:53", "10.77.0.256:53", "10.77.0.1"])
+      assert.throws(() => loadConfig({ names: wrong }), /--names: off, or an address and a port like/u, wrong);
+    assert.throws(() => loadConfig({ namesFor: ["172.17.0.0/16"] }), /containers reach no address of loopback/u);
+    assert.throws(() => loadConfig({ names: "off", namesFor: ["172.17.0.0/16"] }), /containers reach/u);
+    assert.throws(() => loadConfig({ names: "10.77.0.1:53", namesFor: ["docker0"] }), /--names-for: a range like/u);
   });
 
   it("reads sizes with a unit", () => {

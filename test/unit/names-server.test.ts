@@ -289,6 +289,28 @@ describe("the DNS server of a node", function () {
     for (const socket of many) socket.destroy();
   });
 
+  it("says nothing to who may not ask, over UDP and TCP", async () => {
+    let asked = 0;
+    const answer = async (): Promise<Uint8Array> => Buffer.from([(asked += 1)]);
+    const admits = (address: string): boolean => address === "127.0.0.9";
+    await using server = await startDnsServer({ clock, log: SILENT_LOG, answer, admits }, { host: HOST, port: 0 });
+    const clients = await Promise.all(
+      ["127.0.0.9", "127.0.0.8"].map(async (address) => {
+        const client = createSocket("udp4").bind(0, address);
+        await once(client, "listening");
+        client.send(query("a.b.mesh", "A"), server.address.port, HOST);
+        return client;
+      }),
+    );
+    await once(clients[0] ?? assert.fail(), "message");
+    await clock.sleep(50);
+    assert.equal(asked, 1);
+    for (const client of clients) client.close();
+    const socket = connect({ port: server.address.port, host: HOST, localAddress: "127.0.0.8" });
+    const [error] = (await once(socket, "error")) as [NodeJS.ErrnoException];
+    assert.equal(error.code, "ECONNRESET");
+  });
+
   it("hangs up on who says nothing for 5 s", async () => {
     const time = new VirtualClock();
     await using server = await startDnsServer(

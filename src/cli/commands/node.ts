@@ -105,6 +105,11 @@ function registerUp(program: Command, cli: Cli): void {
       "--names <host:port>",
       "answer names of services here, or off (default: 127.77.0.1:53 or a free one near it)",
     )
+    .option(
+      "--names-for <cidr>",
+      "containers' network that may use names, with --names outside loopback, like 10.77.0.1:53; repeat",
+      collect,
+    )
     .addOption(new Option("--log-level <level>", "how much to log").choices(["debug", "info", "warn", "error"]))
     .option("--metrics <port>", "serve GET /metrics on this loopback port")
     .option("--config <file>", "read options from a YAML or JSON file; flags win")
@@ -158,6 +163,7 @@ async function upRequest({ data, options, io }: Session<UpOptions>): Promise<UpR
     transit,
     expose,
     names,
+    namesFor,
     logLevel,
     metrics,
   } = options;
@@ -175,6 +181,7 @@ async function upRequest({ data, options, io }: Session<UpOptions>): Promise<UpR
     proxy,
     expose,
     names,
+    namesFor,
     logLevel,
     metrics,
   };

@@ -23,6 +23,8 @@ export type DnsServerDeps = {
   log: Log;
   /** The answer to a message; `undefined`: it gets none. */
   answer: (message: Uint8Array, transport: "udp" | "tcp", signal: AbortSignal) => Promise<Uint8Array | undefined>;
+  /** Whether whoever is at this address may ask; absent: everybody who reaches it. */
+  admits?: (address: string) => boolean;
 };
 
 /** Listens for DNS messages over UDP and TCP. Throws Fault `routing.port-in-use` or `routing.listen`. */
@@ -80,7 +82,7 @@ export class DnsServer implements AsyncDisposable {
   }
 
   async #hear(message: Uint8Array, { address, port }: RemoteInfo): Promise<void> {
-    if (port === 0) return; // nobody can be answered there, and trying throws
+    if (port === 0 || this.#deps.admits?.(address) === false) return; // nobody can be answered at port 0, and trying throws
     if (message.length > MAX_UDP_BYTES || this.#pending >= MAX_PENDING || !this.#limitOf(address).take()) return;
     this.#pending += 1;
     try {
@@ -92,6 +94,10 @@ export class DnsServer implements AsyncDisposable {
   }
 
   async #serve(socket: Socket): Promise<void> {
+    if (this.#deps.admits?.(socket.remoteAddress ?? "") === false) {
+      socket.resetAndDestroy();
+      return;
+    }
     this.#sockets.add(socket);
     socket.on("error", () => undefined); // its end says the rest
     try {

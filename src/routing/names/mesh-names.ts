@@ -29,6 +29,8 @@ export type MeshNamesDeps = Omit<ServiceNamesDeps, "opener"> & {
   log: Log;
   /** Trusted Unix time in milliseconds. */
   trustedMs: () => number;
+  /** Who may ask, and use what the answer leads to; absent: everybody who reaches it. */
+  admits?: (address: string) => boolean;
 };
 
 /** Where names are answered, and the ports that are open for them. */
@@ -61,9 +63,10 @@ export async function startMeshNames(
 }
 
 async function startAt(deps: MeshNamesDeps, at: ListenAddress): Promise<MeshNames> {
-  const { clock, random, log, opener } = deps;
+  const { clock, random, log, opener, admits } = deps;
+  const admission = admits === undefined ? {} : { admits };
   await using stack = new AsyncDisposableStack();
-  const listeners = stack.use(new NamedListeners({ clock, log, opener }));
+  const listeners = stack.use(new NamedListeners({ clock, log, opener, ...admission }));
   const isInUse = (address: string): boolean => listeners.isInUse(address);
   const addresses = new ServiceAddresses({ ...deps, range: rangeOf(at.host), isInUse });
   const names = new ServiceNames(deps, addresses, listeners);
@@ -75,7 +78,7 @@ async function startAt(deps: MeshNamesDeps, at: ListenAddress): Promise<MeshName
     server: at.host,
   };
   const answer: DnsServerDeps["answer"] = (...query) => answerMessage(answerDeps, ...query);
-  const server = stack.use(await startDnsServer({ clock, log, answer }, at));
+  const server = stack.use(await startDnsServer({ clock, log, answer, ...admission }, at));
   const running = stack.move();
   return {
     server: server.address,
@@ -86,7 +89,7 @@ async function startAt(deps: MeshNamesDeps, at: ListenAddress): Promise<MeshName
 
 /** The first two numbers of the block in which services have addresses. */
 export function rangeOf(host: string): string {
-  const block = /^127\.\d{1,3}(?=\.)/u.exec(host)?.[0];
+  const block = /^\d{1,3}\.\d{1,3}(?=\.)/u.exec(host)?.[0];
   return block === undefined || block === "127.0" ? DEFAULT_RANGE : block;
 }
 

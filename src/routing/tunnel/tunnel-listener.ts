@@ -11,7 +11,14 @@ export const MAX_CONNECTIONS = 4_096;
 /** Connections that the kernel holds while this process is busy. */
 const BACKLOG = 1_024;
 
-export type ListenerDeps = { clock: Clock; log: Log; opener: TunnelOpener; choose: Choose };
+export type ListenerDeps = {
+  clock: Clock;
+  log: Log;
+  opener: TunnelOpener;
+  choose: Choose;
+  /** Whether whoever is at this address may use the port; absent: everybody who reaches it. */
+  admits?: (address: string) => boolean;
+};
 
 /** What a listener did so far. */
 export type ListenerCounts = {
@@ -82,6 +89,11 @@ class TcpListener implements Listener {
 
   async #serve(socket: Socket): Promise<void> {
     const { counts } = this;
+    if (this.#deps.admits?.(socket.remoteAddress ?? "") === false) {
+      counts.dropped += 1;
+      socket.resetAndDestroy();
+      return;
+    }
     this.#sockets.add(socket);
     counts.open += 1;
     socket.on("error", () => undefined); // before there is a relay; its close says the rest

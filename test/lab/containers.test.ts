@@ -1,0 +1,92 @@
+import { strict as assert } from "node:assert";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { SystemClock } from "#core";
+import { Daemons } from "../../bench/daemons.ts";
+import type { StartAt } from "../../bench/fleet.ts";
+import { type Lab, labNeeds, onPath, startLab } from "../../bench/lab/index.ts";
+
+const clock = new SystemClock();
+const COMMAND_MS = 10_000;
+const BLOCK = "10.77.0.0/16";
+const [HOST, GUEST, STRANGER] = ["h1-1", "h1-2", "h1-3"];
+const place = (netns: string, address: string) => ({ netns, address, port: 4001, site: "berlin" });
+const PLACES = { hub: place(HOST, "10.1.0.11"), cam: place("h1-4", "10.1.0.14") };
+
+/** A host whose daemon answers names outside loopback, and two neighbours that have a route there: one as a container has, one that is nobody's. */
+describe("names for containers", function () {
+  this.timeout(120_000);
+  let stack: AsyncDisposableStack;
+  let lab: Lab;
+  let fleet: Daemons<keyof typeof PLACES>;
+
+  const upWithNames = (): Promise<unknown> => {
+    const names = ["--names", "10.77.0.1:53", "--names-for", "10.1.0.12/32"];
+    return fleet.up("hub", [...names, "--expose", "127.0.0.0/8"]);
+  };
+  /** What a command prints, or nothing where it fails. */
+  const at = (netns: string, ...argv: string[]): Promise<string> => lab.run(netns, argv, COMMAND_MS).catch(() => "");
+  const routes = (): Promise<string> => at(HOST, "ip", "route", "show", "table", "local");
+
+  before(async function () {
+    let missing = await labNeeds();
+    for (const tool of ["curl", "dig", "python3"]) if (!(await onPath(tool))) missing ??= `${tool} is missing`;
+    if (missing !== undefined) {
+      console.log(`      skipped: ${missing}`);
+      this.skip();
+    }
+    stack = new AsyncDisposableStack();
+    lab = stack.use(await startLab(clock, { sites: 1, hostsPerSite: 4 }));
+    const folder = mkdtempSync(join(tmpdir(), "guests-"));
+    stack.defer(() => rmSync(folder, { recursive: true, force: true }));
+    const startAt: StartAt = ({ netns = "" }, argv, options) => lab.start(netns, argv, options);
+    fleet = stack.use(new Daemons({ clock, startAt }, join(folder, "fleet"), PLACES));
+    await fleet.fleet();
+    await fleet.stop("hub");
+    await upWithNames();
+    lab.start("h1-4", ["python3", "-m", "http.server", "8000", "--bind", "127.0.0.1", "--directory", folder]);
+    await fleet.cli("cam", "service", "publish", "web", "--to", "127.0.0.1:8000", "--check", "tcp");
+    await fleet.untilServed("hub", "web");
+    for (const guest of [GUEST, STRANGER]) await at(guest, "ip", "route", "add", BLOCK, "via", "10.1.0.11");
+  });
+  after(() => stack?.disposeAsync());
+
+  const dig = async (netns: string): Promise<string> =>
+    (await at(netns, "dig", "+short", "+time=1", "+tries=2", "@10.77.0.1", "web.default.mesh", "A")).trim();
+  const curl = async (netns: string, address: string): Promise<string> => {
+    const words = ["-sf", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "5", `http://${address}:8000/`];
+    return at(netns, "curl", ...words);
+  };
+
+  it("lead a program of the host, and of a network that was named, to a service", async () => {
+    const address = await dig(HOST);
+    assert.match(address, /^10\.77\.\d+\.\d+$/u);
+    assert.equal(await curl(HOST, address), "200");
+    assert.equal(await dig(GUEST), address);
+    assert.equal(await curl(GUEST, address), "200");
+  });
+
+  it("say nothing to anybody else who has a route, and the service takes no connection from there", async () => {
+    const address = await dig(HOST);
+    assert.doesNotMatch(await dig(STRANGER), /10\.77/u);
+    assert.equal(await curl(STRANGER, address), "");
+  });
+
+  it("take the block's route away with the daemon, also when the one before was killed", async () => {
+    assert.match(await routes(), /^local 10\.77\.0\.0\/16 dev lo/mu);
+    fleet.signal("hub", "SIGKILL");
+    await upWithNames();
+    await fleet.untilServed("hub", "web");
+    assert.match(await dig(GUEST), /^10\.77\./u);
+    await fleet.stop("hub");
+    assert.doesNotMatch(await routes(), /10\.77/u);
+  });
+
+  it("are not answered from a block in which the host has an address, and the log says why", async () => {
+    await fleet.up("hub", ["--names", "10.1.0.1:53"]);
+    const { server } = await fleet.client("hub").call("names", {});
+    assert.equal(server, undefined);
+    assert.doesNotMatch(await routes(), /^local 10\.1\.0\.0\/16/mu);
+  });
+});
