@@ -32,7 +32,7 @@ export function createGate(state: NodeState, self: NodeId, stop: AbortSignal): G
       fleet: store.fleet ?? "",
       charter: store.charter?.body.version ?? 1,
       revocation: revocationVersion(store),
-      timeMs: Math.floor(state.trustedMs()),
+      timeMs: state.trustedMs(),
       documents: proofOfMembership(store, members, self),
     }),
     judge: (peer, hello) => {

@@ -123,7 +123,7 @@ export class BringJobs {
     const { name } = body.metadata;
     const known = copies.own(name);
     if (known?.state === "complete" && known.version === version && (await hasContent(this.#store, spec))) return known;
-    const startedMs = Math.floor(state.trustedMs());
+    const startedMs = state.trustedMs();
     const base = { name, version, ...NOTHING, startedMs, content: spec };
     let latest: OwnCopy = { ...base, state: "transferring" };
     copies.set(latest);
@@ -136,7 +136,7 @@ export class BringJobs {
     const onFull = (reason: string): void => copies.set({ ...latest, state: "waiting", reason });
     try {
       const counts = countsOf(await this.#bringWhole(spec, { signal, precedence, holders, onProgress }, onFull));
-      const finishedMs = Math.floor(state.trustedMs());
+      const finishedMs = state.trustedMs();
       const complete: OwnCopy = { ...base, ...counts, bytes: spec.sizeBytes, state: "complete", finishedMs };
       copies.set(complete);
       const message = `version ${version}, ${spec.sizeBytes} bytes`;

@@ -31,7 +31,7 @@ export function wasOutbid(
   const { settings, log, events, members, data } = state;
   settings.set("boot", String(boot));
   if (answers !== PROOF) return;
-  gossip.publish(CLONE, { sinceMs: Math.floor(state.trustedMs()) });
+  gossip.publish(CLONE, { sinceMs: state.trustedMs() });
   log.error("another machine uses this node's key", { node: data.key.nodeId });
   events.record({
     type: "security.clone",

@@ -42,7 +42,7 @@ export class HeldCopies {
       await this.remove(name, "replaced by a newer version");
     const known = copies.own(name);
     if (whole && (known?.state !== "complete" || known.version !== version)) {
-      const nowMs = Math.floor(state.trustedMs());
+      const nowMs = state.trustedMs();
       copies.set({
         name,
         version,

@@ -60,17 +60,17 @@ export class TrustedTime {
     this.#floor = { timeMs: marks.marks.timeMs, uptimeMs: this.#uptimeMs() };
   }
 
-  /** Trusted Unix milliseconds. Once confirmed it does not go back. */
+  /** Trusted Unix milliseconds, a whole number, as messages take it. Once confirmed it does not go back. */
   nowMs(): number {
     if (this.#confirmed !== undefined) return Math.max(this.floorMs(), this.#since(this.#confirmed));
     if (this.#standIn !== undefined) return Math.max(this.floorMs(), this.#since(this.#standIn));
     return this.#ownMs();
   }
 
-  /** The time that has certainly come, in Unix milliseconds. */
+  /** The time that has certainly come, in whole Unix milliseconds. */
   floorMs(): number {
     const { timeMs, uptimeMs } = this.#floor;
-    return timeMs + Math.max(0, this.#uptimeMs() - uptimeMs) * (1 - MAX_DRIFT);
+    return Math.floor(timeMs + Math.max(0, this.#uptimeMs() - uptimeMs) * (1 - MAX_DRIFT));
   }
 
   /** Whether registrars have confirmed the time since this start. */
@@ -183,7 +183,7 @@ export class TrustedTime {
   }
 
   #since({ timeMs, uptimeMs }: Anchor): number {
-    return timeMs + Math.max(0, this.#uptimeMs() - uptimeMs);
+    return Math.floor(timeMs + Math.max(0, this.#uptimeMs() - uptimeMs));
   }
 
   #agreed({ timeMs, registrar, fresh = false }: TimeWord, needed: number, onlyFresh: boolean): boolean {

@@ -1,44 +1,19 @@
 import { strict as assert } from "node:assert";
 import { createHash } from "node:crypto";
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { SystemClock, SystemRandom, withDeadline } from "#core";
-import { Daemons } from "../../bench/daemons.ts";
-import type { Place, StartAt } from "../../bench/fleet.ts";
-import { type Lab, labNeeds, onPath, run, startLab } from "../../bench/lab/index.ts";
+import { type Lab, onPath, run } from "../../bench/lab/index.ts";
 import { until } from "../../bench/portolan.ts";
+import { type Coast, coastNeeds, LINKED, PLACES, startCoast } from "./coast.ts";
 
 const clock = new SystemClock();
 const PATIENCE_MS = 120_000;
 const MIB = 1024 * 1024;
 const FILE_BYTES = 192 * MIB;
 const KEYSTROKES = 60;
-/** Sites 1 and 2 are behind NAT; the gateways in site 3 are all that their nodes can reach of each other. */
-const gate = (index: number): Place & { netns: string } => ({
-  netns: `h3-${index}`,
-  address: `10.3.0.${10 + index}`,
-  port: 4001,
-  site: "harbour",
-});
-const behindNat = (netns: string, site: string): Place & { netns: string } => ({
-  netns,
-  address: "",
-  port: 0,
-  site,
-  hidden: true,
-});
-const PLACES = {
-  "gate-1": gate(1),
-  "gate-2": gate(2),
-  cam: behindNat("h1-1", "cam"),
-  pump: behindNat("h2-1", "pump"),
-};
-const LINKED = { cam: 2, pump: 2 };
-type Coast = Daemons<keyof typeof PLACES>;
-
 /** Kills the gateway in use, then brings it up again. */
-async function shake(coast: Coast): Promise<void> {
+async function shake(coast: Coast["fleet"]): Promise<void> {
   const [gateway] = await coast.gateways("cam");
   assert.ok(gateway !== undefined, "a way over a gateway");
   coast.signal(gateway, "SIGKILL");
@@ -52,26 +27,18 @@ describe("circuits in the lab", function () {
   const stop = new AbortController();
   let stack: AsyncDisposableStack;
   let lab: Lab;
-  let coast: Coast;
+  let coast: Coast["fleet"];
   let folder: string;
 
   before(async function () {
-    let missing = await labNeeds();
-    for (const tool of ["curl", "python3"]) if (!(await onPath(tool))) missing ??= `${tool} is missing`;
+    const missing = await coastNeeds(["curl", "python3"]);
     if (missing !== undefined) {
       console.log(`      skipped: ${missing}`);
       this.skip();
     }
     stack = new AsyncDisposableStack();
     stack.defer(() => stop.abort());
-    const wan = { rateBps: 200e6, delayMs: 10, jitterMs: 0, queueBytes: 1024 * 1024, lossRatio: 0 };
-    lab = stack.use(await startLab(clock, { sites: 3, hostsPerSite: 2, natSites: [1, 2], wan }));
-    folder = mkdtempSync(join(tmpdir(), "coast-"));
-    stack.defer(() => rmSync(folder, { recursive: true, force: true }));
-    const startAt: StartAt = ({ netns = "" }, argv, options) => lab.start(netns, argv, options);
-    coast = stack.use(new Daemons({ clock, startAt }, join(folder, "fleet"), PLACES));
-    await coast.fleet();
-    await coast.untilLinked(LINKED);
+    ({ lab, fleet: coast, folder } = await startCoast(clock, stack));
   });
   after(() => stack?.disposeAsync());
 

@@ -37,6 +37,19 @@ describe("trusted time", () => {
     assert.equal(time.nowMs(), NOW_MS + 5_000);
   });
 
+  it("is whole milliseconds, however finely the machine tells how long it runs", async () => {
+    const clock = new VirtualClock(NOW_MS);
+    const uptimeSeconds = (): number => 12_345.67 + clock.nowMs() / 1_000;
+    const time = new TrustedTime({ clock, uptimeSeconds, marks: new HighWaterFile(path) });
+    for (const confirm of [false, true]) {
+      if (confirm) time.observe({ timeMs: time.nowMs(), registrar: "r1" }, 1);
+      for (let i = 0; i < 100; i++) {
+        await clock.advanceMs(37);
+        assert.ok(Number.isSafeInteger(time.nowMs()) && Number.isSafeInteger(time.floorMs()), `${time.nowMs()}`);
+      }
+    }
+  });
+
   it("does not go back, whatever a beacon says", () => {
     const { time } = start();
     time.observe({ timeMs: NOW_MS, registrar: "r1" }, 1);

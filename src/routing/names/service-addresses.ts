@@ -61,7 +61,7 @@ export class ServiceAddresses {
 
   #keep(name: string, { address, usedMs }: Row): void {
     const insert = "INSERT OR REPLACE INTO service_addresses (name, address, used_ms) VALUES (?, ?, ?)";
-    this.#deps.db.prepare(insert).run(name, address, Math.floor(usedMs));
+    this.#deps.db.prepare(insert).run(name, address, usedMs);
     this.#byName.set(name, { address, usedMs });
     this.#taken.add(address);
   }
