@@ -1,15 +1,22 @@
 import { strict as assert } from "node:assert";
-import { mkdtempSync, rmSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { SystemClock } from "#core";
 import { Daemons } from "../../bench/daemons.ts";
 import type { StartAt } from "../../bench/fleet.ts";
 import { type Lab, labNeeds, onPath, startLab } from "../../bench/lab/index.ts";
+import { until } from "../../bench/portolan.ts";
 
 const clock = new SystemClock();
 const COMMAND_MS = 10_000;
+/** Podman's networks; where Debian puts it. */
+const NETAVARK = "/usr/lib/podman/netavark";
+const PULL_MS = 60_000;
 const BLOCK = "10.77.0.0/16";
+const [DOCKER_NETWORK, PODMAN_NETWORK] = ["172.29.0.0/24", "172.30.0.0/24"];
+/** What a container runs: the answer of the service, by its name. */
+const IN_CONTAINER = ["--rm", "--dns", "10.77.0.1", "box:1", "wget", "-qO-", "http://web.default.mesh:8000/"];
 const [HOST, GUEST, STRANGER] = ["h1-1", "h1-2", "h1-3"];
 const place = (netns: string, address: string) => ({ netns, address, port: 4001, site: "berlin" });
 const PLACES = { hub: place(HOST, "10.1.0.11"), cam: place("h1-4", "10.1.0.14") };
@@ -20,10 +27,11 @@ describe("names for containers", function () {
   let stack: AsyncDisposableStack;
   let lab: Lab;
   let fleet: Daemons<keyof typeof PLACES>;
+  let folder: string;
 
   const upWithNames = (): Promise<unknown> => {
-    const names = ["--names", "10.77.0.1:53", "--names-for", "10.1.0.12/32"];
-    return fleet.up("hub", [...names, "--expose", "127.0.0.0/8"]);
+    const networks = ["10.1.0.12/32", DOCKER_NETWORK, PODMAN_NETWORK];
+    return fleet.up("hub", ["--names", "10.77.0.1:53", ...networks.flatMap((network) => ["--names-for", network])]);
   };
   /** What a command prints, or nothing where it fails. */
   const at = (netns: string, ...argv: string[]): Promise<string> => lab.run(netns, argv, COMMAND_MS).catch(() => "");
@@ -38,7 +46,7 @@ describe("names for containers", function () {
     }
     stack = new AsyncDisposableStack();
     lab = stack.use(await startLab(clock, { sites: 1, hostsPerSite: 4 }));
-    const folder = mkdtempSync(join(tmpdir(), "guests-"));
+    folder = mkdtempSync(join(tmpdir(), "guests-"));
     stack.defer(() => rmSync(folder, { recursive: true, force: true }));
     const startAt: StartAt = ({ netns = "" }, argv, options) => lab.start(netns, argv, options);
     fleet = stack.use(new Daemons({ clock, startAt }, join(folder, "fleet"), PLACES));
@@ -71,6 +79,77 @@ describe("names for containers", function () {
     const address = await dig(HOST);
     assert.doesNotMatch(await dig(STRANGER), /10\.77/u);
     assert.equal(await curl(STRANGER, address), "");
+  });
+
+  /** The smallest image there is, as a tar archive. */
+  function image(): string {
+    const bin = join(folder, "rootfs", "bin");
+    mkdirSync(bin, { recursive: true });
+    mkdirSync(join(folder, "rootfs", "etc"), { recursive: true });
+    copyFileSync("/bin/busybox", join(bin, "busybox"));
+    for (const tool of ["sh", "wget"]) rmSync(join(bin, tool), { force: true });
+    for (const tool of ["sh", "wget"]) symlinkSync("busybox", join(bin, tool));
+    return join(folder, "rootfs");
+  }
+  /** Skips where one of them is not there. */
+  async function needs(test: Mocha.Context, ...programs: string[]): Promise<void> {
+    for (const program of programs) {
+      if (existsSync(program) || (await onPath(program))) continue;
+      console.log(`      skipped: ${program} is missing`);
+      test.skip();
+    }
+  }
+
+  it("lead a stock docker container to a service", async function () {
+    await needs(this, "dockerd", "docker", "busybox", "tar");
+    const at = join(folder, "docker");
+    mkdirSync(at);
+    const socket = `unix://${at}/docker.sock`;
+    const settings = {
+      "data-root": join(at, "root"),
+      "exec-root": join(at, "exec"),
+      pidfile: join(at, "docker.pid"),
+      hosts: [socket],
+      bip: "172.29.0.1/24",
+      iptables: false,
+      ip6tables: false,
+    };
+    writeFileSync(join(at, "daemon.json"), JSON.stringify(settings));
+    await using dockerd = lab.start(HOST, ["dockerd", "--config-file", join(at, "daemon.json")]);
+    const docker = (...argv: string[]): Promise<string> => lab.run(HOST, ["docker", "-H", socket, ...argv], PULL_MS);
+    await until(clock, "dockerd to answer", () =>
+      docker("version").then(
+        () => true,
+        () => false,
+      ),
+    );
+    await lab.run(HOST, ["sh", "-c", `tar -C ${image()} -c . | docker -H ${socket} import - box:1`], PULL_MS);
+    assert.match(await docker("run", ...IN_CONTAINER), /Directory listing/u);
+    await dockerd.stop();
+  });
+
+  it("lead a podman container to a service", async function () {
+    await needs(this, "podman", NETAVARK, "runc", "busybox", "tar");
+    const at = join(folder, "podman");
+    mkdirSync(at);
+    const file = (name: string, ...lines: string[]): string => {
+      writeFileSync(join(at, name), `${lines.join("\n")}\n`);
+      return join(at, name);
+    };
+    const storage = ["[storage]", 'driver = "overlay"', `runroot = "${at}/run"`, `graphroot = "${at}/graph"`];
+    const engine = ["[engine]", 'cgroup_manager = "cgroupfs"', 'events_logger = "file"', 'runtime = "runc"'];
+    const limits = ["[containers]", 'default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]'];
+    const network = ["[network]", `default_subnet = "${PODMAN_NETWORK}"`, `network_config_dir = "${at}/networks"`];
+    const env = [
+      `CONTAINERS_STORAGE_CONF=${file("storage.conf", ...storage)}`,
+      `CONTAINERS_CONF=${file("containers.conf", ...limits, ...engine, ...network, 'network_backend = "netavark"')}`,
+    ];
+    const podman = (...argv: string[]): Promise<string> => lab.run(HOST, ["env", ...env, "podman", ...argv], PULL_MS);
+    const archive = join(at, "box.tar");
+    await lab.run(HOST, ["tar", "-C", image(), "-cf", archive, "."], PULL_MS);
+    await podman("import", archive, "box:1");
+    assert.match(await podman("run", ...IN_CONTAINER), /Directory listing/u);
+    await podman("system", "reset", "--force"); // its mounts are the machine's
   });
 
   it("take the block's route away with the daemon, also when the one before was killed", async () => {
