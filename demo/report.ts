@@ -56,6 +56,7 @@ export function renderTour(work: string, first: string, cwd: string): string {
   ${portolan} get nodes
   ${portolan} get artifacts
   ${portolan} describe artifact demo:1
+  ${portolan} view
   ${portolan} publish ${here}/README.md --name readme:1
   ${portolan} stage readme:1 -l demo=yes --wait
   ${portolan} token

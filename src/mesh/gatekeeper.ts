@@ -7,8 +7,12 @@ import type { MuxGuard, MuxGuards, StrangerLimits } from "./mux-guard.ts";
 import { drawProbeKey } from "./probe-sockets.ts";
 import { type Link, LiveSession, preferredLink } from "./session.ts";
 
-/** From a connection to an accepted hello, or to a join stream. */
-export const HELLO_TIMEOUT_MS = 3_000;
+/**
+ * From a connection to an accepted hello, or to a join stream; and over a circuit, whose source is a member and whose way may be several slow links. A
+ * hello takes two round trips, and a lost packet a second or two more where these take 600 ms.
+ */
+const HELLO_TIMEOUT_MS = 5_000;
+const CARRIED_HELLO_TIMEOUT_MS = 15_000;
 /** What who dials us may send before it is accepted. A hello with a member document takes about 3 KiB. */
 export const STRANGER_LIMITS: StrangerLimits = { maxBytes: 64 * 1024, maxStreams: 2 };
 /** What whom we dialled may send before we accept it: a join's answer carries the charter chain. */
@@ -109,7 +113,7 @@ export class Gatekeeper {
     const guest: Guest = { guard, deadline: new AbortController(), saidHello: false, link: undefined };
     this.#guests.set(connection, guest);
     if (connection.direction === "outbound") guard.limit(DIALLED_LIMITS);
-    else this.#expel(connection, guest, HELLO_TIMEOUT_MS);
+    else this.#expel(connection, guest, helloTimeoutMs(connection));
   }
 
   /** A connection is gone. Says whether it had been accepted. */
@@ -159,7 +163,7 @@ export class Gatekeeper {
       });
     };
     try {
-      return await withDeadline(this.#deps.clock, HELLO_TIMEOUT_MS, "the hello", hello, signal);
+      return await withDeadline(this.#deps.clock, helloTimeoutMs(connection), "the hello", hello, signal);
     } catch (error) {
       this.close(connection);
       throw error;
@@ -337,4 +341,8 @@ export class Gatekeeper {
     session.end();
     if (connection.direct) this.#deps.changed(session, "down", why);
   }
+}
+
+function helloTimeoutMs({ direct }: Connection): number {
+  return direct ? HELLO_TIMEOUT_MS : CARRIED_HELLO_TIMEOUT_MS;
 }

@@ -7,7 +7,7 @@ const DIRECT_FIRST_MS = 300;
 /** A peer that could not be dialled is not tried again for so long, while circuits lead to it. */
 const REDIAL_MS = 60_000;
 /** All ways together. */
-const REACH_TIMEOUT_MS = 10_000;
+const REACH_TIMEOUT_MS = 20_000;
 
 export type ReachDeps = {
   host: CarriedHost;

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { Clock } from "#core";
 import { Daemons } from "../../bench/daemons.ts";
 import type { Place, StartAt } from "../../bench/fleet.ts";
-import { type Lab, labNeeds, onPath, startLab } from "../../bench/lab/index.ts";
+import { type Lab, labNeeds, onPath, startLab, type WanOptions } from "../../bench/lab/index.ts";
 
 const gate = (index: number): Place & { netns: string } => ({
   netns: `h3-${index}`,
@@ -41,9 +41,14 @@ export async function coastNeeds(tools: readonly string[]): Promise<string | und
   return missing;
 }
 
-/** Starts one, which ends with the stack; resolves when all are members and linked. */
-export async function startCoast(clock: Clock, stack: AsyncDisposableStack): Promise<Coast> {
-  const lab = stack.use(await startLab(clock, { sites: 3, hostsPerSite: 2, natSites: [1, 2], wan: WAN }));
+/** Starts one, which ends with the stack; resolves when all are members and linked. `worse`: how each site's link differs from a good one. */
+export async function startCoast(
+  clock: Clock,
+  stack: AsyncDisposableStack,
+  worse: Partial<WanOptions> = {},
+): Promise<Coast> {
+  const wan = { ...WAN, ...worse };
+  const lab = stack.use(await startLab(clock, { sites: 3, hostsPerSite: 2, natSites: [1, 2], wan }));
   const folder = mkdtempSync(join(tmpdir(), "coast-"));
   stack.defer(() => rmSync(folder, { recursive: true, force: true }));
   const startAt: StartAt = ({ netns = "" }, argv, options) => lab.start(netns, argv, options);

@@ -17,9 +17,9 @@ const LINK_LOOK_MS = 50;
 /** A way may break before the ends have the keys that they resume with. Then they begin anew, so often. */
 const MAX_BEGINNINGS = 3;
 /** From the stream to its head. */
-const HEAD_TIMEOUT_MS = 3_000;
+const HEAD_TIMEOUT_MS = 5_000;
 /** The handshake and the hello at the target's end. */
-const ACCEPT_TIMEOUT_MS = 10_000;
+const ACCEPT_TIMEOUT_MS = 20_000;
 /** Circuits that end here, of all and of one source. */
 const MAX_TARGETS = 1_024;
 const MAX_TARGETS_PER_SOURCE = 8;

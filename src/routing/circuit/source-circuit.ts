@@ -15,11 +15,15 @@ import { type CircuitsDeps, type CircuitState, HOLD_MS } from "./circuit.ts";
 import { type CircuitPath, orderPaths } from "./order-paths.ts";
 import { ResumableDuplex } from "./resumable-duplex.ts";
 
-/** From the opening to the target's answer over one path: as long at least, and so many round trips of the path before. */
+/**
+ * From the opening to the target's answer over one path: as long at least, and so many round trips of the path before, or of one whose links are all like
+ * its first.
+ */
 const OPEN_TIMEOUT_MS = 1_500;
 const OPEN_ROUND_TRIPS = 8;
+const OPEN_GUESSED_ROUND_TRIPS = 4;
 /** Handshake and hello over a path that answers. */
-const CONNECT_TIMEOUT_MS = 10_000;
+const CONNECT_TIMEOUT_MS = 20_000;
 /** A path that says nothing for so long is opened once more itself, if there is no other. */
 const REOPEN_MS = 5_000;
 /** Pause after all paths failed; it doubles. */
@@ -126,7 +130,7 @@ export class SourceCircuit {
     const { clock, log } = this.#deps;
     this.#seeking = true;
     const opening = (signal: AbortSignal): Promise<void> => this.#open(path, signal);
-    withDeadline(clock, this.#openTimeoutMs, "opening a better way", opening, this.#over.signal)
+    withDeadline(clock, this.#openTimeoutMs(path), "opening a better way", opening, this.#over.signal)
       .then(
         () => log.info("circuit goes a better way", { peer: this.#peer, path: path.join(" ") }),
         (error: Error) => log.debug("no better way", { peer: this.#peer, why: error.message }),
@@ -203,7 +207,13 @@ export class SourceCircuit {
       if (this.#isInUse(path) && clock.nowMs() - this.#soughtMs < REOPEN_MS) continue; // it is the doubtful one
       tried += 1;
       try {
-        await withDeadline(clock, this.#openTimeoutMs, "opening a circuit", (inner) => this.#open(path, inner), signal);
+        await withDeadline(
+          clock,
+          this.#openTimeoutMs(path),
+          "opening a circuit",
+          (inner) => this.#open(path, inner),
+          signal,
+        );
         return;
       } catch (error) {
         failure = error;
@@ -224,8 +234,10 @@ export class SourceCircuit {
     return at === this.#peer && (code === "routing.unknown-circuit" || code === "routing.not-member");
   }
 
-  get #openTimeoutMs(): number {
-    return Math.max(OPEN_TIMEOUT_MS, OPEN_ROUND_TRIPS * this.#duplex.rttMs);
+  #openTimeoutMs(path: CircuitPath): number {
+    const firstMs = this.#deps.host.session(path[0] as NodeId)?.rttMs() ?? 0;
+    const guessedMs = OPEN_GUESSED_ROUND_TRIPS * path.length * firstMs;
+    return Math.max(OPEN_TIMEOUT_MS, OPEN_ROUND_TRIPS * this.#duplex.rttMs, guessedMs);
   }
 
   /** The first link of the way in use; gateways look after the others. */

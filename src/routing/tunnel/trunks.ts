@@ -3,7 +3,7 @@ import type { NodeId } from "#identity";
 import { GrowthBudget } from "./flow-window.ts";
 import type { OpenStream } from "./ports.ts";
 import { Trunk } from "./trunk.ts";
-import { OPEN_MS, TUNNEL_PROTOCOL } from "./tunnel-wire.ts";
+import { REACH_MS, TUNNEL_PROTOCOL } from "./tunnel-wire.ts";
 
 /**
  * A trunk takes new flows for so long; then the next one does, and it ends with its last flow. So new flows go the way that leads to the
@@ -87,7 +87,7 @@ export class Trunks {
       if (signal.aborted) stream.abort(asError(signal.reason)); // nobody waits for it any more
       return stream;
     };
-    return withDeadline(this.#clock, OPEN_MS, `opening a trunk to ${node}`, open);
+    return withDeadline(this.#clock, REACH_MS, `opening a trunk to ${node}`, open);
   }
 
   /** The next flow gets another trunk. */

@@ -5,7 +5,7 @@ import type { Flow } from "./flow.ts";
 import type { Choose, OpenStream } from "./ports.ts";
 import type { Trunk } from "./trunk.ts";
 import { Trunks } from "./trunks.ts";
-import { encodeRequest, OPEN_MS, type TunnelRequest } from "./tunnel-wire.ts";
+import { encodeRequest, OPEN_MS, REACH_MS, type TunnelRequest } from "./tunnel-wire.ts";
 
 /** Instances tried for one connection: who waits for longer has given up. */
 const MAX_TRIES = 3;
@@ -84,7 +84,6 @@ export class TunnelOpener {
 
   async #ask(instance: Instance, protocol: TunnelRequest["protocol"], signal: AbortSignal): Promise<Tunnel> {
     const { tenant, name } = instance;
-    const untilMs = this.#clock.nowMs() + OPEN_MS;
     const release = this.#count(instance);
     const failed = (error: unknown): never => {
       if (!signal.aborted) this.#failed(instance);
@@ -93,19 +92,19 @@ export class TunnelOpener {
     };
     const trunk = this.#trunks.live(instance.node) ?? (await this.#trunkTo(instance.node, signal).catch(failed));
     const stream = trunk.open(encodeRequest({ tenant, name, protocol }));
-    const opened = this.#answer(instance, stream, untilMs, signal).catch(failed);
+    const opened = this.#answer(instance, stream, signal).catch(failed);
     opened.catch(() => undefined); // the stream says so, too
     return { stream, instance, opened, release };
   }
 
   #trunkTo(node: NodeId, signal: AbortSignal): Promise<Trunk> {
-    return withDeadline(this.#clock, OPEN_MS, `opening a tunnel to ${node}`, () => this.#trunks.to(node), signal);
+    return withDeadline(this.#clock, REACH_MS, `opening a tunnel to ${node}`, () => this.#trunks.to(node), signal);
   }
 
-  async #answer(instance: Instance, stream: Flow, untilMs: number, signal: AbortSignal): Promise<void> {
+  async #answer(instance: Instance, stream: Flow, signal: AbortSignal): Promise<void> {
     const what = `opening a tunnel to ${instance.node}`;
     try {
-      await withDeadline(this.#clock, untilMs - this.#clock.nowMs(), what, () => stream.accepted, signal);
+      await withDeadline(this.#clock, OPEN_MS, what, () => stream.accepted, signal);
       this.#failedMs.delete(keyOf(instance));
     } catch (error) {
       stream.abort(asError(error));

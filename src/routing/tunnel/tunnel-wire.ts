@@ -2,6 +2,8 @@ import { Fault } from "#core";
 
 /** A stream of it is a trunk: many connections to, and flows of datagrams with, services of the node that is asked (docs/spec/tunnel.md). */
 export const TUNNEL_PROTOCOL = "/portolan/tunnel/1";
+/** A stream to the host may first take a circuit over slow links that lose packets. */
+export const REACH_MS = 20_000;
 /** The host has to find and dial the target in it, and the answer has to come back. */
 export const OPEN_MS = 10_000;
 
