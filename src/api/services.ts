@@ -33,6 +33,8 @@ export const InstanceView = z.object({
   /** Why it is unhealthy. */
   reason: z.string().optional(),
   protocol: Protocol,
+  /** At which its name leads to it. */
+  port: z.number().int(),
   /** The lower, the sooner it is tried; among those of one priority, by weight. */
   priority: z.number().int(),
   weight: z.number().int(),

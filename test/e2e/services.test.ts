@@ -48,8 +48,8 @@ describe("services of daemons", function () {
     assert.deepEqual([seen.nodes, seen.protocols, seen.labels], [["cam"], ["http"], { tier: "edge" }]);
     const { instances, here } = await detail(hub, "web");
     assert.deepEqual(
-      instances.map(({ node, state, priority, path }) => [node, state, priority, path]),
-      [["cam", "healthy", 7, "direct"]],
+      instances.map(({ node, state, port, priority, path }) => [node, state, port, priority, path]),
+      [["cam", "healthy", Number(to.split(":")[1]), 7, "direct"]],
     );
     assert.equal(here, undefined);
     assert.equal((await detail(cam, "web")).here?.target, to);
@@ -63,7 +63,7 @@ describe("services of daemons", function () {
     assert.match(head, /^NAME +PROTOCOL +HEALTHY +COST +CHANGED +TENANT +NODES +LABELS$/u);
     assert.match(row, /^web +http +1\/1 +\d+ +\S+ +default +cam +tier=edge$/u);
     assert.equal(await yard.ok("__complete", "--data", hub.data, "service", "unpublish", "w"), "web");
-    assert.match(await hub.ok("describe", "service", "web"), /NODE +NODE ID .*STATE/u);
+    assert.match(await hub.ok("describe", "service", "web"), /NODE +NODE ID .*STATE.* PORT /u);
   });
 
   it("belong to the tenant of their node, whatever that says", async () => {

@@ -96,7 +96,7 @@ function publishedView({ draft, health: { last } }: NonNullable<ReturnType<Servi
 }
 
 function instanceView(state: NodeState, instance: KnownInstance): InstanceView {
-  const { node, healthy, since, reason, protocol, priority, weight, cost, hops, labels } = instance;
+  const { node, healthy, since, reason, protocol, port, priority, weight, cost, hops, labels } = instance;
   return {
     node: state.members.nameOf(node),
     nodeId: node,
@@ -105,6 +105,7 @@ function instanceView(state: NodeState, instance: KnownInstance): InstanceView {
     since: isoOf(since),
     ...(reason === "" ? {} : { reason }),
     protocol,
+    port,
     priority,
     weight,
     cost,
