@@ -136,7 +136,7 @@ export class BringJobs {
     const onFull = (reason: string): void => copies.set({ ...latest, state: "waiting", reason });
     try {
       const counts = countsOf(await this.#bringWhole(spec, { signal, precedence, holders, onProgress }, onFull));
-      const finishedMs = state.trustedMs();
+      const finishedMs = Math.max(startedMs, state.trustedMs()); // a registrar may have set the time back since this node started
       const complete: OwnCopy = { ...base, ...counts, bytes: spec.sizeBytes, state: "complete", finishedMs };
       copies.set(complete);
       const message = `version ${version}, ${spec.sizeBytes} bytes`;
