@@ -15,8 +15,8 @@ const MOVE_MS = 30_000;
 /** Sites and nodes of each that it takes: the session's ends, somebody to carry it, and a leader to take over. */
 const LEAST = { sites: 3, nodes: 3 };
 
-/** Who was killed with -9, and what for. */
-export type Killed = { node: string; was: string };
+/** Who was killed with -9, what for, and how much of the file it had when it was last asked. */
+export type Killed = { node: string; was: string; hadBytes: number };
 
 /** What pulling the plug showed. `via`: who carried the session before and after. `leader`: who brought the most into the killed gateway's site over the WAN. */
 export type PlugRecord = {
@@ -86,18 +86,26 @@ export class Plug {
     return this.#fleet.living().filter((node) => !spared.has(node));
   }
 
+  /** Does nothing to one that is dead. */
   async kill(node: DemoNode, was: string): Promise<void> {
-    this.#killed.push({ node: node.plan.serial, was });
+    if (!this.#fleet.living().includes(node)) return;
+    const { serial } = node.plan;
+    const seen = this.#flow.latest().find((one) => one.node === serial);
+    this.#killed.push({ node: serial, was, hadBytes: seen?.detail?.local.bytes ?? 0 });
     await this.#fleet.kill(node);
   }
 
-  /** Resolves when the file is everywhere, also where it was killed; `undefined`: it was there before anything could be. `random`: whether one more is killed by chance. */
+  /**
+   * Resolves when all who live have the file; `undefined`: they had it before anybody could be killed. `alsoByChance`: whether one more is killed, by chance.
+   */
   async pull(alsoByChance: boolean): Promise<PlugRecord | undefined> {
     const { view, clock, random } = this.#deps;
     if (!(await this.#untilShare(WHEN.session))) return this.#tooLate();
     const [client, server] = this.#chooseEnds();
     this.#ends = [client, server];
+    await using stack = new AsyncDisposableStack();
     await this.#part(client, server);
+    stack.defer(() => this.#onFirst("delete", "topology", "main").catch(() => undefined)); // the demo ends before that
     await using session = await Session.start(clock, this.#fleet, client, server);
     const before = await this.#carrierOf(client);
     view.step(
@@ -119,15 +127,13 @@ export class Plug {
     if (alsoByChance && (await this.#untilShare(WHEN.another))) await this.#killOne(random);
     while (!this.#flow.isOver()) await clock.sleep(POLL_MS, this.#deps.signal);
     const heir = leaderOf(site, this.#flow.latest(), seen);
-    const record = await session.finish();
-    await this.#onFirst("delete", "topology", "main");
     return {
       client: client.plan.serial,
       server: server.plan.serial,
       killed: [...this.#killed],
       via: { before: before.plan.serial, after: after.plan.serial },
       leader: { site, before: leader ?? "", after: heir ?? "" },
-      session: record,
+      session: await session.finish(),
     };
   }
 

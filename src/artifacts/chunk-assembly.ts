@@ -1,4 +1,4 @@
-import { HASH_BYTES, merkleRoot } from "#core";
+import { HASH_BYTES, lengthOf, merkleRoot } from "#core";
 import { CELL_BYTES, type ChunkMap, cellHashes } from "./chunk-map.ts";
 
 /**
@@ -77,7 +77,7 @@ function equal(a: Uint8Array, b: Uint8Array | undefined): boolean {
 
 /** Puts the pieces together; false unless they are as long as the place for them. */
 function fill(place: Uint8Array, pieces: readonly Uint8Array[]): boolean {
-  if (pieces.reduce((sum, { length }) => sum + length, 0) !== place.length) return false;
+  if (lengthOf(pieces) !== place.length) return false;
   let at = 0;
   for (const piece of pieces) {
     place.set(piece, at);

@@ -54,13 +54,13 @@ export function admission(
   let own = new Set<string>();
   let lookAtMs = Number.NEGATIVE_INFINITY;
   const isOwn = (address: string): boolean => {
-    if (own.has(address)) return true;
-    if (nowMs() < lookAtMs) return false;
-    lookAtMs = nowMs() + LOOK_MS;
-    own = new Set(ownAddresses(cards));
+    if (nowMs() >= lookAtMs) {
+      lookAtMs = nowMs() + LOOK_MS;
+      own = new Set(ownAddresses(cards));
+    }
     return own.has(address);
   };
-  return (address) => [block, ...networks].some((network) => ipInCidr(address, network)) || isOwn(address);
+  return (address) => isOwn(address) || [block, ...networks].some((network) => ipInCidr(address, network));
 }
 
 function ownAddresses(cards: NetworkCards): string[] {

@@ -123,7 +123,7 @@ export class BringJobs {
     const { name } = body.metadata;
     const known = copies.own(name);
     if (known?.state === "complete" && known.version === version && (await hasContent(this.#store, spec))) return known;
-    const startedMs = state.trustedMs();
+    const [startedMs, sinceMs] = [state.trustedMs(), state.clock.nowMs()];
     const base = { name, version, ...NOTHING, startedMs, content: spec };
     let latest: OwnCopy = { ...base, state: "transferring" };
     copies.set(latest);
@@ -136,7 +136,7 @@ export class BringJobs {
     const onFull = (reason: string): void => copies.set({ ...latest, state: "waiting", reason });
     try {
       const counts = countsOf(await this.#bringWhole(spec, { signal, precedence, holders, onProgress }, onFull));
-      const finishedMs = Math.max(startedMs, state.trustedMs()); // a registrar may have set the time back since this node started
+      const finishedMs = startedMs + Math.round(state.clock.nowMs() - sinceMs); // a registrar may set the time meanwhile
       const complete: OwnCopy = { ...base, ...counts, bytes: spec.sizeBytes, state: "complete", finishedMs };
       copies.set(complete);
       const message = `version ${version}, ${spec.sizeBytes} bytes`;

@@ -1,6 +1,6 @@
 import type { Connection } from "@libp2p/interface";
 import { z } from "zod";
-import { type ByteStream, type Clock, encodeFrame, Fault } from "#core";
+import { type ByteStream, type Clock, encodeFrame, Fault, lengthOf } from "#core";
 import type { NodeId } from "#identity";
 import { type Greeting, MAX_MESSAGE_BYTES } from "./hello-exchange.ts";
 import { LinkHealth } from "./link-health.ts";
@@ -127,7 +127,7 @@ export class LiveSession implements Session {
 
   send(kind: string, body: unknown): boolean {
     const pieces = encodeFrame(body === undefined ? { k: kind } : { k: kind, b: body });
-    const sizeBytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    const sizeBytes = lengthOf(pieces);
     if (sizeBytes > MAX_MESSAGE_BYTES) {
       throw new Fault("mesh.message-size", `a "${kind}" message of ${sizeBytes} bytes is over ${MAX_MESSAGE_BYTES}`);
     }

@@ -46,7 +46,7 @@ describe("routes between daemons", function () {
   it("are opened by who can: doctor says who has connected, and does not guess", async () => {
     assert.match(
       await hub.ok("doctor"),
-      /ok +reach: Listens at \S+\. Others connect from other sites: (cam|pump) in berlin did (just now|\d+ minutes? ago)/u,
+      /ok +reach: Listens at \S+\. Others connect from other sites: (cam|pump) in berlin did just now/u,
     );
     assert.match(await cam.ok("doctor"), /info +reach: This node accepts no connections: others reach it over those/u);
   });

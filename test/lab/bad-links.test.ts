@@ -3,10 +3,11 @@ import { createHash } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { SystemClock, SystemRandom } from "#core";
-import { type Coast, coastNeeds, PLACES, startCoast } from "./coast.ts";
+import { type Coast, PLACES, startCoast } from "./coast.ts";
+import { skipWithoutLab } from "./skip-without.ts";
 
 const clock = new SystemClock();
-/** What is shown is ten minutes (docs/BENCHMARKS.md); a test that runs at each change has less time. */
+/** A test that runs at each change has a minute; more shows more. */
 const SECONDS = Number(process.env["PORTOLAN_BAD_LINKS_SECONDS"] ?? 60);
 const DOWNLOAD_MS = 120_000;
 const FILE_BYTES = 256 * 1024;
@@ -23,11 +24,7 @@ describe("links with 600 ms and 7 % loss", function () {
   let coast: Coast;
 
   before(async function () {
-    const missing = await coastNeeds(["curl", "python3", "sha256sum"]);
-    if (missing !== undefined) {
-      console.log(`      skipped: ${missing}`);
-      this.skip();
-    }
+    await skipWithoutLab(this, "curl", "python3", "sha256sum");
     stack = new AsyncDisposableStack();
     coast = await startCoast(clock, stack, BAD);
   });

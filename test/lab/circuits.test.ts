@@ -3,9 +3,10 @@ import { createHash } from "node:crypto";
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { SystemClock, SystemRandom, withDeadline } from "#core";
-import { type Lab, onPath, run } from "../../bench/lab/index.ts";
+import { type Lab, run } from "../../bench/lab/index.ts";
 import { until } from "../../bench/portolan.ts";
-import { type Coast, coastNeeds, LINKED, PLACES, startCoast } from "./coast.ts";
+import { type Coast, LINKED, PLACES, startCoast } from "./coast.ts";
+import { skipWithout, skipWithoutLab } from "./skip-without.ts";
 
 const clock = new SystemClock();
 const PATIENCE_MS = 120_000;
@@ -31,11 +32,7 @@ describe("circuits in the lab", function () {
   let folder: string;
 
   before(async function () {
-    const missing = await coastNeeds(["curl", "python3"]);
-    if (missing !== undefined) {
-      console.log(`      skipped: ${missing}`);
-      this.skip();
-    }
+    await skipWithoutLab(this, "curl", "python3");
     stack = new AsyncDisposableStack();
     stack.defer(() => stop.abort());
     ({ lab, fleet: coast, folder } = await startCoast(clock, stack));
@@ -69,10 +66,7 @@ describe("circuits in the lab", function () {
 
   it("a stock ssh session answers each keystroke though the gateway that carries it dies twice", async function () {
     const sshd = "/usr/sbin/sshd";
-    if (!(await onPath("ssh")) || !(await onPath("sshd"))) {
-      console.log("      skipped: ssh or sshd is missing: apt-get install openssh-client openssh-server");
-      this.skip();
-    }
+    await skipWithout(this, "ssh", sshd);
     const file = (name: string): string => join(folder, name);
     for (const key of ["host", "user"]) {
       await run(clock, PATIENCE_MS, ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", file(`${key}.key`)]);

@@ -1,10 +1,11 @@
 import { strict as assert } from "node:assert";
-import { chmodSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { SystemClock } from "#core";
-import { type Lab, onPath, run } from "../../bench/lab/index.ts";
+import { type Lab, run } from "../../bench/lab/index.ts";
 import { until } from "../../bench/portolan.ts";
-import { type Coast, coastNeeds, PLACES, startCoast } from "./coast.ts";
+import { type Coast, PLACES, startCoast } from "./coast.ts";
+import { skipWithout, skipWithoutLab } from "./skip-without.ts";
 
 const clock = new SystemClock();
 const COMMAND_MS = 30_000;
@@ -22,11 +23,7 @@ describe("unmodified clients", function () {
   let resolvConf: string;
 
   before(async function () {
-    const missing = await coastNeeds([]);
-    if (missing !== undefined) {
-      console.log(`      skipped: ${missing}`);
-      this.skip();
-    }
+    await skipWithoutLab(this);
     stack = new AsyncDisposableStack();
     stack.defer(() => stop.abort());
     ({ lab, fleet, folder } = await startCoast(clock, stack));
@@ -38,12 +35,6 @@ describe("unmodified clients", function () {
   });
   after(() => stack?.disposeAsync());
 
-  /** Skips where a program is not there. */
-  async function needs(test: Mocha.Context, program: string): Promise<void> {
-    if (await onPath(program)) return;
-    console.log(`      skipped: ${program} is missing`);
-    test.skip();
-  }
   const publish = async (name: string, port: number, ...flags: string[]): Promise<void> => {
     await fleet.cli("pump", "service", "publish", name, "--to", `127.0.0.1:${port}`, ...flags);
     await fleet.untilServed("cam", name);
@@ -55,7 +46,7 @@ describe("unmodified clients", function () {
     atCam("unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"', resolvConf, ...argv);
 
   it("curl and dig", async function () {
-    for (const program of ["curl", "dig", "python3"]) await needs(this, program);
+    await skipWithout(this, "curl", "dig", "python3");
     atPump("python3", "-m", "http.server", "8000", "--bind", "127.0.0.1", "--directory", folder);
     await publish("web", 8000, "--protocol", "http", "--check", "http=/");
     const port = await fleet.connect("cam", "web", stop.signal);
@@ -71,10 +62,7 @@ describe("unmodified clients", function () {
   });
 
   it("psql", async function () {
-    if (!(await onPath("psql")) || !existsSync(`${POSTGRES}/initdb`)) {
-      console.log("      skipped: psql or PostgreSQL 15 is missing");
-      this.skip();
-    }
+    await skipWithout(this, "psql", `${POSTGRES}/initdb`);
     const data = join(folder, "postgres");
     mkdirSync(data, { mode: 0o700 });
     chmodSync(folder, 0o755);
@@ -116,7 +104,7 @@ describe("unmodified clients", function () {
   });
 
   it("iperf3, over TCP both ways, and over UDP", async function () {
-    await needs(this, "iperf3");
+    await skipWithout(this, "iperf3");
     atPump("iperf3", "-s", "-B", "127.0.0.1", "-p", "5201");
     await publish("perf", 5201, "--check", "tcp");
     await publish("perf-udp", 5201, "--protocol", "udp");

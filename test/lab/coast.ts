@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { Clock } from "#core";
 import { Daemons } from "../../bench/daemons.ts";
 import type { Place, StartAt } from "../../bench/fleet.ts";
-import { type Lab, labNeeds, onPath, startLab, type WanOptions } from "../../bench/lab/index.ts";
+import { type Lab, startLab, type WanOptions } from "../../bench/lab/index.ts";
 
 const gate = (index: number): Place & { netns: string } => ({
   netns: `h3-${index}`,
@@ -33,13 +33,6 @@ const WAN = { rateBps: 200e6, delayMs: 10, jitterMs: 0, queueBytes: 1024 * 1024,
 
 /** Four daemons in three sites of a lab, and a folder for what a test writes. */
 export type Coast = { lab: Lab; fleet: Daemons<keyof typeof PLACES>; folder: string };
-
-/** Why there can be no coast here, or without these tools; `undefined`: there can. */
-export async function coastNeeds(tools: readonly string[]): Promise<string | undefined> {
-  let missing = await labNeeds();
-  for (const tool of tools) if (!(await onPath(tool))) missing ??= `${tool} is missing`;
-  return missing;
-}
 
 /** Starts one, which ends with the stack; resolves when all are members and linked. `worse`: how each site's link differs from a good one. */
 export async function startCoast(

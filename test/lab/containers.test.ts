@@ -1,12 +1,13 @@
 import { strict as assert } from "node:assert";
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { SystemClock } from "#core";
 import { Daemons } from "../../bench/daemons.ts";
 import type { StartAt } from "../../bench/fleet.ts";
-import { type Lab, labNeeds, onPath, startLab } from "../../bench/lab/index.ts";
+import { type Lab, startLab } from "../../bench/lab/index.ts";
 import { until } from "../../bench/portolan.ts";
+import { skipWithout, skipWithoutLab } from "./skip-without.ts";
 
 const clock = new SystemClock();
 const COMMAND_MS = 10_000;
@@ -38,12 +39,7 @@ describe("names for containers", function () {
   const routes = (): Promise<string> => at(HOST, "ip", "route", "show", "table", "local");
 
   before(async function () {
-    let missing = await labNeeds();
-    for (const tool of ["curl", "dig", "python3"]) if (!(await onPath(tool))) missing ??= `${tool} is missing`;
-    if (missing !== undefined) {
-      console.log(`      skipped: ${missing}`);
-      this.skip();
-    }
+    await skipWithoutLab(this, "curl", "dig", "python3");
     stack = new AsyncDisposableStack();
     lab = stack.use(await startLab(clock, { sites: 1, hostsPerSite: 4 }));
     folder = mkdtempSync(join(tmpdir(), "guests-"));
@@ -91,17 +87,9 @@ describe("names for containers", function () {
     for (const tool of ["sh", "wget"]) symlinkSync("busybox", join(bin, tool));
     return join(folder, "rootfs");
   }
-  /** Skips where one of them is not there. */
-  async function needs(test: Mocha.Context, ...programs: string[]): Promise<void> {
-    for (const program of programs) {
-      if (existsSync(program) || (await onPath(program))) continue;
-      console.log(`      skipped: ${program} is missing`);
-      test.skip();
-    }
-  }
 
   it("lead a stock docker container to a service", async function () {
-    await needs(this, "dockerd", "docker", "busybox", "tar");
+    await skipWithout(this, "dockerd", "docker", "busybox", "tar");
     const at = join(folder, "docker");
     mkdirSync(at);
     const socket = `unix://${at}/docker.sock`;
@@ -129,7 +117,7 @@ describe("names for containers", function () {
   });
 
   it("lead a podman container to a service", async function () {
-    await needs(this, "podman", NETAVARK, "runc", "busybox", "tar");
+    await skipWithout(this, "podman", NETAVARK, "runc", "busybox", "tar");
     const at = join(folder, "podman");
     mkdirSync(at);
     const file = (name: string, ...lines: string[]): string => {

@@ -2,7 +2,8 @@ import { strict as assert } from "node:assert";
 import { join } from "node:path";
 import { Fault, SystemClock, withDeadline } from "#core";
 import type { FlowReport } from "../../bench/flow-part.ts";
-import { type Child, Graph, labNeeds } from "../../bench/lab/index.ts";
+import { type Child, Graph } from "../../bench/lab/index.ts";
+import { skipWithoutLab } from "./skip-without.ts";
 
 const clock = new SystemClock();
 const FLOW = join(import.meta.dirname, "..", "..", "bench", "flow-part.ts");
@@ -14,11 +15,7 @@ describe("a graph of links", function () {
   let graph: Graph;
 
   before(async function () {
-    const missing = await labNeeds();
-    if (missing !== undefined) {
-      console.log(`      skipped: ${missing}`);
-      this.skip();
-    }
+    await skipWithoutLab(this);
     const links = ["ab", "bc"].map(([a = "", b = ""]) => ({ a, b, delayMs: DELAY_MS }));
     graph = await Graph.make(clock, ["a", "b", "c"], links);
   });

@@ -3,7 +3,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { SystemClock } from "#core";
-import { Child, labNeeds, outsideOf, run, startLab } from "../../bench/lab/index.ts";
+import { Child, outsideOf, run, startLab } from "../../bench/lab/index.ts";
+import { skipWithoutLab } from "./skip-without.ts";
 
 const clock = new SystemClock();
 const REPLY_MS = 10_000;
@@ -14,10 +15,7 @@ describe("lab", function () {
   this.timeout(60_000);
 
   before(async function () {
-    const missing = await labNeeds();
-    if (missing === undefined) return;
-    console.log(`      skipped: ${missing}`);
-    this.skip();
+    await skipWithoutLab(this);
   });
 
   it("delays packets between sites by four access links a round trip", async () => {

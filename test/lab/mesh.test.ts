@@ -4,8 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ControlClient, type LinkView } from "#api";
 import { Fault, SystemClock, withDeadline } from "#core";
-import { type Child, type Lab, labNeeds, run, startLab } from "../../bench/lab/index.ts";
+import { type Child, type Lab, run, startLab } from "../../bench/lab/index.ts";
 import { PORTOLAN } from "../support/yard.ts";
+import { skipWithoutLab } from "./skip-without.ts";
 
 const clock = new SystemClock();
 const PATIENCE_MS = 150_000;
@@ -81,10 +82,7 @@ describe("mesh in the lab", function () {
   this.timeout(400_000);
 
   before(async function () {
-    const missing = await labNeeds();
-    if (missing === undefined) return;
-    console.log(`      skipped: ${missing}`);
-    this.skip();
+    await skipWithoutLab(this);
   });
 
   it("two fleets on one LAN find their own by mDNS, never mix, and say that the other is there", async () => {

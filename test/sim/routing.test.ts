@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { SeededRandom } from "#core";
 import { NO_POLICY } from "../../src/routing/link-policy.ts";
+import { LINKS_TOPIC, writeAdvertisement } from "../../src/routing/link-state.ts";
 import { RoutingWorld } from "../support/routing-world.ts";
 import { runScenario } from "./run-scenario.ts";
 import { choose } from "./scenario.ts";
@@ -118,8 +119,9 @@ describe("routing among nodes that gossip", () => {
     await world.clock.advanceMs(3_000);
     assert.match(world.way("a1", "c2"), /^a1 b1 c1 c2/u);
     const { gossip } = world.of("e1");
-    const liar = [world.of("c2"), world.of("a1")].map(({ host }) => [host.nodeId, 0, 0, 0, 0]);
-    gossip.publish("links", { transit: true, links: liar });
+    const free = { latency: 0, loss: 0, load: 0, money: 0, penalty: 0 };
+    const links = new Map(["c2", "a1"].map((name) => [world.of(name).host.nodeId, free]));
+    gossip.publish(LINKS_TOPIC, writeAdvertisement({ transit: true, links }));
     await world.clock.advanceMs(NEWS_MS);
     assert.equal(world.way("a1", "c2"), "a1 b1 c1 c2 else a1 d1 c1 c2");
   });
@@ -127,7 +129,7 @@ describe("routing among nodes that gossip", () => {
   it("takes what makes no sense for no links", async () => {
     using world = new RoutingWorld(SITES);
     await world.clock.advanceMs(3_000);
-    world.of("b1").gossip.publish("links", { transit: true, links: [["nobody", -1]] });
+    world.of("b1").gossip.publish(LINKS_TOPIC, { transit: true, links: [["nobody", -1]] });
     await world.clock.advanceMs(NEWS_MS);
     assert.equal(world.way("d1", "b1"), "none");
     assert.equal(world.way("a1", "b1"), "a1 b1 else none", "its neighbours see that it is there");

@@ -87,7 +87,7 @@ describe("pulling the plug", () => {
     const plug: PlugRecord = {
       client: "pisa-3",
       server: "venice-3",
-      killed: [{ node: "pisa-1", was: "carried the session" }],
+      killed: [{ node: "pisa-1", was: "carried the session", hadBytes: 40_000_000 }],
       via: { before: "pisa-1", after: "pisa-2" },
       leader: { site: "pisa", before: "pisa-1", after: "pisa-2" },
       session: { program: "curl", bytes: 1_000_000, equal: true, longestPauseMs: 420 },

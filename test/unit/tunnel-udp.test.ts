@@ -149,6 +149,25 @@ describe("UDP listener", () => {
     socket.close();
   });
 
+  it("drops what comes from whom it does not admit, and asks once for each sender that it does", async () => {
+    const asked: string[] = [];
+    const admits = (host: string): boolean => asked.push(host) > 1;
+    const open = (): Promise<ByteStream> => new Promise(() => undefined);
+    const deps = { clock, log: SILENT_LOG, opener: new TunnelOpener({ clock, open }), choose, admits };
+    await using listener = await listenUdp(deps, { host: "127.0.0.1", port: 0 });
+    const { counts, address } = listener;
+    const socket = await sender();
+    socket.send("no", address.port, "127.0.0.1");
+    while (counts.dropped === 0) await clock.sleep(1);
+    assert.equal(counts.open, 0);
+    for (const text of ["yes", "yes again"]) socket.send(text, address.port, "127.0.0.1");
+    while (counts.open === 0) await clock.sleep(1);
+    await clock.sleep(10);
+    assert.deepEqual(asked, ["127.0.0.1", "127.0.0.1"]);
+    assert.deepEqual([counts.open, counts.dropped], [1, 1]);
+    socket.close();
+  });
+
   it("hears 1,024 senders at a time, and drops what others send", async function () {
     this.timeout(20_000);
     const open = (): Promise<ByteStream> => new Promise(() => undefined);

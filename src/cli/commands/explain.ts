@@ -4,6 +4,7 @@ import { Fault, faultCode } from "#core";
 import { serialise } from "../output.ts";
 import { type Cli, action, type Session } from "../session.ts";
 import { printable } from "../table.ts";
+import { formatCount } from "../units.ts";
 import { examples, formats } from "./options.ts";
 import { legText, wayText } from "./routes.ts";
 
@@ -64,7 +65,7 @@ function serviceLines({ service, explanation }: ServiceExplanation): string[] {
   const [closest, ...rest] = healthy;
   if (closest === undefined) {
     const why = instances.map(({ node, state, reason }) => `  ${node}: ${reason ?? state}`);
-    return [`${name} is on ${countText(instances.length, "node")}, and healthy on none`, ...why];
+    return [`${name} is on ${formatCount(instances.length, "node")}, and healthy on none`, ...why];
   }
   const { node, priority, cost } = closest;
   const others = rest.map(
@@ -73,13 +74,11 @@ function serviceLines({ service, explanation }: ServiceExplanation): string[] {
   );
   const place = closest.path === "local" ? "this node itself" : node;
   return [
-    `${name} is on ${countText(instances.length, "node")}, healthy on ${healthy.length}: connections go to ${place}, priority ${priority}, cost ${cost}`,
+    `${name} is on ${formatCount(instances.length, "node")}, healthy on ${healthy.length}: connections go to ${place}, priority ${priority}, cost ${cost}`,
     ...others,
     ...(explanation === undefined ? [] : linesOf(explanation)),
   ];
 }
-
-const countText = (count: number, what: string): string => `${count} ${what}${count === 1 ? "" : "s"}`;
 
 function linesOf({ name, route, untaken, topology }: Explanation): string[] {
   const lines = route === undefined ? [`no way leads to ${name}`] : routeLines(name, route);

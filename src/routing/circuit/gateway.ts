@@ -60,7 +60,11 @@ export class Gateway {
     const target = open.path.at(-1) as NodeId;
     this.#judge(open.source, target, to);
     const carried: Carried = {
-      ...{ source: open.source, target, from, to, bytes: 0 },
+      source: open.source,
+      target,
+      from,
+      to,
+      bytes: 0,
       end: (reason) => stream.abort(reason),
       heldBytes: () => stream.heldBytes,
     };
@@ -83,7 +87,7 @@ export class Gateway {
     }
   }
 
-  /** Ends those that keep the most waiting here, while it is too much in all. Their ends go on over others, or more slowly. */
+  /** Ends those that keep the most waiting here, while it is too much in all. Their ends attach anew, over others where there are any. */
   endHoarders(): void {
     const held = [...this.#carried].map((carried) => ({ carried, bytes: carried.heldBytes() }));
     let sum = held.reduce((total, { bytes }) => total + bytes, 0);

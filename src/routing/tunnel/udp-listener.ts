@@ -60,14 +60,10 @@ class UdpListener implements Listener {
 
   #hear(datagram: Uint8Array, from: RemoteInfo): void {
     if (from.port === 0) return; // nobody can be answered there, and trying throws
-    if (this.#deps.admits?.(from.address) === false) {
-      this.counts.dropped += 1;
-      return;
-    }
     const key = `${from.address} ${from.port}`;
     let sender = this.#senders.get(key);
     if (sender === undefined) {
-      if (this.#senders.size >= MAX_FLOWS) {
+      if (this.#senders.size >= MAX_FLOWS || this.#deps.admits?.(from.address) === false) {
         this.counts.dropped += 1;
         return;
       }
