@@ -98,7 +98,7 @@ function loopbackBars(samples: readonly Sample[], gateways: readonly number[]): 
   ];
 }
 
-/** Two sites, 50 ms apart; the service in one, its user in the other. */
+/** Two sites, 50 ms apart; the service in one, its user in the other, and where there is a gateway, it is in the user's. */
 async function runWan({ clock, directory, progress }: BenchContext, samples: number): Promise<Run> {
   const cause = await labNeeds();
   if (cause !== undefined) {
@@ -106,17 +106,24 @@ async function runWan({ clock, directory, progress }: BenchContext, samples: num
     return { samples: [], bars: [] };
   }
   const wan = { rateBps: 0, delayMs: WAN_DELAY_MS, jitterMs: 0, queueBytes: 64 * 2 ** 20, lossRatio: 0 };
-  await using lab = await startLab(clock, { sites: 2, hostsPerSite: 1, wan });
-  const [near, far] = lab.hosts.map(
+  await using lab = await startLab(clock, { sites: 2, hostsPerSite: 2, wan });
+  const [near, gateway, far] = lab.hosts.map(
     ({ netns, address }): Machine => ({ ip: address, start: (argv, env = {}) => lab.start(netns, argv, { env }) }),
   );
-  if (near === undefined || far === undefined) return { samples: [], bars: [] };
+  if (near === undefined || gateway === undefined || far === undefined) return { samples: [], bars: [] };
   const direct = await startTarget(far);
-  const machines: Machines = { far, gateways: [], near };
+  const machines = (gateways: readonly Machine[]): Machines => ({ far, gateways, near });
+  const stunnel = new StunnelChain(clock, directory);
   const paths: [string, string, Ports][] = [
     ["direct, 100 ms", far.ip, direct],
-    ["portolan, 100 ms", near.ip, await startPortolan(machines, direct)],
-    ["stunnel, 100 ms", near.ip, await new StunnelChain(clock, directory).start(machines, direct, FIRST_PORT)],
+    ["portolan, 100 ms", near.ip, await startPortolan(machines([]), direct)],
+    ["stunnel, 100 ms", near.ip, await stunnel.start(machines([]), direct, FIRST_PORT)],
+    ["portolan, 100 ms, gateways: 1", near.ip, await startPortolan(machines([gateway]), direct)],
+    [
+      "stunnel, 100 ms, gateways: 1",
+      near.ip,
+      await stunnel.start(machines([gateway]), direct, FIRST_PORT + PORTS_OF_CHAIN),
+    ],
   ];
   const results: Sample[] = [];
   for (let round = 0; round < samples; round++) {
@@ -125,8 +132,11 @@ async function runWan({ clock, directory, progress }: BenchContext, samples: num
       results.push({ kind, round, oneFlowMbPerSecond: await oneFlow(near, ip, ports, WAN_MIB * 2 ** 20) });
     }
   }
-  const mbitPerSecond = 8 * medianOf(results, "portolan, 100 ms", "oneFlowMbPerSecond");
-  return { samples: results, bars: [atLeast("one flow at 100 ms round trip, Mbit/s", 200, mbitPerSecond)] };
+  const bars = ["", ", gateways: 1"].map((over) => {
+    const mbitPerSecond = 8 * medianOf(results, `portolan, 100 ms${over}`, "oneFlowMbPerSecond");
+    return atLeast(`one flow at 100 ms round trip${over}, Mbit/s`, 200, mbitPerSecond);
+  });
+  return { samples: results, bars };
 }
 
 function medianOf(samples: readonly Sample[], kind: string, key: string): number {

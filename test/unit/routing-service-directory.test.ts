@@ -233,25 +233,26 @@ describe("service directory", () => {
   });
 });
 
+const RECORD = {
+  protocol: "tcp",
+  labels: {},
+  priority: 0,
+  weight: 1,
+  healthy: true,
+  since: 1,
+  reason: "",
+  port: 554,
+} as const;
+
 describe("telling of services", () => {
   it("puts together what changes at once, keeps its distance, says failures at once, and nothing twice", async () => {
     const clock = new VirtualClock(NOW_MS);
     const told: number[] = [];
     let name = "a";
-    const record = {
-      protocol: "tcp",
-      labels: {},
-      priority: 0,
-      weight: 1,
-      healthy: true,
-      since: 1,
-      reason: "",
-      port: 554,
-    } as const;
     const teller = new ServiceTeller({
       clock,
       gossip: { publish: () => told.push(clock.nowMs()) },
-      records: () => [{ ...record, name }],
+      records: () => [{ ...RECORD, name }],
     });
     const change = (to: string, urgent = false): void => {
       name = to;
@@ -280,6 +281,32 @@ describe("telling of services", () => {
     change("j");
     await clock.advanceMs(1_000);
     assert.equal(told.length, 4, "it has stopped");
+  });
+
+  it("tells 8 KiB a second of services that are published one by one, after a burst, and failures at once", async () => {
+    const clock = new VirtualClock(NOW_MS);
+    const toldMs: number[] = [];
+    let count = 400;
+    const teller = new ServiceTeller({
+      clock,
+      gossip: { publish: () => toldMs.push(clock.nowMs()) },
+      records: () => Array.from({ length: count }, (_, i) => ({ ...RECORD, name: `a-service-${i}` })),
+    });
+    while (clock.nowMs() < 60_000) {
+      count += 1;
+      teller.changed(false);
+      await clock.advanceMs(100);
+    }
+    const bytes = JSON.stringify(writeInstances([{ ...RECORD, name: "a-service-500" }])).length * 500;
+    const expected = (60 * 8 * 1024 + 64 * 1024) / bytes;
+    assert.ok(Math.abs(toldMs.length - expected) < expected / 4, `${toldMs.length} tellings of ${expected}`);
+    assert.deepEqual(toldMs.slice(0, 3), [50, 550, 1_050], "the first ones do not wait");
+    const before = toldMs.length;
+    count += 1;
+    teller.changed(true);
+    await clock.advanceMs(50);
+    assert.equal(toldMs.length, before + 1);
+    teller[Symbol.dispose]();
   });
 });
 

@@ -6,6 +6,9 @@ import { SERVICES_TOPIC, writeInstances, type InstanceRecord } from "./instance-
 const TOGETHER_MS = 50;
 /** Everybody hears of all services of this node each time, so that is at least this long apart; what fails is told at once all the same. */
 const EVERY_MS = 500;
+/** And no more than so much a second, but for the first few seconds' worth: a node that publishes hundreds one by one would flood the fleet. */
+const BYTES_PER_SECOND = 8 * 1024;
+const BURST_MS = 8_000;
 
 export type ServiceTellerDeps = {
   gossip: Pick<Gossip, "publish">;
@@ -19,6 +22,8 @@ export class ServiceTeller implements Disposable {
   readonly #deps: ServiceTellerDeps;
   #told: string | undefined;
   #toldMs = Number.NEGATIVE_INFINITY;
+  /** By then all that was told is paid for, at `BYTES_PER_SECOND`. */
+  #paidMs = Number.NEGATIVE_INFINITY;
   #dueMs = Number.POSITIVE_INFINITY;
   #timer = new AbortController();
 
@@ -35,7 +40,7 @@ export class ServiceTeller implements Disposable {
   changed(urgent: boolean): void {
     const { clock } = this.#deps;
     const soonMs = clock.nowMs() + TOGETHER_MS;
-    const dueMs = urgent ? soonMs : Math.max(soonMs, this.#toldMs + EVERY_MS);
+    const dueMs = urgent ? soonMs : Math.max(soonMs, this.#toldMs + EVERY_MS, this.#paidMs - BURST_MS);
     if (dueMs >= this.#dueMs) return;
     this.#dueMs = dueMs;
     this.#timer.abort();
@@ -54,6 +59,7 @@ export class ServiceTeller implements Disposable {
     if (text === this.#told) return;
     this.#told = text;
     this.#toldMs = clock.nowMs();
+    this.#paidMs = Math.max(this.#paidMs, this.#toldMs) + (text.length / BYTES_PER_SECOND) * 1_000;
     gossip.publish(SERVICES_TOPIC, value);
   }
 }
