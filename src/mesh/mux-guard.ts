@@ -3,9 +3,9 @@ import type { Connection, MessageStream, StreamMuxer, StreamMuxerFactory } from 
 import type { Uint8ArrayList } from "uint8arraylist";
 import { asError, type Clock, Fault } from "#core";
 import { SocketConnection } from "./socket-connection.ts";
-import { keepPaused, tellWindowsByHalves } from "./yamux-windows.ts";
+import { keepPaused, tellWindowsInSteps } from "./yamux-windows.ts";
 
-tellWindowsByHalves();
+tellWindowsInSteps();
 keepPaused();
 
 /** First window of a stream over native TLS (docs/spec/transport.md): a fresh stream need not wait for it to grow. */

@@ -8,6 +8,8 @@ export const MAX_FLOW_WINDOW_BYTES = 4 * 1024 * 1024;
 export const PEER_GROWTH_BYTES = 32 * 1024 * 1024;
 /** Who uses half a window up within this has a window that is too small: so it holds about a second of what the reader takes. */
 const GROW_WITHIN_MS = 500;
+/** The peer is told of room when half of the window was taken; of the largest one, so much at a time: by halves, a long way would stand still for half of it. */
+const STEP_BYTES = 256 * 1024;
 
 /** Growth that is left for the windows of one peer. */
 export class GrowthBudget {
@@ -49,7 +51,7 @@ export class ReceiveWindow {
   /** The reader took so much. Returns the credit to tell the peer of; 0: none yet. */
   taken(bytes: number, nowMs: number): number {
     this.#untoldBytes += bytes;
-    if (this.#untoldBytes < this.#sizeBytes / 2) return 0;
+    if (this.#untoldBytes < this.#stepBytes) return 0;
     const growth = nowMs - this.#toldMs <= GROW_WITHIN_MS ? this.#grow() : 0;
     const credit = this.#untoldBytes + growth;
     this.#openBytes += credit;
@@ -62,6 +64,10 @@ export class ReceiveWindow {
   close(): void {
     this.#budget.giveBack(this.#sizeBytes - INITIAL_WINDOW_BYTES);
     this.#sizeBytes = INITIAL_WINDOW_BYTES;
+  }
+
+  get #stepBytes(): number {
+    return this.#sizeBytes < MAX_FLOW_WINDOW_BYTES ? this.#sizeBytes / 2 : STEP_BYTES;
   }
 
   #grow(): number {
