@@ -10,7 +10,7 @@ type Window = {
 };
 
 /** A window that has grown to its largest is told of in such steps: by halves, a long way would stand still for half of it at a time. */
-const STEP_BYTES = 256 * 1024;
+const STEP_BYTES = 512 * 1024;
 
 /**
  * A reader may pause a stream again while `resume` hands it what waited. @libp2p/utils then goes on as if it had not, and yamux gives the sender

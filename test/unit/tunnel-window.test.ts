@@ -28,7 +28,7 @@ describe("window of a flow", () => {
     assert.equal(fill(new ReceiveWindow(new GrowthBudget(), 0), 20, 501), INITIAL_WINDOW_BYTES);
   });
 
-  it("is told of when half of it was taken, and at its largest 256 KiB at a time", () => {
+  it("is told of when half of it was taken, and at its largest 512 KiB at a time", () => {
     const window = new ReceiveWindow(new GrowthBudget(), 0);
     window.arrived(INITIAL_WINDOW_BYTES);
     assert.equal(window.taken(INITIAL_WINDOW_BYTES / 2 - 1, 1_000), 0);
@@ -36,8 +36,8 @@ describe("window of a flow", () => {
     const largest = new ReceiveWindow(new GrowthBudget(), 0);
     fill(largest, 20, 10);
     largest.arrived(MAX_FLOW_WINDOW_BYTES);
-    assert.equal(largest.taken(256 * 1024 - 1, 1_000), 0);
-    assert.equal(largest.taken(1, 1_000), 256 * 1024);
+    assert.equal(largest.taken(512 * 1024 - 1, 1_000), 0);
+    assert.equal(largest.taken(1, 1_000), 512 * 1024);
   });
 
   it("grows with the others of its peer by no more than 32 MiB, and gives that back", () => {

@@ -9,7 +9,7 @@ export const PEER_GROWTH_BYTES = 32 * 1024 * 1024;
 /** Who uses half a window up within this has a window that is too small: so it holds about a second of what the reader takes. */
 const GROW_WITHIN_MS = 500;
 /** The peer is told of room when half of the window was taken; of the largest one, so much at a time: by halves, a long way would stand still for half of it. */
-const STEP_BYTES = 256 * 1024;
+const STEP_BYTES = 512 * 1024;
 
 /** Growth that is left for the windows of one peer. */
 export class GrowthBudget {
