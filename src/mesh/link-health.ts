@@ -1,12 +1,14 @@
 import type { Probe } from "./probe-datagram.ts";
 
 /** Probe intervals: with a live circuit, within a minute of user bytes, at rest (design: hello, links). */
-export const CIRCUIT_PROBE_MS = 150;
+export const CIRCUIT_PROBE_MS = 120;
 export const USED_PROBE_MS = 500;
 export const IDLE_PROBE_MS = 2_000;
 /** Probes that must go unanswered before a link is suspect; while in doubt they follow each other this fast. */
 const SUSPECT_MISSES = 3;
-export const DOUBT_PROBE_MS = 150;
+export const DOUBT_PROBE_MS = 120;
+/** While in doubt it is looked at so often between two probes: what a verdict is late by, a live circuit stands still longer. */
+const DOUBT_LOOKS = 6;
 /** A datagram that was not answered for so long, or four round trips, is missed; on a stream TCP may first have to send again. */
 const DATAGRAM_WAIT_MS = 100;
 const STREAM_WAIT_MS = 1_000;
@@ -15,7 +17,7 @@ const LOST_MS = 1_000;
 /** Silence after which a link is dead, unless four round trips and a probe interval are longer. */
 export const DEAD_MS = 5_000;
 /** Datagrams lost in a row after which they do not pass any more, and those after which they never did. */
-const BLOCKED_LOSSES = 8;
+const BLOCKED_LOSSES = 16;
 const NEVER_PASSED_LOSSES = 5;
 /** Then they are tried again, one at a time, this often. */
 const BLOCKED_RETRY_MS = 30_000;
@@ -194,7 +196,7 @@ export class LinkHealth {
       inDoubt,
       datagram,
       stream,
-      nextMs: nowMs + (inDoubt ? use.doubtMs / 3 : Math.min(everyMs, promisedMs)),
+      nextMs: nowMs + (inDoubt ? use.doubtMs / DOUBT_LOOKS : Math.min(everyMs, promisedMs)),
     };
   }
 
