@@ -93,11 +93,16 @@ export class Daemons<Name extends string> implements AsyncDisposable {
     });
   }
 
-  /** Opens a port of a daemon's 127.0.0.1 that leads to a service, until the signal fires; the failure after that is nobody's. */
-  async connect(name: Name, service: string, signal: AbortSignal, port = 0): Promise<number> {
+  /** Opens a port at a daemon, of 127.0.0.1 unless another address is said, that leads to a service, until the signal fires; the failure after that is nobody's. */
+  async connect(
+    name: Name,
+    service: string,
+    signal: AbortSignal,
+    { host = "127.0.0.1", port = 0 } = {},
+  ): Promise<number> {
     await this.untilServed(name, service);
     const { promise, resolve, reject } = Promise.withResolvers<number>();
-    const wanted = { service, listen: { host: "127.0.0.1", port } };
+    const wanted = { service, listen: { host, port } };
     this.client(name)
       .job("connect", wanted, (progress) => resolve(progress.port), signal)
       .catch(reject);

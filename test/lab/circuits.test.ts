@@ -47,7 +47,7 @@ describe("circuits in the lab", function () {
     lab.start(PLACES.pump.netns, ["python3", "-m", "http.server", "8000", "--bind", "127.0.0.1", "--directory", web]);
     await coast.cli("pump", "service", "publish", "web", "--to", "127.0.0.1:8000", "--check", "tcp");
     await coast.untilServed("cam", "web");
-    await coast.connect("cam", "web", stop.signal, 8080);
+    await coast.connect("cam", "web", stop.signal, { port: 8080 });
     const copy = join(folder, "copy");
     const curl = lab.start(PLACES.cam.netns, ["curl", "-sS", "-o", copy, "http://127.0.0.1:8080/film"]);
     await until(
@@ -87,7 +87,7 @@ describe("circuits in the lab", function () {
     ]);
     await coast.cli("pump", "service", "publish", "shell", "--to", "127.0.0.1:2200", "--check", "tcp");
     await coast.untilServed("cam", "shell");
-    await coast.connect("cam", "shell", stop.signal, 2222);
+    await coast.connect("cam", "shell", stop.signal, { port: 2222 });
     const trust = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"];
     const ssh = lab.start(PLACES.cam.netns, [
       "ssh",

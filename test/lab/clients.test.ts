@@ -108,8 +108,8 @@ describe("unmodified clients", function () {
     atPump("iperf3", "-s", "-B", "127.0.0.1", "-p", "5201");
     await publish("perf", 5201, "--check", "tcp");
     await publish("perf-udp", 5201, "--protocol", "udp");
-    await fleet.connect("cam", "perf", stop.signal, 5201);
-    await fleet.connect("cam", "perf-udp", stop.signal, 5201); // it speaks TCP and UDP to one port
+    await fleet.connect("cam", "perf", stop.signal, { port: 5201 });
+    await fleet.connect("cam", "perf-udp", stop.signal, { port: 5201 }); // it speaks TCP and UDP to one port
     type Report = {
       end: { sum_received?: { bits_per_second: number }; sum?: { lost_percent: number; packets: number } };
     };

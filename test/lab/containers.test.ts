@@ -16,14 +16,15 @@ const NETAVARK = "/usr/lib/podman/netavark";
 const PULL_MS = 60_000;
 const BLOCK = "10.77.0.0/16";
 const [DOCKER_NETWORK, PODMAN_NETWORK] = ["172.29.0.0/24", "172.30.0.0/24"];
-/** What a container runs: the answer of the service, by its name. */
-const IN_CONTAINER = ["--rm", "--dns", "10.77.0.1", "box:1", "wget", "-qO-", "http://web.default.mesh:8000/"];
+/** What a container runs: the answer of the service, by its name, and through `portolan connect` on the host's side of the container's network. */
+const BY_NAME = ["--rm", "--dns", "10.77.0.1", "box:1", "wget", "-qO-", "http://web.default.mesh:8000/"];
+const byConnect = (host: string): string[] => ["--rm", "box:1", "wget", "-qO-", `http://${host}:8088/`];
 const [HOST, GUEST, STRANGER] = ["h1-1", "h1-2", "h1-3"];
 const place = (netns: string, address: string) => ({ netns, address, port: 4001, site: "berlin" });
 const PLACES = { hub: place(HOST, "10.1.0.11"), cam: place("h1-4", "10.1.0.14") };
 
 /** A host whose daemon answers names outside loopback, and two neighbours that have a route there: one as a container has, one that is nobody's. */
-describe("names for containers", function () {
+describe("services for containers", function () {
   this.timeout(120_000);
   let stack: AsyncDisposableStack;
   let lab: Lab;
@@ -52,6 +53,9 @@ describe("names for containers", function () {
     lab.start("h1-4", ["python3", "-m", "http.server", "8000", "--bind", "127.0.0.1", "--directory", folder]);
     await fleet.cli("cam", "service", "publish", "web", "--to", "127.0.0.1:8000", "--check", "tcp");
     await fleet.untilServed("hub", "web");
+    const connecting = new AbortController();
+    stack.defer(() => connecting.abort());
+    await fleet.connect("hub", "web", connecting.signal, { host: "0.0.0.0", port: 8088 });
     for (const guest of [GUEST, STRANGER]) await at(guest, "ip", "route", "add", BLOCK, "via", "10.1.0.11");
   });
   after(() => stack?.disposeAsync());
@@ -112,7 +116,8 @@ describe("names for containers", function () {
       ),
     );
     await lab.run(HOST, ["sh", "-c", `tar -C ${image()} -c . | docker -H ${socket} import - box:1`], PULL_MS);
-    assert.match(await docker("run", ...IN_CONTAINER), /Directory listing/u);
+    assert.match(await docker("run", ...BY_NAME), /Directory listing/u);
+    assert.match(await docker("run", ...byConnect("172.29.0.1")), /Directory listing/u);
     await dockerd.stop();
   });
 
@@ -136,7 +141,8 @@ describe("names for containers", function () {
     const archive = join(at, "box.tar");
     await lab.run(HOST, ["tar", "-C", image(), "-cf", archive, "."], PULL_MS);
     await podman("import", archive, "box:1");
-    assert.match(await podman("run", ...IN_CONTAINER), /Directory listing/u);
+    assert.match(await podman("run", ...BY_NAME), /Directory listing/u);
+    assert.match(await podman("run", ...byConnect("172.30.0.1")), /Directory listing/u);
     await podman("system", "reset", "--force"); // its mounts are the machine's
   });
 
