@@ -4,6 +4,7 @@ import { type ByteStream, Fault, memoryStreamPair, SILENT_LOG, SystemClock } fro
 import { nodeIdOf, type NodeId } from "#identity";
 import type { Session } from "#mesh";
 import { Gateway, MAX_HELD_BYTES } from "../../src/routing/circuit/gateway.ts";
+import { pass } from "../../src/routing/circuit/splice.ts";
 import { orderPaths } from "../../src/routing/circuit/order-paths.ts";
 
 const [source, gateway, target] = [1, 2, 3].map((n) => nodeIdOf(new Uint8Array(32).fill(n))) as [
@@ -74,6 +75,23 @@ describe("a gateway", () => {
     assert.equal(it.carried().length, 2);
     it.endHoarders();
     assert.equal(it.carried().length, 2);
+  });
+
+  it("puts no more on a link that is full than one turn, however much waits", async () => {
+    const [[near, from], [to, far]] = [memoryStreamPair(), memoryStreamPair()];
+    for (let i = 0; i < 128; i++) near.send(new Uint8Array(32 * 1024).fill(i));
+    pass(from, to, () => undefined);
+    const clock = new SystemClock();
+    await clock.sleep(20);
+    assert.ok(far.heldBytes >= 256 * 1024 && far.heldBytes <= 320 * 1024, `${far.heldBytes} bytes`);
+    assert.equal(from.heldBytes + far.heldBytes, 128 * 32 * 1024, "the rest stays");
+    const got: number[] = [];
+    far.listen({ data: (piece) => got.push(piece[0] as number), end: () => undefined });
+    while (got.length < 128) await clock.sleep(1);
+    assert.deepEqual(
+      got,
+      Array.from({ length: 128 }, (_, i) => i),
+    );
   });
 
   for (const [name, neighbour] of Object.entries({ before: source, behind: target })) {

@@ -1,5 +1,8 @@
 import { asError, type ByteStream, Fault } from "#core";
 
+/** A circuit puts so much on a link at a time: where that is full, the others over it have their turn next, whatever one has waiting. */
+const TURN_BYTES = 64 * 1024;
+
 /** Passes everything from each of two streams to the other. `over` is called once, with what ended it if that was no good end. */
 export function splice(
   a: ByteStream,
@@ -24,7 +27,7 @@ export function splice(
   pass(b, a, end, passed);
 }
 
-/** Passes everything on, uncopied, and no faster than it is taken; what one turn of the event loop brings goes in one piece. `end` may be called more than once. */
+/** Passes everything on, uncopied, and no faster than it is taken, in pieces of what one turn of the event loop brings. `end` may be called more than once. */
 export function pass(
   from: ByteStream,
   to: ByteStream,
@@ -32,9 +35,10 @@ export function pass(
   passed: (bytes: number) => void = () => undefined,
 ): void {
   let pieces: Uint8Array[] = [];
+  let bytes = 0;
   const flush = (): void => {
     const batch = pieces;
-    pieces = [];
+    [pieces, bytes] = [[], 0];
     try {
       if (batch.length === 0 || to.send(...batch)) return;
     } catch (error) {
@@ -51,7 +55,9 @@ export function pass(
     data: (piece) => {
       if (pieces.length === 0) queueMicrotask(flush);
       pieces.push(piece);
+      bytes += piece.length;
       passed(piece.length);
+      if (bytes >= TURN_BYTES) flush();
     },
     end: (error) => {
       flush();
