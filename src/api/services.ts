@@ -4,7 +4,7 @@ import { Base } from "./views.ts";
 
 const Time = z.string();
 const Count = z.int().nonnegative();
-const Protocol = z.enum(["tcp", "udp", "http"]);
+const Protocol = z.enum(["tcp", "udp", "tcp+udp", "http"]);
 
 /** A service for this node to publish; what its parts may be, the node says. */
 export const PublishService = z.strictObject({
@@ -98,7 +98,7 @@ export const Connect = z.strictObject({
 export const ConnectProgress = z.object({
   host: z.string(),
   port: z.int(),
-  protocol: z.enum(["tcp", "udp"]),
+  protocol: z.enum(["tcp", "udp", "tcp+udp"]),
   /** Those of the services that were not known of when it began; connections go there as soon as they are. */
   missing: z.array(z.string()),
   /** Connections, or flows of datagrams: open now, opened in all, that no instance took, that there was no room for. */

@@ -11,7 +11,7 @@ export { nodesOf, type RouteChange, routeChanges } from "./route-changes.ts";
 export { type Leg, type Route, Router } from "./router.ts";
 export { type Candidate, type Choice, chooseInstances, type Strategy } from "./service/choose-instances.ts";
 export { DEFAULT_EXPOSE, type MayExpose, resolveTarget } from "./service/expose.ts";
-export { type Instance, type Protocol, sharedLabels } from "./service/service.ts";
+export { type Instance, type Protocol, sharedLabels, transportsOf } from "./service/service.ts";
 export type { PublishedServices } from "./service/published-services.ts";
 export type { KnownInstance, ServiceDirectory } from "./service/service-directory.ts";
 export { ServiceLookup } from "./service/service-lookup.ts";

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { mkdirSync } from "node:fs";
-import { connect, createServer, type Server } from "node:net";
+import { type AddressInfo, connect, createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SOCKET_NAME } from "#api";
@@ -64,6 +65,7 @@ describe("portolan connect", function () {
       ["spare", { ...instance, name: "spare" }],
       ["broken", { ...instance, name: "broken", node: "gone" }],
       ["names", { ...instance, name: "names", protocol: "udp" }],
+      ["both", { ...instance, name: "both", protocol: "tcp+udp" }],
     ]);
     tunnels = stack.use(
       new Tunnels(mesh, {
@@ -140,6 +142,39 @@ describe("portolan connect", function () {
     assert.equal((await running).code, 130);
   });
 
+  it("listens for TCP and UDP at one port where the service speaks both, and for what it has in common with another", async () => {
+    const datagrams = stack.adopt(createSocket("udp4"), (socket) => void socket.close());
+    datagrams.on("message", (said, { port, address }) => datagrams.send(said, port, address));
+    datagrams.bind((echo.address() as AddressInfo).port, "127.0.0.1");
+    await once(datagrams, "listening");
+    const ask = async (port: number, text: string): Promise<string> => {
+      const socket = createSocket("udp4");
+      const answer = once(socket, "message");
+      socket.send(text, port, "127.0.0.1");
+      const [said] = (await answer) as [Buffer];
+      socket.close();
+      return said.toString();
+    };
+    const stop = new AbortController();
+    const running = cli.run(["connect", "both"], undefined, stop.signal);
+    const port = await portOf(() => cli.current.out);
+    assert.equal(await echoed(port, "hello"), "hello");
+    assert.equal(await ask(port, "hello"), "hello");
+    stop.abort();
+    await running;
+    const again = new AbortController();
+    const common = cli.run(
+      ["connect", "both", "--failover", "names", "--listen", `127.0.0.1:${port}`],
+      undefined,
+      again.signal,
+    );
+    await portOf(() => cli.current.out);
+    assert.equal(await ask(port, "again"), "again");
+    assert.equal(await isRefused(port), true);
+    again.abort();
+    await common;
+  });
+
   it("shows on a terminal what goes on", async () => {
     cli.columns = 100;
     const stop = new AbortController();
@@ -174,11 +209,7 @@ describe("portolan connect", function () {
     const cases: [string[], number, RegExp][] = [
       [["nothing"], 4, /there is no service "nothing"\ntry: .*portolan get services/u],
       [["nothing", "--failover", "nowhere"], 4, /there is no service "nothing", and none "nowhere"/u],
-      [
-        ["echo", "--failover", "names"],
-        2,
-        /echo is reached over tcp, names is reached over udp: a port leads to one kind/u,
-      ],
+      [["echo", "--failover", "names"], 2, /echo speaks http, names speaks udp: no port leads to all of them/u],
       [["echo", "--failover", "Not A Name"], 2, /failover/u],
       [["echo", "--listen", `127.0.0.1:${port}`], 5, /127\.0\.0\.1 port \d+ is in use\ntry: /u],
       [["echo", "--listen", "somewhere"], 2, /is not an IP address and a port/u],

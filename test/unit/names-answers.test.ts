@@ -263,13 +263,17 @@ describe("ports of a name", () => {
       instance({ port: 80, cost: 5, weight: 100, priority: 1 }),
       instance({ port: 80, cost: 6, weight: 100, healthy: false }),
       instance({ port: 80, cost: 6, protocol: "udp" }),
+      instance({ port: 80, cost: 7, weight: 3, protocol: "tcp+udp" }),
+      instance({ port: 53, cost: 20, protocol: "tcp+udp" }),
     ]);
     assert.deepEqual(
       ends.map(({ transport, port, priority, weight, healthy }) => [transport, port, priority, weight, healthy]),
       [
-        ["tcp", 80, 0, 12, true],
-        ["udp", 80, 0, 1, true],
+        ["tcp", 80, 0, 15, true],
+        ["udp", 80, 0, 4, true],
         ["tcp", 82, 0, 1, true],
+        ["tcp", 53, 0, 1, true],
+        ["udp", 53, 0, 1, true],
         ["tcp", 81, 0, 1, false],
       ],
     );

@@ -74,7 +74,7 @@ async function connect(session: Session<ConnectOptions>, [service = ""]: string[
 }
 
 function statusText(service: string, now: ConnectProgress): string {
-  const what = now.protocol === "udp" ? "flow" : "connection";
+  const what = { tcp: "connection", udp: "flow", "tcp+udp": "tunnel" }[now.protocol];
   const parts = [
     `${formatCount(now.open, what)} open, ${now.opened} in all`,
     `${formatBytes(now.sentBytes)} sent, ${formatBytes(now.receivedBytes)} received`,

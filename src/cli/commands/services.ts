@@ -7,7 +7,7 @@ import { examples } from "./options.ts";
 
 type PublishOptions = CommonOptions & {
   to: string;
-  protocol: "tcp" | "udp" | "http";
+  protocol: "tcp" | "udp" | "tcp+udp" | "http";
   label?: Record<string, string>;
   check?: string;
   priority: string;
@@ -23,7 +23,9 @@ export function registerServices(program: Command, cli: Cli): void {
       .command("publish <name>")
       .description("publish a service from this node, also after restarts; several nodes may publish the same one")
       .requiredOption("--to <host:port>", "where this node reaches it")
-      .addOption(new Option("--protocol <protocol>", "what it speaks").choices(["tcp", "udp", "http"]).default("tcp"))
+      .addOption(
+        new Option("--protocol <protocol>", "what it speaks").choices(["tcp", "udp", "tcp+udp", "http"]).default("tcp"),
+      )
       .option("--check <check>", "offer it while this succeeds: tcp, http=/PATH or exec=COMMAND (default: always)")
       .option("--label <key=value>", "a label; repeat for several", collectLabel)
       .option("--priority <number>", "the lower, the sooner it is tried", "0")

@@ -13,12 +13,11 @@ export function tunnelHandlers(clock: Clock, tunnels: Tunnels | undefined): Pick
       if (tunnels === undefined) {
         throw daemonDown();
       }
-      const { listener: opened, missing } = await tunnels.listen(wanted);
-      await using listener = opened;
+      await using port = await tunnels.listen(wanted);
       for (let told = ""; ; ) {
-        const { fromSocketBytes, toSocketBytes, ...counts } = listener.counts;
+        const { fromSocketBytes, toSocketBytes, ...counts } = port.counts;
         const bytes = { sentBytes: fromSocketBytes, receivedBytes: toSocketBytes };
-        const now = { ...listener.address, protocol: listener.protocol, missing, ...counts, ...bytes };
+        const now = { ...port.address, protocol: port.protocol, missing: [...port.missing], ...counts, ...bytes };
         const text = JSON.stringify(now);
         if (text !== told) progress(now);
         told = text;

@@ -1,11 +1,9 @@
-import { ServiceName } from "../service/service.ts";
+import { ServiceName, type Transport } from "../service/service.ts";
 
 /** The top-level domain of all names; it is not in the public root, and RFC 6762 appendix G lists none like it for other use. */
 export const ZONE = "mesh";
 /** The DNS server's own name: its address, and what SOA and NS records say. No service can have it, for a service's has three labels or more. */
 export const SERVER_NAME = `dns.${ZONE}`;
-
-export type Transport = "tcp" | "udp";
 
 /** A service as a name tells it. `scope`: a tenant, or a site. */
 export type ScopedName = { service: string; scope: string };

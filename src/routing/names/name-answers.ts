@@ -1,7 +1,7 @@
 import type { Answer, Question } from "dns-packet";
 import type { KnownInstance } from "../service/service-directory.ts";
-import type { Protocol } from "../service/service.ts";
-import { type MeshName, SERVER_NAME, type Transport, ZONE } from "./mesh-name.ts";
+import { type Protocol, type Transport, transportsOf } from "../service/service.ts";
+import { type MeshName, SERVER_NAME, ZONE } from "./mesh-name.ts";
 import { RCODE, type Reply } from "./dns-message.ts";
 
 /** Instances come and go; the address of a name stays. */
@@ -30,20 +30,17 @@ export type NamedService = {
 /** `empty`: nothing of that name, but there are names below it. `failed`: it cannot be said just now. */
 export type Found = NamedService | "nothing" | "empty" | "failed";
 
-export function transportOf(protocol: Protocol): Transport {
-  return protocol === "udp" ? "udp" : "tcp";
-}
-
 /** The ports that the instances of a service tell, that of the closest healthy one first. */
 export function endsOf(instances: readonly KnownInstance[]): ServiceEnd[] {
   const ends = new Map<string, ServiceEnd>();
   const closestFirst = instances.toSorted((a, b) => Number(b.healthy) - Number(a.healthy) || a.cost - b.cost);
   for (const { protocol, port, priority, weight, healthy } of closestFirst) {
-    const transport = transportOf(protocol);
-    const key = `${transport} ${port}`;
-    const end = ends.get(key);
-    if (end === undefined) ends.set(key, { transport, port, priority, weight, healthy });
-    else if (healthy === end.healthy) ends.set(key, joined(end, { ...end, priority, weight }));
+    for (const transport of transportsOf(protocol)) {
+      const key = `${transport} ${port}`;
+      const end = ends.get(key);
+      if (end === undefined) ends.set(key, { transport, port, priority, weight, healthy });
+      else if (healthy === end.healthy) ends.set(key, joined(end, { ...end, priority, weight }));
+    }
   }
   return [...ends.values()].slice(0, MAX_PORTS);
 }

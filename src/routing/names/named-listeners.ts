@@ -2,7 +2,7 @@ import { type Clock, errorMessage, Fault, faultCode } from "#core";
 import type { Choose } from "../tunnel/ports.ts";
 import { type Listener, type ListenerDeps, listenTcp } from "../tunnel/tunnel-listener.ts";
 import { listenUdp } from "../tunnel/udp-listener.ts";
-import type { Transport } from "./mesh-name.ts";
+import type { Transport } from "../service/service.ts";
 
 /** Ports that are open for names: a quarter of the sockets that a process may usually have. */
 export const MAX_LISTENERS = 1_024;

@@ -1,13 +1,13 @@
 import { type Clock, faultCode, type Random, withDeadline } from "#core";
 import type { MemberInfo, NodeId } from "#identity";
 import { type Choice, chooseInstances } from "../service/choose-instances.ts";
-import { sharedLabels } from "../service/service.ts";
+import { sharedLabels, transportsOf } from "../service/service.ts";
 import type { KnownInstance, ServiceDirectory } from "../service/service-directory.ts";
 import type { ServiceLookup } from "../service/service-lookup.ts";
 import type { Choose } from "../tunnel/ports.ts";
 import type { TunnelOpener } from "../tunnel/tunnel-opener.ts";
 import type { MeshName, ScopedName } from "./mesh-name.ts";
-import { endsOf, type Found, type NamedService, type ServiceEnd, transportOf } from "./name-answers.ts";
+import { endsOf, type Found, type NamedService, type ServiceEnd } from "./name-answers.ts";
 import type { NamedListeners } from "./named-listeners.ts";
 import type { ServiceAddresses } from "./service-addresses.ts";
 
@@ -72,7 +72,7 @@ export class ServiceNames {
   #open(name: ScopedName, { transport, port }: ServiceEnd, address: string): Promise<boolean> {
     const { random, opener } = this.#deps;
     const at = (): KnownInstance[] =>
-      this.#instances(name).filter((one) => one.port === port && transportOf(one.protocol) === transport);
+      this.#instances(name).filter((one) => one.port === port && transportsOf(one.protocol).includes(transport));
     const choice: Choice = { strategy: "closest", random, openOf: (instance) => opener.openOf(instance) };
     const choose: Choose = () => chooseInstances(at(), choice);
     return this.#listeners.open({ address, transport, port, choose, isThere: () => at().length > 0 });

@@ -8,8 +8,11 @@ import { formatTarget, parseTarget, type Target } from "./target.ts";
 export const MAX_SERVICES = 1_000;
 const MAX_LABELS = 16;
 
-export const Protocol = z.enum(["tcp", "udp", "http"]);
+/** `tcp+udp`: it speaks both at one port, as DNS servers do. */
+export const Protocol = z.enum(["tcp", "udp", "tcp+udp", "http"]);
 export type Protocol = z.output<typeof Protocol>;
+/** What carries a protocol. */
+export type Transport = "tcp" | "udp";
 
 /** A DNS label (RFC 1123 §2.1) in lower case, so that a service can stand in a host name. */
 export const ServiceName = z
@@ -61,6 +64,11 @@ export type Instance = {
   weight: number;
   healthy: boolean;
 };
+
+export function transportsOf(protocol: Protocol): readonly Transport[] {
+  if (protocol === "tcp+udp") return ["tcp", "udp"];
+  return [protocol === "udp" ? "udp" : "tcp"];
+}
 
 /** Throws Fault `routing.service`, `routing.target` or `routing.check` (exit `invalid`), which say what is wrong. */
 export function parseService(draft: unknown): Service {
