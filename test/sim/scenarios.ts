@@ -1,3 +1,4 @@
+import { CONVERGENCE_SCENARIOS } from "./convergence-scenarios.ts";
 import { FLEET_SCENARIOS } from "./fleet-scenarios.ts";
 import { GOSSIP_SCENARIOS } from "./gossip-scenarios.ts";
 import { ROUTING_SCENARIOS } from "./routing-scenarios.ts";
@@ -11,5 +12,6 @@ export const SCENARIOS: readonly Scenario[] = [
   ...GOSSIP_SCENARIOS,
   ...ROUTING_SCENARIOS,
   ...STABILITY_SCENARIOS,
+  ...CONVERGENCE_SCENARIOS,
   ...FLEET_SCENARIOS,
 ];

@@ -67,6 +67,11 @@ export class FaultyMesh implements Disposable {
     return this.lives(a) && this.lives(b) && this.wire(a, b)?.carries === true;
   }
 
+  /** Whether a node takes its link to another one for suspect, or has none. */
+  suspects(a: number, b: number): boolean {
+    return this.#of(a).life?.host.session(this.idOf(b))?.suspect() !== false;
+  }
+
   wire(a: number, b: number): ProbedWire | undefined {
     return this.#wires.get(nameOf(a, b))?.wire;
   }

@@ -13,7 +13,7 @@ import { SourceCircuit } from "./source-circuit.ts";
 export const BETTER_LOOK_MS = 1_000;
 const MAX_MOVED_SHARE = 0.01;
 /** How often links under circuits are looked at: adds to the half second that it takes them to be suspect. */
-const LINK_LOOK_MS = 25;
+export const LINK_LOOK_MS = 25;
 /** A way may break before the ends have the keys that they resume with. Then they begin anew, so often. */
 const MAX_BEGINNINGS = 3;
 /** From the stream to its head. */
