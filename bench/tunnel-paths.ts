@@ -49,6 +49,11 @@ export async function oneFlow(machine: Machine, ip: string, ports: Ports, bytes:
   return mbPerSecond;
 }
 
+/** From a connection until the sink has answered to a kilobyte, ms: the first one over a path has all of it to open. */
+export async function firstAnswerMs(machine: Machine, ip: string, ports: Ports): Promise<number> {
+  return 1 / (await oneFlow(machine, ip, ports, 1_000));
+}
+
 /** Two nodes with so many gateways between them; resolves with the near one's ports. */
 export async function startPortolan({ far, gateways, near }: Machines, target: Ports): Promise<Ports> {
   const { addresses = [] } = await startPart(far, { role: "far", ip: far.ip, ports: target });

@@ -2,7 +2,15 @@ import { z } from "zod";
 import { atLeast, atMost, type Bar, type BenchContext, defineBench, median, numberFlag, type Sample } from "./bench.ts";
 import { Child, labNeeds, onPath, startLab } from "./lab/index.ts";
 import { CLIENTS, ECHO_ROUNDS, FLOWS, measure, rate } from "./tunnel-load.ts";
-import { type Machine, type Machines, oneFlow, StunnelChain, startPortolan, startTarget } from "./tunnel-paths.ts";
+import {
+  firstAnswerMs,
+  type Machine,
+  type Machines,
+  oneFlow,
+  StunnelChain,
+  startPortolan,
+  startTarget,
+} from "./tunnel-paths.ts";
 import type { Ports } from "./tunnel-part.ts";
 
 const GATEWAYS = [1, 3];
@@ -126,6 +134,7 @@ async function runWan({ clock, directory, progress }: BenchContext, samples: num
     ],
   ];
   const results: Sample[] = [];
+  for (const [kind, ip, ports] of paths) results.push({ kind, firstMs: await firstAnswerMs(near, ip, ports) });
   for (let round = 0; round < samples; round++) {
     for (const [kind, ip, ports] of paths) {
       progress(`round ${round + 1} of ${samples}: ${kind}`);
@@ -140,5 +149,6 @@ async function runWan({ clock, directory, progress }: BenchContext, samples: num
 }
 
 function medianOf(samples: readonly Sample[], kind: string, key: string): number {
-  return median(samples.filter((sample) => sample["kind"] === kind).map((sample) => Number(sample[key])));
+  const of = samples.filter((sample) => sample["kind"] === kind && sample[key] !== undefined);
+  return median(of.map((sample) => Number(sample[key])));
 }

@@ -1,6 +1,7 @@
 import type { Connection, Stream } from "@libp2p/interface";
-import { asError, type Clock, encodeFrame, Fault, type Log, type Random, withDeadline } from "#core";
+import { asError, type ByteStream, type Clock, encodeFrame, Fault, type Log, type Random, withDeadline } from "#core";
 import { isNodeId, type NodeId } from "#identity";
+import { agreementOn, openEagerly } from "./eager-stream.ts";
 import { type GateVerdict, HELLO_PROTOCOL, type HelloHooks, type SessionLine, startHello } from "./hello-exchange.ts";
 import { Libp2pByteStream } from "./libp2p-byte-stream.ts";
 import type { MuxGuard, MuxGuards, StrangerLimits } from "./mux-guard.ts";
@@ -145,7 +146,7 @@ export class Gatekeeper {
       return;
     }
     guest.saidHello = true;
-    this.#exchange(stream, connection, guest, "acceptor", () => undefined);
+    this.#exchange(new Libp2pByteStream(stream), connection, guest, "acceptor", () => undefined);
   }
 
   /** Says hello on a connection that we dialled. Throws Fault `mesh.refused`, `mesh.peer-refused`, `mesh.hello-ended` or `core.deadline`. */
@@ -154,7 +155,7 @@ export class Gatekeeper {
     if (guest === undefined) throw new Fault("mesh.closed", "the peer closed the connection", { exit: "offline" });
     guest.saidHello = true;
     const hello = async (inner: AbortSignal): Promise<LiveSession> => {
-      const stream = await connection.newStream([HELLO_PROTOCOL], { signal: inner });
+      const stream = await this.#openHello(connection, inner);
       return new Promise((resolve, reject) => {
         inner.addEventListener("abort", () => reject(inner.reason), { once: true });
         this.#exchange(stream, connection, guest, "dialler", (outcome) =>
@@ -212,8 +213,15 @@ export class Gatekeeper {
     );
   }
 
+  /** Members and registrars speak it: nothing is gained by waiting for the peer's word on that. */
+  async #openHello(connection: Connection, signal: AbortSignal): Promise<ByteStream> {
+    const muxer = this.#deps.guards.muxerOf(connection);
+    if (muxer === undefined) return new Libp2pByteStream(await connection.newStream([HELLO_PROTOCOL], { signal }));
+    return new Libp2pByteStream(await openEagerly(muxer, HELLO_PROTOCOL, signal), agreementOn(HELLO_PROTOCOL));
+  }
+
   #exchange(
-    stream: Stream,
+    bytes: ByteStream,
     connection: Connection,
     guest: Guest,
     role: "dialler" | "acceptor",
@@ -221,7 +229,6 @@ export class Gatekeeper {
   ): void {
     const { gate, boot, addresses, log } = this.#deps;
     const peer = connection.remotePeer.toString();
-    const bytes = new Libp2pByteStream(stream);
     const probe = drawProbeKey(this.#deps.random);
     const hooks: HelloHooks = {
       self: () => ({ boot, addresses: addresses(), offer: gate.offer(), probe }),

@@ -111,5 +111,5 @@ export interface CarriedHost extends Host {
   acceptOver(carrier: Carrier, signal: AbortSignal): Promise<void>;
   carriedSession(peer: NodeId): Session | undefined;
   /** Opens a stream to a peer over its carried session. Throws as `open`. */
-  openCarried(peer: NodeId, protocol: string, signal: AbortSignal): Promise<ByteStream>;
+  openCarried(peer: NodeId, protocol: string, signal: AbortSignal, options?: OpenOptions): Promise<ByteStream>;
 }

@@ -149,8 +149,8 @@ class Libp2pHost implements Libp2pBackedHost {
     return this.#streams.openTo(peer, this.#keeper.sessions.get(peer), protocol, signal, options.eager);
   }
 
-  openCarried(peer: NodeId, protocol: string, signal: AbortSignal): Promise<ByteStream> {
-    return this.#streams.openTo(peer, this.#keeper.carried.get(peer), protocol, signal);
+  openCarried(peer: NodeId, protocol: string, signal: AbortSignal, options: OpenOptions = {}): Promise<ByteStream> {
+    return this.#streams.openTo(peer, this.#keeper.carried.get(peer), protocol, signal, options.eager);
   }
 
   handle(protocol: string, handler: (stream: ByteStream, peer: Session) => void, options: HandleOptions = {}): void {

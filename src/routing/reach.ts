@@ -28,11 +28,14 @@ export class Reach {
     this.#deps = deps;
   }
 
-  /** Throws Fault as `Host.open`, `Host.connect` and `Circuits.connect` do. */
+  /** For protocols that every member speaks. Throws Fault as `Host.open`, `Host.connect` and `Circuits.connect` do. */
   async open(peer: NodeId, protocol: string, signal: AbortSignal): Promise<ByteStream> {
     const { host } = this.#deps;
     if (!this.#isLinked(peer)) await this.#connect(peer, signal);
-    return this.#isLinked(peer) ? host.open(peer, protocol, signal) : host.openCarried(peer, protocol, signal);
+    const options = { eager: true };
+    return this.#isLinked(peer)
+      ? host.open(peer, protocol, signal, options)
+      : host.openCarried(peer, protocol, signal, options);
   }
 
   #isLinked(peer: NodeId): boolean {
