@@ -30,9 +30,13 @@ function endpoint(hex: string): string {
 /** A connection of a site's process that is not with a process of the same site. `peerSite` is `undefined` for a process of none. */
 export type Bypass = { site: number; peerSite: number | undefined; local: string; remote: string };
 
+/** What the kernel shows of a connection that nobody has accepted yet: who listens may be too busy to for a while. */
+const NO_INODE = 0;
+
 /**
  * Finds the established connections that go round the links: both ends of every connection of the fleet must belong to
- * processes of one site, a site's link being one of them. `owners` says which site has the socket of an inode.
+ * processes of one site, a site's link being one of them. `owners` says which site has the socket of an inode. One that waits to be accepted counts
+ * once it is.
  */
 export function findBypasses(rows: readonly TcpRow[], owners: ReadonlyMap<number, number>): Bypass[] {
   const byEnds = new Map(rows.map((row) => [`${row.local} ${row.remote}`, row]));
@@ -40,6 +44,7 @@ export function findBypasses(rows: readonly TcpRow[], owners: ReadonlyMap<number
     const site = owners.get(inode);
     if (!established || site === undefined) return [];
     const peer = byEnds.get(`${remote} ${local}`);
+    if (peer?.inode === NO_INODE) return [];
     const peerSite = peer === undefined ? undefined : owners.get(peer.inode);
     return peerSite === site ? [] : [{ site, peerSite, local, remote }];
   });

@@ -121,6 +121,11 @@ describe("connections round the links", () => {
     assert.deepEqual(found, [{ site: 1, peerSite: undefined, local: "127.1.0.11:4001", remote: "127.1.0.1:40000" }]);
   });
 
+  it("waits for a connection to be accepted before it says whose it is", () => {
+    assert.deepEqual(findBypasses(parseTcpTable(HEAD + row(A, B, "01", 0) + row(B, A, "01", 12)), OWNERS), []);
+    assert.deepEqual(findBypasses(parseTcpTable(HEAD + row(A, B, "03", 0) + row(B, A, "01", 12)), OWNERS), []);
+  });
+
   it("leaves alone what listens, is closing, or is not of the fleet", () => {
     const rows = HEAD + row(A, "00000000:0000", "0A", 11) + row(A, C, "06", 0) + row(B, C, "01", 99);
     assert.deepEqual(findBypasses(parseTcpTable(rows), OWNERS), []);
