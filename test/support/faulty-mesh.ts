@@ -2,6 +2,7 @@ import "./verify-once.ts";
 import { Ed25519Key, encodeCbor, SeededRandom, VirtualClock } from "#core";
 import { Gossip } from "#mesh";
 import { type NodeId, nodeIdOf } from "#identity";
+import { totalOf } from "../../src/routing/link-cost.ts";
 import { LINKS_TOPIC, writeAdvertisement } from "../../src/routing/link-state.ts";
 import { isLater, readStatement } from "../../src/mesh/statement.ts";
 import { Router } from "#routing";
@@ -142,7 +143,8 @@ export class FaultyMesh implements Disposable {
     if (isOnceTold || !this.lives(about) || this.#lies.has(`${about} ${number}`)) return;
     this.#lies.add(`${number} ${about}`);
     const none = { latency: 0, loss: 0, load: 0, money: 0, penalty: 0 };
-    const told = new Map([...links, [this.idOf(about), none] as const]);
+    const usable = [...links].filter(([, terms]) => Number.isFinite(totalOf(terms)));
+    const told = new Map([...usable, [this.idOf(about), none] as const]);
     life.gossip.publish(LINKS_TOPIC, writeAdvertisement({ transit: true, links: told }));
   }
 
