@@ -3,6 +3,7 @@ import { FLEET_SCENARIOS } from "./fleet-scenarios.ts";
 import { GOSSIP_SCENARIOS } from "./gossip-scenarios.ts";
 import { ROUTING_SCENARIOS } from "./routing-scenarios.ts";
 import type { Scenario } from "./scenario.ts";
+import { SCALE_SCENARIOS } from "./scale-scenarios.ts";
 import { STABILITY_SCENARIOS } from "./stability-scenarios.ts";
 import { SWARM_SCENARIOS } from "./swarm-scenarios.ts";
 
@@ -13,5 +14,6 @@ export const SCENARIOS: readonly Scenario[] = [
   ...ROUTING_SCENARIOS,
   ...STABILITY_SCENARIOS,
   ...CONVERGENCE_SCENARIOS,
+  ...SCALE_SCENARIOS,
   ...FLEET_SCENARIOS,
 ];

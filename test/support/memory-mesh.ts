@@ -6,8 +6,8 @@ type Handler = Parameters<Host["handle"]>[1];
 type MessageHandler = Parameters<Host["onMessage"]>[1];
 type SessionListener = Parameters<Host["onSession"]>[0];
 
-/** Brings a message to a peer, after as long as it takes: at once, or on a clock of the test's; what goes to one peer must not overtake. */
-export type Carrier = (deliver: () => void, to: { nodeId: NodeId; site: string }, kind: string) => void;
+/** Brings a message, whose body has so many bytes, to a peer, after as long as it takes: at once, or on a clock of the test's; what goes to one peer must not overtake. */
+export type Carrier = (deliver: () => void, to: { nodeId: NodeId; site: string }, kind: string, bytes: number) => void;
 
 /** What one end of a link measures. */
 export type Measured = {
@@ -156,7 +156,7 @@ class MemorySession implements Session {
 
   send(kind: string, body: unknown): boolean {
     const bytes = body === undefined ? undefined : encodeCbor(body);
-    this.#self.carry(() => this.peer.receive(this.#self.nodeId, kind, bytes), this.peer, kind);
+    this.#self.carry(() => this.peer.receive(this.#self.nodeId, kind, bytes), this.peer, kind, bytes?.length ?? 0);
     return true;
   }
 }
