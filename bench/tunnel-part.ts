@@ -101,9 +101,9 @@ async function listenForTunnels({ ip, next, path }: { ip: string; next: string[]
   const opener = new TunnelOpener({
     clock,
     open: async (peer, protocol, signal) => {
-      if (path.length === 1) return host.open(peer, protocol, signal);
+      if (path.length === 1) return host.open(peer, protocol, signal, { eager: true });
       await circuits.connect(peer, signal);
-      return host.openCarried(peer, protocol, signal);
+      return host.openCarried(peer, protocol, signal, { eager: true });
     },
   });
   const open = async (name: string): Promise<number> => {
