@@ -1,6 +1,5 @@
-import { isAlias, isMap, isScalar, LineCounter, parseAllDocuments, visit } from "yaml";
 import type { ControlClient } from "#api";
-import { bracketDepth, errorMessage, Fault } from "#core";
+import { Fault, parseYaml } from "#core";
 import type { Io } from "./io.ts";
 import { type CommonOptions, readText, type Session } from "./session.ts";
 
@@ -73,35 +72,16 @@ function readPlan(document: Record<string, unknown>) {
 }
 
 function parseDocuments(text: string, source: string): Record<string, unknown>[] {
-  if (bracketDepth(text) > MAX_OPEN_BRACKETS) throw refuse(`${source} is nested too deep`);
-  const lineCounter = new LineCounter();
-  // What is only odd is refused later, with a better reason. Pretty errors would show the place of each; the first is enough.
-  const parsed = parseAllDocuments(text, { logLevel: "error", prettyErrors: false, lineCounter });
-  const documents = Array.isArray(parsed) ? parsed : [];
+  const limits = { maxOpenBrackets: MAX_OPEN_BRACKETS, maxAliases: MAX_ALIASES };
+  const { documents } = parseYaml(text, limits, (problem, at) =>
+    refuse(`${source}: ${problem}${at === undefined ? "" : ` at line ${at.line}, column ${at.column}`}`),
+  );
   if (documents.length > MAX_DOCUMENTS) throw refuse(`${source} has over ${MAX_DOCUMENTS} documents`);
-  const found = documents.flatMap((document) => {
-    const [error] = document.errors;
-    if (error !== undefined) {
-      const { line, col } = lineCounter.linePos(error.pos[0]);
-      throw refuse(`${source}: ${error.message.split("\n")[0]} at line ${line}, column ${col}`);
-    }
-    if (document.contents === null) return [];
-    if (!isMap(document.contents) || isAlias(document.contents))
-      throw refuse(`${source} holds something that is no document`);
-    visit(document, {
-      // written as text, as JavaScript needs it, a key that holds keys takes a time that grows with the cube of its depth
-      Pair: (_, { key }) => {
-        if (!isScalar(key)) throw refuse(`${source} has a key that is no text`);
-      },
-    });
-    try {
-      return [document.toJS({ maxAliasCount: MAX_ALIASES }) as Record<string, unknown>];
-    } catch (error) {
-      throw refuse(`${source}: ${errorMessage(error)}`); // an alias of nothing, or of too much
-    }
+  if (documents.length === 0) throw refuse(`${source} holds no document`);
+  return documents.map(({ value }) => {
+    if (!isRecord(value)) throw refuse(`${source} holds something that is no document`);
+    return value;
   });
-  if (found.length === 0) throw refuse(`${source} holds no document`);
-  return found;
 }
 
 async function readStdin(io: Io): Promise<string> {

@@ -1,5 +1,5 @@
-import { type Document, isMap, isNode, isScalar, LineCounter, parseDocument, visit } from "yaml";
-import { bracketDepth, errorMessage, Fault } from "#core";
+import { isMap, isNode, isScalar } from "yaml";
+import { Fault, parseYaml } from "#core";
 
 /** Brackets open at once; no option nests deeper than three. */
 const MAX_OPEN_BRACKETS = 20;
@@ -18,45 +18,30 @@ export type ConfigFile = {
  * option, which is answered with the nearest known one.
  */
 export function readConfigFile(text: string, file: string, known: readonly string[]): ConfigFile {
-  if (bracketDepth(text) > MAX_OPEN_BRACKETS) throw refuse(`${file} is nested too deep`);
-  const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, logLevel: "error" });
-  const at = (offset: number): string => `${file}:${lines.linePos(offset).line}`;
-  const [error] = document.errors;
-  if (error !== undefined) throw refuse(`${at(error.pos[0])}: ${error.message}`);
-  if (document.contents === null) return { value: {}, locate: () => file };
-  if (!isMap(document.contents)) throw refuse(`${at(0)}: the file is not a list of options like "site: berlin"`);
-  for (const { key } of document.contents.items) {
+  const limits = { maxOpenBrackets: MAX_OPEN_BRACKETS, maxAliases: 0 }; // nobody needs aliases here
+  const { documents, lineOf } = parseYaml(text, limits, (problem, place) =>
+    refuse(`${file}${place === undefined ? "" : `:${place.line}`}: ${problem}`),
+  );
+  const [document, second] = documents;
+  if (document === undefined) return { value: {}, locate: () => file };
+  const at = (node: unknown): string => `${file}:${lineOf(offsetOf(node))}`;
+  if (second !== undefined) throw refuse(`${at(second.node.contents)}: the file holds a second document`);
+  const { contents } = document.node;
+  if (!isMap(contents)) throw refuse(`${at(contents)}: the file is not a list of options like "site: berlin"`);
+  for (const { key } of contents.items) {
     const name = isScalar(key) ? String(key.value) : "";
-    if (!known.includes(name)) throw refuse(`${at(offsetOf(key))}: there is no option "${name}"`, nearest(name, known));
+    if (!known.includes(name)) throw refuse(`${at(key)}: there is no option "${name}"`, nearest(name, known));
   }
   return {
-    value: toObject(document, file),
+    value: document.value as Record<string, unknown>,
     locate: (path) => {
       for (let depth = path.length; depth > 0; depth--) {
-        const node = document.getIn(path.slice(0, depth), true);
-        if (node !== undefined) return at(offsetOf(node));
+        const node = document.node.getIn(path.slice(0, depth), true);
+        if (node !== undefined) return at(node);
       }
       return file;
     },
   };
-}
-
-/**
- * Aliases are refused: nobody needs them here, and they can make a small file a huge value. So are keys that are no text: written as such they take
- * a time that grows with the cube of their depth.
- */
-function toObject(document: Document, file: string): Record<string, unknown> {
-  visit(document, {
-    Pair: (_, { key }) => {
-      if (!isScalar(key)) throw refuse(`${file}: a key is no text`);
-    },
-  });
-  try {
-    return document.toJS({ maxAliasCount: 0 }) as Record<string, unknown>;
-  } catch (error) {
-    throw refuse(`${file}: ${errorMessage(error)}`);
-  }
 }
 
 function offsetOf(node: unknown): number {

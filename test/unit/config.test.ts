@@ -90,7 +90,7 @@ describe("configuration", () => {
       ],
       ["site: Berlin Mitte\n", /portolan\.yaml:1: site: lower-case/u],
       ["mdns: maybe\n", /portolan\.yaml:1: mdns:/u],
-      [`labels: ${"[".repeat(30)}\n`, /portolan\.yaml is nested too deep/u],
+      [`labels: ${"[".repeat(30)}\n`, /portolan\.yaml: it is nested too deep/u],
       ["site: a\nsite: b\n", /portolan\.yaml:2: .*unique/u],
       ["- a\n", /portolan\.yaml:1: the file is not a list of options/u],
       ["site: [\n", /portolan\.yaml:\d: /u],
