@@ -40,4 +40,6 @@ export const topology = z.strictObject({
     .array(z.strictObject({ node: nodes, carry: z.boolean() }))
     .max(MAX_RULES)
     .optional(),
+  /** Who hears of every link inside a site: the whole fleet, which is `one` area, or the `site`. Default: `one`. */
+  areas: z.enum(["one", "site"]).optional(),
 });

@@ -5,11 +5,10 @@ import type { Host, Session } from "./host.ts";
 import { Count, MAX_STATEMENT_BYTES, Origin, statementKey, type StatementVersion, Topic } from "./statement.ts";
 import { BUCKET_BYTES, BUCKETS, type HeldStatement, lackedBy, type StatementTable } from "./statement-table.ts";
 
-/** Session messages: docs/spec/gossip.md. */
-const DIGEST_MESSAGE = "gossip-digest";
-const VERSIONS_MESSAGE = "gossip-versions";
-const WANT_MESSAGE = "gossip-want";
-const STATEMENTS_MESSAGE = "gossip-statements";
+/** Whom statements are for: the names of all session messages about them begin with it (docs/spec/gossip.md). */
+export type GossipScope = "gossip" | "site-gossip";
+/** Messages of a comparison, in order. */
+type Step = "digest" | "versions" | "want" | "statements";
 
 /** Versions in one message, of whole buckets; at most 350 KiB of the 512 KiB that a message may have. */
 const MAX_VERSIONS = 2_048;
@@ -48,7 +47,8 @@ const Statements = z.strictObject({
 });
 
 type Deps = {
-  host: Host;
+  host: Pick<Host, "session" | "onMessage" | "disconnect">;
+  scope: GossipScope;
   clock: Clock;
   table: StatementTable;
   /** Whether this node would keep a statement of this version. */
@@ -84,10 +84,10 @@ export class GossipRepair {
 
   constructor(deps: Deps) {
     this.#deps = deps;
-    this.#hear(DIGEST_MESSAGE, Digest, (session, digest) => this.#tellVersions(session, digest));
-    this.#hear(VERSIONS_MESSAGE, Versions, (session, told) => this.#compare(session, told));
-    this.#hear(WANT_MESSAGE, Want, (session, want) => this.#tellStatements(session, want));
-    this.#hear(STATEMENTS_MESSAGE, Statements, (session, told) => this.#receive(session, told));
+    this.#hear("digest", Digest, (session, digest) => this.#tellVersions(session, digest));
+    this.#hear("versions", Versions, (session, told) => this.#compare(session, told));
+    this.#hear("want", Want, (session, want) => this.#tellStatements(session, want));
+    this.#hear("statements", Statements, (session, told) => this.#receive(session, told));
   }
 
   /** Whether what comes now is new to this node, but hardly to the mesh: it has just come up. */
@@ -117,9 +117,13 @@ export class GossipRepair {
     this.#current?.done.abort();
   }
 
-  #hear<T>(kind: string, schema: z.ZodType<T>, then: (session: Session, body: T) => void): void {
-    const { host } = this.#deps;
-    host.onMessage(kind, (session, body) => {
+  #say(session: Session | undefined, step: Step, body: unknown): boolean {
+    return session?.send(`${this.#deps.scope}-${step}`, body) === true;
+  }
+
+  #hear<T>(step: Step, schema: z.ZodType<T>, then: (session: Session, body: T) => void): void {
+    const { host, scope } = this.#deps;
+    host.onMessage(`${scope}-${step}`, (session, body) => {
       const parsed = schema.safeParse(body);
       if (parsed.success) then(session, parsed.data);
       else host.disconnect(session.nodeId, "sent a malformed comparison of gossip");
@@ -131,7 +135,7 @@ export class GossipRepair {
     if (this.#current !== undefined || this.#stopped) return;
     for (const peer of this.#due) {
       this.#due.delete(peer);
-      if (host.session(peer)?.send(DIGEST_MESSAGE, { buckets: table.digest() }) !== true) continue;
+      if (!this.#say(host.session(peer), "digest", { buckets: table.digest() })) continue;
       const done = new AbortController();
       this.#current = { peer, wanted: undefined, requests: 0, done };
       clock.sleep(ANSWER_MS, done.signal).then(
@@ -164,7 +168,7 @@ export class GossipRepair {
       told.buckets.push(index);
       for (const { topic, origin, boot, seq } of held) told.versions.push([topic, origin, boot, seq]);
     }
-    session.send(VERSIONS_MESSAGE, told);
+    this.#say(session, "versions", told);
   }
 
   #compare(session: Session, { buckets, versions }: z.infer<typeof Versions>): void {
@@ -183,7 +187,7 @@ export class GossipRepair {
     comparison.requests += 1;
     const goesOn = wanted.length > 0 && comparison.requests <= MAX_REQUESTS;
     const keys = wanted.map(({ topic, origin }) => [topic, origin]);
-    if (!goesOn || !session.send(WANT_MESSAGE, { keys })) this.#end();
+    if (!goesOn || !this.#say(session, "want", { keys })) this.#end();
   }
 
   #tellStatements(session: Session, { keys }: z.infer<typeof Want>): void {
@@ -203,7 +207,7 @@ export class GossipRepair {
       if (sizeBytes > MAX_MESSAGE_BYTES || !bytes.take(encoded.length)) break;
       chosen.push(encoded);
     }
-    session.send(STATEMENTS_MESSAGE, { statements: chosen });
+    this.#say(session, "statements", { statements: chosen });
   }
 
   #receive(session: Session, { statements }: z.infer<typeof Statements>): void {

@@ -1,7 +1,7 @@
 import { type Clock, decodeCbor, type Ed25519Key, encodeCbor, type Random, RateLimit } from "#core";
 import { type NodeId, nodeIdOf } from "#identity";
 import { type FeedChange, Feeds } from "./feeds.ts";
-import { GossipRepair } from "./gossip-repair.ts";
+import { GossipRepair, type GossipScope } from "./gossip-repair.ts";
 import type { Host, Session } from "./host.ts";
 import {
   isLater,
@@ -14,10 +14,6 @@ import {
 } from "./statement.ts";
 import { type HeldStatement, StatementTable } from "./statement-table.ts";
 
-/** Session message that carries one statement, to whom it is news as far as the sender knows. */
-const GOSSIP_MESSAGE = "gossip";
-/** Session message: the receiver is the sender's feed no longer. */
-const UNFEED_MESSAGE = "gossip-unfeed";
 /** How often a node gives up a feed for another and compares what it has with it; ± 50 %. An idle node is to send little. */
 const TURN_MS = 20_000;
 /** What a newcomer says may overtake the document that makes it a member, which is here by then (src/mesh/replica.ts). */
@@ -30,8 +26,13 @@ const STATEMENTS_PER_SECOND = 1_000;
 /** One origin's newest word on a topic. */
 export type Heard = { origin: NodeId; value: unknown };
 
+/** The neighbours that statements come from and go to. */
+export type GossipHost = Pick<Host, "session" | "sessions" | "onSession" | "onMessage" | "disconnect">;
+
 type Deps = {
-  host: Host;
+  host: GossipHost;
+  /** Default: `gossip`, which is for everybody. */
+  scope?: GossipScope;
   key: Ed25519Key;
   /** Higher than at every earlier start of this node that its data directory knows of. */
   boot: number;
@@ -40,6 +41,7 @@ type Deps = {
    * backup under a clock that is wrong, too. `answers`: how often somebody went just above what this node had gone to, as only who lives does.
    */
   outbid?: (boot: number, answers: number) => void;
+  /** What statements are signed for, so that they count nowhere else; `undefined` before this node belongs to it. */
   fleet: () => string | undefined;
   /** Where this node is, once it is a member. */
   site: () => string | undefined;
@@ -56,6 +58,10 @@ type Deps = {
 export class Gossip {
   readonly #deps: Deps;
   readonly #self: NodeId;
+  /** Session message that carries one statement, to whom it is news as far as the sender knows. */
+  readonly #newsMessage: string;
+  /** Session message: the receiver is the sender's feed no longer. */
+  readonly #unfeedMessage: string;
   #boot: number;
   #seq = 0;
   #outbids = 0;
@@ -72,12 +78,15 @@ export class Gossip {
 
   constructor(deps: Deps) {
     this.#deps = deps;
-    const { host, clock, random } = deps;
+    const { host, clock, random, scope = "gossip" } = deps;
+    this.#newsMessage = scope;
+    this.#unfeedMessage = `${scope}-unfeed`;
     this.#self = nodeIdOf(deps.key.publicKey);
     this.#boot = deps.boot;
     this.#feeds = new Feeds(random);
     this.#repair = new GossipRepair({
       host,
+      scope,
       clock,
       table: this.#table,
       isWanted: (version) => this.#isNewer(version) && deps.isMember(version.origin),
@@ -85,11 +94,11 @@ export class Gossip {
         this.#limit(from.nodeId).take() ? this.#take(encoded, from, !this.#repair.isFirst) : undefined,
       asked: (peer) => this.#feeds.pickedBy(peer, true),
     });
-    host.onMessage(GOSSIP_MESSAGE, (session, body) => {
+    host.onMessage(this.#newsMessage, (session, body) => {
       if (!(body instanceof Uint8Array)) host.disconnect(session.nodeId, "sent a malformed statement");
       else if (this.#limit(session.nodeId).take() && !this.#table.has(body)) this.#take(body, session, true);
     });
-    host.onMessage(UNFEED_MESSAGE, ({ nodeId }) => this.#feeds.pickedBy(nodeId, false));
+    host.onMessage(this.#unfeedMessage, ({ nodeId }) => this.#feeds.pickedBy(nodeId, false));
     this.#unlisten = host.onSession((session, event) => (event === "up" ? this.#up() : this.#down(session.nodeId)));
     void this.#takeTurns();
   }
@@ -151,7 +160,7 @@ export class Gossip {
   #change({ picked, dropped }: FeedChange): void {
     for (const peer of dropped) {
       this.#repair.forget(peer);
-      this.#deps.host.session(peer)?.send(UNFEED_MESSAGE, undefined);
+      this.#deps.host.session(peer)?.send(this.#unfeedMessage, undefined);
     }
     for (const peer of picked) this.#repair.compareWith(peer);
   }
@@ -245,7 +254,7 @@ export class Gossip {
   /** To all feeds but the one it came from; also to its origin, which is to know when it is not the only one to speak in its name. */
   #push(encoded: Uint8Array, from: NodeId | undefined): void {
     for (const peer of this.#feeds.all()) {
-      if (peer !== from) this.#deps.host.session(peer)?.send(GOSSIP_MESSAGE, encoded);
+      if (peer !== from) this.#deps.host.session(peer)?.send(this.#newsMessage, encoded);
     }
   }
 

@@ -15,7 +15,8 @@ export {
   type StrangerHandlerLimits,
 } from "./host.ts";
 export { type Libp2pBackedHost, startHost } from "./libp2p-host.ts";
-export { Gossip, type Heard } from "./gossip.ts";
+export { SiteNeighbours } from "./site-neighbours.ts";
+export { Gossip, type GossipHost, type Heard } from "./gossip.ts";
 export { MAX_STATEMENT_BYTES, MAX_VALUE_BYTES as MAX_STATEMENT_VALUE_BYTES } from "./statement.ts";
 export { DOCUMENTS_PROTOCOL, type Replica, type ReplicaOptions, startReplica } from "./replica.ts";
 export type { RememberedPeer } from "./address-book.ts";

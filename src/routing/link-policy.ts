@@ -6,10 +6,12 @@ export type LinkPolicy = {
   admin: (from: NodeId, to: NodeId) => number;
   /** Whether a node may carry for others, if it does so by itself. */
   mayCarry: (node: NodeId) => boolean;
+  /** Who hears of the links inside a site: the whole fleet, which is one area, or the site. */
+  areas: "one" | "site";
 };
 
 /** Where operators have said nothing. */
-export const NO_POLICY: LinkPolicy = { admin: () => 0, mayCarry: () => true };
+export const NO_POLICY: LinkPolicy = { admin: () => 0, mayCarry: () => true, areas: "one" };
 
 /** More kinds of nodes than there are nodes in any fleet. */
 const MAX_KINDS = 2 ** 24;
@@ -22,7 +24,7 @@ type Rule = NonNullable<Spec<"Topology">["links"]>[number];
  * alike.
  */
 export function policyOf(spec: Spec<"Topology">, picks: (end: string, node: NodeId) => boolean): LinkPolicy {
-  const { links = [], transit = [] } = spec;
+  const { links = [], transit = [], areas = "one" } = spec;
   const kinds = new NodeKinds(
     [...links.flatMap(({ from, to }) => [from, to]), ...transit.map(({ node }) => node)],
     picks,
@@ -37,6 +39,7 @@ export function policyOf(spec: Spec<"Topology">, picks: (end: string, node: Node
       return admin;
     },
     mayCarry: (node) => transit.find((rule) => kinds.of(node).ends.has(rule.node))?.carry ?? true,
+    areas,
   };
 }
 

@@ -11,11 +11,10 @@ const MAX_TERM = 1_000_000;
 
 const Term = z.int().min(0).max(MAX_TERM);
 const Node = z.string().refine(hasNodeIdForm, "not a node id");
-/** Later versions may say more of a link, and of the node. */
-const Wire = z.object({
-  transit: z.boolean(),
-  links: z.array(z.tuple([Node, Term, Term, Term, Term, Term]).rest(z.unknown())).max(MAX_LINKS),
-});
+/** Later versions may say more of a link. */
+export const LinksWire = z.array(z.tuple([Node, Term, Term, Term, Term, Term]).rest(z.unknown())).max(MAX_LINKS);
+/** And of the node. */
+const Wire = z.object({ transit: z.boolean(), links: LinksWire });
 
 /** What a node says of its links: to whom, and what each costs in the direction away from it. */
 export type Advertisement = {
@@ -24,31 +23,28 @@ export type Advertisement = {
   links: ReadonlyMap<NodeId, LinkTerms>;
 };
 
+/** What counts where an advertisement makes no sense: everybody takes it for the same. */
+export const NO_LINKS: Advertisement = { transit: false, links: new Map() };
+
 /** The value of the statement. */
 export function writeAdvertisement({ transit, links }: Advertisement): unknown {
-  const cheapest = [...links].toSorted(([, a], [, b]) => totalOf(a) - totalOf(b)).slice(0, MAX_LINKS);
-  return {
-    transit,
-    links: cheapest.map(([peer, { latency, loss, load, money, penalty }]) => [
-      peer,
-      latency,
-      loss,
-      load,
-      money,
-      penalty,
-    ]),
-  };
+  return { transit, links: writeLinks(links) };
 }
 
 /** `undefined`: it makes no sense. */
 export function readAdvertisement(value: unknown): Advertisement | undefined {
   const parsed = Wire.safeParse(value);
-  if (!parsed.success) return undefined;
-  const links = new Map(
-    parsed.data.links.map(([peer, latency, loss, load, money, penalty]) => [
-      peer,
-      { latency, loss, load, money, penalty },
-    ]),
-  );
-  return { transit: parsed.data.transit, links };
+  return parsed.success
+    ? { transit: parsed.data.transit, links: new Map(linksFromWire(parsed.data.links)) }
+    : undefined;
+}
+
+/** Links as statements have them: those that cost least, where there are too many. */
+export function writeLinks(links: ReadonlyMap<NodeId, LinkTerms>): z.infer<typeof LinksWire> {
+  const cheapest = [...links].toSorted(([, a], [, b]) => totalOf(a) - totalOf(b)).slice(0, MAX_LINKS);
+  return cheapest.map(([peer, { latency, loss, load, money, penalty }]) => [peer, latency, loss, load, money, penalty]);
+}
+
+export function linksFromWire(wire: z.infer<typeof LinksWire>): [NodeId, LinkTerms][] {
+  return wire.map(([peer, latency, loss, load, money, penalty]) => [peer, { latency, loss, load, money, penalty }]);
 }

@@ -1,10 +1,10 @@
 import type { Clock } from "#core";
 import type { NodeId } from "#identity";
-import type { Gossip, Host, Session } from "#mesh";
+import type { Host, Session } from "#mesh";
 import { AdvertisedCost } from "./advertised-cost.ts";
 import { type LinkCost, linkCost, type LinkTerms } from "./link-cost.ts";
 import { LinkPenalty } from "./link-penalty.ts";
-import { LINKS_TOPIC, writeAdvertisement } from "./link-state.ts";
+import type { Advertisement } from "./link-state.ts";
 import { TellPace } from "./tell-pace.ts";
 
 /**
@@ -30,7 +30,7 @@ const CAME_EVERY_MS = 2_000;
 
 export type LinkTellerDeps = {
   host: Pick<Host, "sessions" | "session" | "onSession">;
-  gossip: Pick<Gossip, "publish">;
+  publish: (advertisement: Advertisement) => void;
   clock: Clock;
   /** Where this node is, once it is a member. */
   site: () => string | undefined;
@@ -100,6 +100,23 @@ export class LinkTeller implements Disposable {
     return { ...link.counted.terms, money: terms.money, penalty: terms.penalty };
   }
 
+  /** What others know of the links that are there. */
+  told(): Map<NodeId, LinkTerms> {
+    const nowMs = this.#deps.clock.nowMs();
+    const links = new Map<NodeId, LinkTerms>();
+    for (const { nodeId } of this.#deps.host.sessions()) {
+      const { told, penalty } = this.#link(nodeId);
+      if (told !== undefined) links.set(nodeId, { ...told.terms, penalty: penalty.at(nowMs) });
+    }
+    return links;
+  }
+
+  /** Tells of all links soon, since there are others who listen now. */
+  tellAgain(): void {
+    this.#told = new Set();
+    this.#tellAt(this.#deps.clock.nowMs() + CAME_MS);
+  }
+
   async #run(): Promise<void> {
     const { clock } = this.#deps;
     const { signal } = this.#stopping;
@@ -155,7 +172,7 @@ export class LinkTeller implements Disposable {
 
   /** Tells what links there are and what they cost, if any cost is another one, or there are other links. */
   #tell(): void {
-    const { host, gossip, clock, transit, site } = this.#deps;
+    const { host, publish, clock, transit, site } = this.#deps;
     this.#tellAtMs = Number.POSITIVE_INFINITY;
     if (site() === undefined) return;
     const changes = this.#changes();
@@ -169,7 +186,7 @@ export class LinkTeller implements Disposable {
     this.#told = peers;
     this.#toldMs = clock.nowMs();
     this.#pace.told(this.#toldMs);
-    gossip.publish(LINKS_TOPIC, writeAdvertisement({ transit, links }));
+    publish({ transit, links });
   }
 
   /** What others are told of a link: of a new one, what it costs just now. */

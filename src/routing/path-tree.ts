@@ -109,11 +109,23 @@ export class PathTree {
     }
   }
 
+  /** The root, and the nodes to which there is a path. */
+  *reached(): Generator<NodeId> {
+    for (const [number, cost] of this.#costs.entries()) {
+      if (cost !== Number.POSITIVE_INFINITY) yield this.#graph.nodeAt(number);
+    }
+  }
+
+  /** What the cheapest path to a node costs; `Infinity` where there is none. */
+  costTo(node: NodeId): number {
+    return this.#costs[this.#graph.numberOf(node) ?? NONE] ?? Number.POSITIVE_INFINITY;
+  }
+
   /** The cheapest path to a node; `undefined` where there is none. */
   to(node: NodeId): Path | undefined {
     const number = this.#graph.numberOf(node);
-    const cost = number === undefined ? undefined : this.#costs[number];
-    if (number === undefined || cost === undefined || cost === Number.POSITIVE_INFINITY) return undefined;
+    const cost = this.costTo(node);
+    if (number === undefined || cost === Number.POSITIVE_INFINITY) return undefined;
     const nodes: NodeId[] = [];
     for (let at = number; at !== NONE; at = this.#parents[at] ?? NONE) nodes.push(this.#graph.nodeAt(at));
     return { nodes: nodes.toReversed(), cost };

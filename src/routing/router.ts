@@ -1,40 +1,49 @@
 import type { NodeId } from "#identity";
 import type { Gossip, Session } from "#mesh";
+import { BORDERS_TOPIC } from "./area/border-state.ts";
+import { SiteLinks, type SiteLinksDeps } from "./area/site-links.ts";
 import { backupPath } from "./backup-path.ts";
+import { FleetLinks } from "./fleet-links.ts";
 import { type CountedTerms, type LinkTerms, totalOf, withAdmin } from "./link-cost.ts";
 import { type LinkChange, LinkGraph } from "./link-graph.ts";
 import { costsUnder, type LinkMap } from "./link-map.ts";
-import { penaltyAfter } from "./link-penalty.ts";
 import { type LinkPolicy, NO_POLICY } from "./link-policy.ts";
-import { type Advertisement, LINKS_TOPIC, readAdvertisement } from "./link-state.ts";
+import type { LinkSource } from "./link-source.ts";
+import { LINKS_TOPIC } from "./link-state.ts";
 import { LinkTeller, type LinkTellerDeps } from "./link-teller.ts";
 import { type Path, PathTree } from "./path-tree.ts";
 
-export type RouterDeps = Omit<LinkTellerDeps, "areWellLinked"> & {
-  gossip: Pick<Gossip, "publish" | "on">;
+/** What a node needs to live in a fleet with areas. `turn`: neighbours of the own site are to hear what is said inside the site, or not. */
+export type AreaDeps = Pick<SiteLinksDeps, "siteGossip" | "siteOf" | "members" | "siteMembers"> & {
+  turn: (isOn: boolean) => void;
+};
+
+export type RouterDeps = Omit<LinkTellerDeps, "areWellLinked" | "publish"> & {
+  gossip: Pick<Gossip, "publish" | "on" | "latest">;
   self: NodeId;
   isMember: (node: NodeId) => boolean;
   /** What operators ask of links: the same object until that changes. Default: nothing. */
   policy?: () => LinkPolicy;
+  /** Without it links are told to the whole fleet, whatever operators ask. */
+  area?: AreaDeps;
 };
 
-/** One link on a path, in the direction of the path. */
-export type Leg = { from: NodeId; to: NodeId; cost: number; terms: CountedTerms };
+/** One link on a path, in the direction of the path. `terms` is absent where a way inside another site is meant, of which only the cost is known, if that. */
+export type Leg = { from: NodeId; to: NodeId; cost: number; terms?: CountedTerms };
 /** A way to a node. */
 export type Route = { to: NodeId; legs: readonly Leg[]; cost: number };
-
-/** What a node told, and when that was heard. `settled`: none of its links costs more any longer for having come up lately. */
-type Heard = { advertisement: Advertisement; atMs: number; settled: boolean };
 
 /** Links that came up lately get cheaper all the time. By how much is worked out this often for circuits, which ask for ways far oftener than people. */
 const PENALTY_EVERY_MS = 1_000;
 
+/** How often it is looked whether links are told elsewhere by now. */
+const AREAS_EVERY_MS = 2_000;
+
 /** Links that a node has besides the one to this node, when that one is no urgent news to anybody. */
 const WELL_LINKED = 8;
 
-/** What counts where an advertisement makes no sense: everybody takes it for the same. */
-const NOTHING: Advertisement = { transit: false, links: new Map() };
-const NO_LINKS: ReadonlyMap<NodeId, LinkTerms> = new Map();
+/** Where links are told: what is known of them, and the paths over them. */
+type World = { areas: LinkPolicy["areas"]; source: LinkSource; graph: LinkGraph; tree: PathTree };
 
 /**
  * Tells the fleet what this node's links cost, hears what others tell, and knows the cheapest way to each of them. What it heard is worked in
@@ -43,30 +52,28 @@ const NO_LINKS: ReadonlyMap<NodeId, LinkTerms> = new Map();
 export class Router implements Disposable {
   readonly #deps: RouterDeps;
   readonly #teller: LinkTeller;
-  readonly #news = new Map<NodeId, { value: unknown; atMs: number }>();
-  readonly #heard = new Map<NodeId, Heard>();
-  readonly #graph = new LinkGraph();
-  readonly #tree: PathTree;
-  readonly #unlisten: () => void;
-  /** Neighbours of whom the graph knows more than they told. */
-  #vouched: readonly NodeId[] = [];
+  readonly #stopping = new AbortController();
+  #world: World;
   /** What the graph was made under. */
   #policy: LinkPolicy = NO_POLICY;
   #penaltiesMs = Number.NEGATIVE_INFINITY;
 
   constructor(deps: RouterDeps) {
     this.#deps = deps;
-    const { gossip, self, clock } = deps;
-    this.#graph.set(self, new Map(), true);
-    this.#tree = new PathTree(this.#graph, 0);
-    this.#unlisten = gossip.on(LINKS_TOPIC, ({ origin, value }) => {
-      if (origin !== self) this.#news.set(origin, { value, atMs: clock.nowMs() });
+    const areas = deps.area === undefined ? "one" : this.policy.areas;
+    deps.area?.turn(areas === "site");
+    this.#world = this.#makeWorld(areas);
+    this.#teller = new LinkTeller({
+      ...deps,
+      areWellLinked: (peers) => this.#areWellLinked(peers),
+      publish: (advertisement) => this.#world.source.tell(advertisement),
     });
-    this.#teller = new LinkTeller({ ...deps, areWellLinked: (peers) => this.#areWellLinked(peers) });
+    if (deps.area !== undefined) void this.#watchAreas();
   }
 
   [Symbol.dispose](): void {
-    this.#unlisten();
+    this.#stopping.abort();
+    this.#world.source[Symbol.dispose]();
     this.#teller[Symbol.dispose]();
   }
 
@@ -84,33 +91,41 @@ export class Router implements Disposable {
   map(): LinkMap {
     this.#workIn(0);
     const { self, host } = this.#deps;
+    const { source } = this.#world;
     const own = host.sessions().map((session) => {
       return [session.nodeId, this.#teller.countedOf(session) ?? this.#teller.costOf(session)] as const;
     });
-    const known = [...new Set([...this.#heard.keys(), ...this.#vouched])].map((node) => {
-      const links = node === self ? new Map(own) : new Map([...this.#besides(node), ...this.#linksOf(node)]);
-      return [node, { transit: this.#heard.get(node)?.advertisement.transit ?? false, links }] as const;
+    const known = [...source.origins()].flatMap((node) => {
+      const links = source.known(node);
+      if (links === undefined) return [];
+      return [[node, node === self ? { ...links, links: new Map(own) } : links] as const];
     });
     return new Map(known);
   }
 
   /** Calls back when somebody told of other links than before. Returns how to stop. */
   onNews(listener: () => void): () => void {
-    return this.#deps.gossip.on(LINKS_TOPIC, listener);
+    const { gossip, area } = this.#deps;
+    const stops = [gossip.on(LINKS_TOPIC, listener), gossip.on(BORDERS_TOPIC, listener)];
+    if (area !== undefined) stops.push(area.siteGossip.on(LINKS_TOPIC, listener));
+    return () => {
+      for (const stop of stops) stop();
+    };
   }
 
   /** What a node says that its link to another costs; of this node's own, what it costs just now. */
   terms(from: NodeId, to: NodeId): CountedTerms | undefined {
     const session = from === this.#deps.self ? this.#deps.host.session(to) : undefined;
     this.#workIn();
-    const terms = session === undefined ? this.#termsOf(from, to) : this.#teller.costOf(session);
+    const terms = session === undefined ? this.#world.source.termsOf(from, to) : this.#teller.costOf(session);
     return terms && this.#counted(from, to, terms);
   }
 
   /** The ways to all members that can be reached. */
   routes(): Route[] {
     this.#workIn(0);
-    const nodes = new Set([...this.#heard.keys(), ...this.#vouched]);
+    const { source } = this.#world;
+    const nodes = new Set([...source.origins(), ...source.behindBorders()]);
     return [...nodes].flatMap((node) => this.#pathTo(node) ?? []).map((path) => this.#along(path));
   }
 
@@ -118,21 +133,27 @@ export class Router implements Disposable {
   route(to: NodeId): (Route & { backup: Route | undefined }) | undefined {
     this.#workIn(0);
     const path = this.#pathTo(to);
-    const backup = path && backupPath(this.#graph, path);
+    const backup = path && this.#backupOf(path);
     return path && { ...this.#along(path), backup: backup && this.#along(backup) };
   }
 
   /**
    * The nodes on the cheapest way to a node, from the first behind this one, and then those on the way to take when it fails, which takes as long as
-   * all ways together.
+   * all ways together. Two nodes that follow each other may have no link, but be of one site, whose links are not known here.
    */
   *ways(to: NodeId): Generator<NodeId[]> {
     this.#workIn();
     const path = this.#pathTo(to);
     if (path === undefined) return;
     yield path.nodes.slice(1);
-    const backup = backupPath(this.#graph, path);
+    const backup = this.#backupOf(path);
     if (backup !== undefined) yield backup.nodes.slice(1);
+  }
+
+  /** The nodes between this one and another on the way inside the site, for who carries what comes from outside; `undefined` where there is none. */
+  insideTo(to: NodeId): readonly NodeId[] | undefined {
+    this.#workIn();
+    return this.#world.source.insideTo(to);
   }
 
   /**
@@ -141,7 +162,12 @@ export class Router implements Disposable {
    */
   costAlong(path: readonly NodeId[]): number | undefined {
     this.#workIn();
-    return this.#graph.costAlong([this.#deps.self, ...path]);
+    const { graph, source } = this.#world;
+    const nodes = [this.#deps.self, ...path];
+    const cost = graph.costAlong(nodes);
+    const [border, to] = nodes.slice(-2);
+    if (cost !== undefined || border === undefined || to === undefined) return cost;
+    return this.#leadOn(source.bordersOf(to)).includes(border) ? graph.costAlong(nodes.slice(0, -1)) : undefined;
   }
 
   /** What the cheapest way to a node costs, and how many links it has; `undefined` where there is none. */
@@ -154,28 +180,58 @@ export class Router implements Disposable {
   /** Whether all these neighbours can be reached without the links to them, and have some others besides, so that these make little difference. */
   #areWellLinked(peers: ReadonlySet<NodeId>): boolean {
     this.#workIn();
-    const numbers = [...peers].map((peer) => this.#graph.numberOf(peer));
-    const own = this.#graph.numberOf(this.#deps.self);
+    const { graph } = this.#world;
+    const numbers = [...peers].map((peer) => graph.numberOf(peer));
+    const own = graph.numberOf(this.#deps.self);
     if (own === undefined) return false;
-    const reached = this.#graph.reached(own, (from, to) => from === own && numbers.includes(to));
+    const reached = graph.reached(own, (from, to) => from === own && numbers.includes(to));
     return numbers.every((number) => {
       if (number === undefined || !reached.has(number)) return false;
-      const links = this.#graph.from(number);
+      const links = graph.from(number);
       return links.size - (links.has(own) ? 1 : 0) >= WELL_LINKED;
     });
   }
 
+  /** Over known links, or up to who leads to it. */
   #pathTo(to: NodeId): Path | undefined {
-    return to === this.#deps.self ? undefined : this.#tree.to(to);
+    if (to === this.#deps.self) return undefined;
+    const { tree, source } = this.#world;
+    const path = tree.to(to);
+    if (path !== undefined) return path;
+    let best: NodeId | undefined;
+    for (const border of this.#leadOn(source.bordersOf(to))) {
+      if (best === undefined || tree.costTo(border) < tree.costTo(best)) best = border;
+    }
+    const towards = best === undefined ? undefined : tree.to(best);
+    return towards && { nodes: [...towards.nodes, to], cost: towards.cost };
+  }
+
+  #backupOf(path: Path): Path | undefined {
+    const { graph, source } = this.#world;
+    const to = path.nodes.at(-1) as NodeId;
+    if (graph.costAlong(path.nodes) !== undefined) return backupPath(graph, path);
+    const towards = { nodes: path.nodes.slice(0, -1), cost: path.cost };
+    const backup = backupPath(graph, towards, this.#leadOn(source.bordersOf(to)));
+    return backup && { nodes: [...backup.nodes, to], cost: backup.cost };
+  }
+
+  /** Of some nodes those that carry. */
+  #leadOn(borders: readonly NodeId[]): NodeId[] {
+    const { graph } = this.#world;
+    return borders.filter((border) => {
+      const number = graph.numberOf(border);
+      return number !== undefined && graph.carries(number);
+    });
   }
 
   #along({ nodes, cost }: Path): Route {
-    const legs = nodes.slice(1).flatMap((to, i) => {
+    const { graph, source } = this.#world;
+    const legs = nodes.slice(1).map((to, i) => {
       const from = nodes[i] as NodeId;
-      const told = this.#termsOf(from, to);
-      if (told === undefined) return [];
+      const told = source.termsOf(from, to);
+      if (told === undefined) return { from, to, cost: graph.costAlong([from, to]) ?? 0 };
       const { total, ...terms } = this.#counted(from, to, told);
-      return [{ from, to, terms, cost: total }];
+      return { from, to, terms, cost: total };
     });
     return { to: nodes.at(-1) as NodeId, legs, cost };
   }
@@ -186,79 +242,61 @@ export class Router implements Disposable {
     return { ...terms, total: totalOf(terms) };
   }
 
-  /** What a node told of its links, as they are by now. */
-  #linksOf(origin: NodeId): Map<NodeId, LinkTerms> {
-    const links = new Map<NodeId, LinkTerms>();
-    for (const peer of this.#heard.get(origin)?.advertisement.links.keys() ?? []) {
-      const terms = this.#termsOf(origin, peer);
-      if (terms !== undefined) links.set(peer, terms);
-    }
-    return links;
-  }
-
-  /** What a node told of one link, as it is by now. */
-  #termsOf(from: NodeId, to: NodeId): LinkTerms | undefined {
-    const heard = this.#heard.get(from);
-    const terms = heard?.advertisement.links.get(to);
-    if (heard === undefined || terms === undefined) return undefined;
-    return { ...terms, penalty: penaltyAfter(terms.penalty, this.#deps.clock.nowMs() - heard.atMs) };
-  }
-
   /** What was heard since the last time, who is no member any more, and how this node's own links are now. */
   #workIn(penaltiesEveryMs = PENALTY_EVERY_MS): void {
-    const { isMember, self, host, clock, transit } = this.#deps;
-    const changes: LinkChange[] = [];
+    const { isMember, host, clock, transit } = this.#deps;
     const { policy } = this;
     const isRuled = policy !== this.#policy;
     this.#policy = policy;
+    this.#settleIn(policy.areas);
     const isFaded = clock.nowMs() - this.#penaltiesMs >= penaltiesEveryMs;
     if (isFaded) this.#penaltiesMs = clock.nowMs();
-    const news = new Set([self, ...this.#news.keys()]);
-    for (const [origin, { value, atMs }] of this.#news) {
-      this.#heard.set(origin, { advertisement: readAdvertisement(value) ?? NOTHING, atMs, settled: false });
-    }
-    this.#news.clear();
     const own = new Map<NodeId, LinkTerms>();
     for (const session of host.sessions()) {
       const terms = this.#teller.countedOf(session);
       if (terms !== undefined) own.set(session.nodeId, terms);
     }
-    this.#heard.set(self, { advertisement: { transit, links: own }, atMs: clock.nowMs(), settled: false });
-    for (const [origin, { settled }] of this.#heard) {
-      const isGone = origin !== self && !isMember(origin);
-      if (isGone) this.#heard.delete(origin);
-      if (isGone || isRuled || news.has(origin) || (isFaded && !settled))
-        changes.push(...this.#place(origin, this.#besides(origin)));
+    const { source, graph, tree } = this.#world;
+    const changed = source.workIn({ transit, links: own }, { own, isMember, isFaded, isRuled }, policy);
+    const changes: LinkChange[] = [];
+    for (const node of changed) {
+      const known = source.known(node) ?? { transit: false, links: new Map() };
+      const carries = known.transit && policy.mayCarry(node);
+      changes.push(...graph.set(node, costsUnder(policy, node, known), carries));
     }
-    changes.push(...this.#vouchFor(own));
-    if (changes.length > 0) this.#tree.update(changes);
+    if (changes.length > 0) tree.update(changes);
   }
 
-  /** A neighbour is there, also while it has not told of the link itself. */
-  #vouchFor(neighbours: ReadonlyMap<NodeId, LinkTerms>): LinkChange[] {
-    const { self } = this.#deps;
-    const before = this.#vouched;
-    this.#vouched = [...neighbours.keys()].filter(
-      (peer) => this.#heard.get(peer)?.advertisement.links.has(self) !== true,
-    );
-    const changed = new Set(before).union(new Set(this.#vouched));
-    return [...changed].flatMap((peer) => this.#place(peer, this.#besides(peer)));
+  /** Others wait for what this node is to tell them, also while nobody asks it for a way. */
+  async #watchAreas(): Promise<void> {
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
+      await this.#deps.clock.sleep(AREAS_EVERY_MS, signal).catch(() => undefined);
+      if (!signal.aborted && this.policy.areas !== this.#world.areas) this.#workIn();
+    }
   }
 
-  /** What is known of a node's links though it did not tell. */
-  #besides(origin: NodeId): ReadonlyMap<NodeId, LinkTerms> {
-    const { self } = this.#deps;
-    const terms = this.#vouched.includes(origin) ? this.#termsOf(self, origin) : undefined;
-    return terms === undefined ? NO_LINKS : new Map([[self, terms]]);
+  /** Takes up what operators ask: where links are told. */
+  #settleIn(areas: LinkPolicy["areas"]): void {
+    const { area } = this.#deps;
+    if (area === undefined || areas === this.#world.areas) return;
+    this.#world.source.withdraw();
+    this.#world.source[Symbol.dispose]();
+    area.turn(areas === "site");
+    this.#world = this.#makeWorld(areas);
+    this.#teller.tellAgain();
   }
 
-  /** Puts into the graph what a node told, as it is by now, and what is known besides. */
-  #place(origin: NodeId, besides: ReadonlyMap<NodeId, LinkTerms>): LinkChange[] {
-    const heard = this.#heard.get(origin);
-    const told = this.#linksOf(origin);
-    if (heard !== undefined) heard.settled = told.values().every(({ penalty }) => penalty === 0);
-    const links = besides.size === 0 ? told : new Map([...besides, ...told]);
-    const carries = (heard?.advertisement ?? NOTHING).transit && this.#policy.mayCarry(origin);
-    return this.#graph.set(origin, costsUnder(this.#policy, origin, links), carries);
+  #makeWorld(areas: LinkPolicy["areas"]): World {
+    const { area, gossip, self, clock } = this.#deps;
+    const graph = new LinkGraph();
+    graph.set(self, new Map(), true);
+    const told = (): ReadonlyMap<NodeId, LinkTerms> => this.#teller.told();
+    const refresh = (): void => this.#workIn();
+    const source =
+      areas === "one" || area === undefined
+        ? new FleetLinks(gossip, { clock, self })
+        : new SiteLinks({ ...area, gossip, clock, self, told, refresh });
+    return { areas, source, graph, tree: new PathTree(graph, 0) };
   }
 }

@@ -1,13 +1,13 @@
 import { Ed25519Key, SeededRandom, VirtualClock } from "#core";
 import { nodeIdOf } from "#identity";
-import { Gossip } from "#mesh";
+import { Gossip, SiteNeighbours } from "#mesh";
 import { type LinkPolicy, NO_POLICY, type Route, Router } from "#routing";
 import { NOW_MS } from "./fleet.ts";
 import { MemoryHost } from "./memory-mesh.ts";
 
 const WIRE_MS = 5;
 
-type Node = { name: string; host: MemoryHost; gossip: Gossip; router: Router };
+type Node = { name: string; host: MemoryHost; gossip: Gossip; siteGossip: Gossip; router: Router };
 
 /** Routers over gossip in memory, on virtual time. Nodes are named after their site and a number: `a1`. */
 export class RoutingWorld implements Disposable {
@@ -20,7 +20,8 @@ export class RoutingWorld implements Disposable {
   policy: LinkPolicy = NO_POLICY;
 
   /** Links by the names of their ends, with round trips. Nodes in `idle` do not pass on. */
-  constructor(links: Readonly<Record<string, number>>, { idle = "", seed = 1 } = {}) {
+  constructor(links: Readonly<Record<string, number>>, { idle = "", seed = 1, policy = NO_POLICY } = {}) {
+    this.policy = policy;
     this.#random = new SeededRandom(seed);
     for (const [name, rttMs] of Object.entries(links)) {
       const [a = "", b = ""] = name.split("-");
@@ -42,12 +43,23 @@ export class RoutingWorld implements Disposable {
     this.#nameOf.set(self, name);
     const deps = { host, site: () => site, isMember, clock };
     const gossip = new Gossip({ ...deps, key, boot: 1, fleet: () => "fleet", random });
-    this.#nodes.set(name, {
-      name,
-      host,
-      gossip,
-      router: new Router({ ...deps, gossip, self, transit, policy: () => this.policy }),
+    const near = new SiteNeighbours(host, deps.site);
+    const siteGossip = new Gossip({
+      ...deps,
+      host: near,
+      scope: "site-gossip",
+      key,
+      boot: 1,
+      fleet: () => site,
+      random,
     });
+    const siteOf = (node: string): string | undefined =>
+      this.revoked.has(node) ? undefined : this.#nameOf.get(node)?.slice(0, 1);
+    const members = (): string[] => [...this.#nameOf.keys()].filter(isMember);
+    const siteMembers = (): string[] => members().filter((node) => siteOf(node) === site);
+    const area = { siteGossip, siteOf, members, siteMembers, turn: (isOn: boolean) => near.turn(isOn) };
+    const router = new Router({ ...deps, gossip, self, transit, policy: () => this.policy, area });
+    this.#nodes.set(name, { name, host, gossip, siteGossip, router });
   }
 
   of(name: string): Node {
@@ -98,8 +110,9 @@ export class RoutingWorld implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const { gossip, router } of this.#nodes.values()) {
+    for (const { gossip, siteGossip, router } of this.#nodes.values()) {
       router[Symbol.dispose]();
+      siteGossip[Symbol.dispose]();
       gossip[Symbol.dispose]();
     }
   }

@@ -1,0 +1,216 @@
+import type { Clock } from "#core";
+import type { NodeId } from "#identity";
+import type { Gossip } from "#mesh";
+import { type Changes, HeardLinks } from "../heard-links.ts";
+import { costsUnder, type KnownLinks } from "../link-map.ts";
+import type { LinkTerms } from "../link-cost.ts";
+import { type LinkPolicy, NO_POLICY } from "../link-policy.ts";
+import type { LinkSource } from "../link-source.ts";
+import { type Advertisement, LINKS_TOPIC, NO_LINKS, readAdvertisement, writeAdvertisement } from "../link-state.ts";
+import {
+  type BorderAdvertisement,
+  BORDERS_TOPIC,
+  leadsTo,
+  NO_BORDER,
+  readBorder,
+  writeBorder,
+} from "./border-state.ts";
+import { BorderTeller } from "./border-teller.ts";
+import { SiteGraph } from "./site-graph.ts";
+
+export type SiteLinksDeps = {
+  clock: Clock;
+  self: NodeId;
+  /** What is said to everybody, and what only neighbours of the own site hear and pass on. */
+  gossip: Pick<Gossip, "publish" | "on" | "latest">;
+  siteGossip: Pick<Gossip, "publish" | "on" | "latest">;
+  /** Where a member is, by its document. */
+  siteOf: (node: NodeId) => string | undefined;
+  /** All members of this node's site. */
+  siteMembers: () => Iterable<NodeId>;
+  members: () => Iterable<NodeId>;
+  /** Works in what was heard, so that a border tells what is so now. */
+  refresh: () => void;
+  /** What others know of this node's links. */
+  told: () => ReadonlyMap<NodeId, LinkTerms>;
+};
+
+/**
+ * With areas, links inside a site are told inside the site. Borders, nodes with links to other sites, tell everybody of those, of what their ways to other
+ * borders of their site cost, and whom they reach there. So a node knows its own site link by link, and of another one how to get to and through it.
+ */
+export class SiteLinks implements LinkSource {
+  readonly #deps: SiteLinksDeps;
+  /** Of the own site, and of borders everywhere. */
+  readonly #links: HeardLinks<Advertisement>;
+  readonly #borders: HeardLinks<BorderAdvertisement>;
+  readonly #site: SiteGraph;
+  readonly #teller: BorderTeller;
+  readonly #unlisten: (() => void)[];
+  #policy: LinkPolicy = NO_POLICY;
+  /** Borders that are not reached inside the own site, by site; `undefined`: to be worked out. */
+  #bySite: Map<string, NodeId[]> | undefined;
+
+  constructor(deps: SiteLinksDeps) {
+    this.#deps = deps;
+    const { gossip, siteGossip, self } = deps;
+    this.#site = new SiteGraph(self);
+    this.#links = new HeardLinks(
+      deps,
+      (value, origin) => (this.#isNear(origin) ? readAdvertisement(value) : undefined) ?? NO_LINKS,
+      (node) => this.#isNear(node),
+    );
+    this.#borders = new HeardLinks(
+      deps,
+      (value, origin) => readBorder(value, (node) => this.#areTogether(origin, node)) ?? NO_BORDER,
+      (node) => !this.#isNear(node),
+    );
+    this.#teller = new BorderTeller({
+      clock: deps.clock,
+      look: () => this.#ownBorder(),
+      publish: (advertisement) => gossip.publish(BORDERS_TOPIC, writeBorder(advertisement ?? NO_BORDER)),
+    });
+    for (const { origin, value } of siteGossip.latest(LINKS_TOPIC)) this.#links.hear(origin, value);
+    for (const { origin, value } of gossip.latest(BORDERS_TOPIC)) this.#borders.hear(origin, value);
+    this.#unlisten = [
+      siteGossip.on(LINKS_TOPIC, ({ origin, value }) => {
+        this.#links.hear(origin, value);
+        this.#teller.look();
+      }),
+      gossip.on(BORDERS_TOPIC, ({ origin, value }) => {
+        this.#borders.hear(origin, value);
+        if (this.#isNear(origin)) this.#teller.look();
+      }),
+    ];
+  }
+
+  [Symbol.dispose](): void {
+    this.#teller[Symbol.dispose]();
+    for (const stop of this.#unlisten) stop();
+  }
+
+  workIn(own: Advertisement, changes: Changes, policy: LinkPolicy): Set<NodeId> {
+    this.#policy = policy;
+    this.#links.set(own);
+    const inside = this.#links.workIn(changes);
+    for (const node of inside) {
+      const transit = this.#links.get(node)?.transit === true;
+      this.#site.set(
+        node,
+        costsUnder(policy, node, { transit, links: this.#linksInside(node) }),
+        transit && policy.mayCarry(node),
+      );
+    }
+    const outside = this.#borders.workIn(changes);
+    const turned = this.#site.settle();
+    if (outside.size > 1 || turned.size > 0 || changes.isRuled) this.#bySite = undefined;
+    return inside.union(outside).union(turned);
+  }
+
+  /** Of nodes that cannot be reached inside the site what they told there is old: nobody brings anything newer. */
+  known(node: NodeId): KnownLinks {
+    if (this.#site.reached.has(node))
+      return { transit: this.#links.get(node)?.transit ?? false, links: this.#links.linksOf(node) };
+    const { transit, inside } = this.#borders.get(node) ?? NO_BORDER;
+    return { transit, links: this.#borders.linksOf(node), inside };
+  }
+
+  origins(): Set<NodeId> {
+    return this.#links.origins().union(this.#borders.origins());
+  }
+
+  termsOf(from: NodeId, to: NodeId): LinkTerms | undefined {
+    return (this.#site.reached.has(from) ? this.#links : this.#borders).termsOf(from, to);
+  }
+
+  bordersOf(node: NodeId): NodeId[] {
+    const site = this.#site.reached.has(node) ? undefined : this.#deps.siteOf(node);
+    if (site === undefined) return [];
+    this.#bySite ??= this.#sortBorders();
+    const borders = this.#bySite.get(site) ?? [];
+    return borders.filter((border) => border !== node && leadsTo(this.#borders.get(border) ?? NO_BORDER, node));
+  }
+
+  behindBorders(): NodeId[] {
+    return [...this.#deps.members()].filter((node) => this.bordersOf(node).length > 0);
+  }
+
+  insideTo(to: NodeId): readonly NodeId[] | undefined {
+    return this.#site.pathTo(to)?.nodes.slice(1, -1);
+  }
+
+  tell(advertisement: Advertisement): void {
+    this.#deps.siteGossip.publish(LINKS_TOPIC, writeAdvertisement(advertisement));
+    this.#teller.look();
+  }
+
+  withdraw(): void {
+    this.#deps.siteGossip.publish(LINKS_TOPIC, writeAdvertisement(NO_LINKS));
+    this.#deps.gossip.publish(BORDERS_TOPIC, writeBorder(NO_BORDER));
+  }
+
+  /**
+   * What this node tells as a border. One that carries nothing is none where others of its site that carry have links to other sites: they lead to it.
+   * Where there is none it leads to nobody but itself.
+   */
+  #ownBorder(): BorderAdvertisement | undefined {
+    const { self, refresh, siteMembers, told } = this.#deps;
+    refresh();
+    const links = new Map([...told()].filter(([peer]) => !this.#isNear(peer)));
+    if (links.size === 0) return undefined;
+    const { reached } = this.#site;
+    if (!this.#carries(self)) {
+      const isLedTo = reached.keys().some((node) => node !== self && this.#carries(node) && this.#leaves(node));
+      return isLedTo ? undefined : { ...NO_BORDER, links };
+    }
+    const inside = new Map<NodeId, number>();
+    for (const border of this.#borders.origins()) {
+      if (this.#borders.get(border)?.transit !== true) continue;
+      const path = reached.has(border) ? this.#site.pathTo(border) : undefined;
+      if (path !== undefined) inside.set(border, path.cost);
+    }
+    const others = [...siteMembers()].filter((node) => node !== self);
+    const [only, except] = [others.filter((node) => reached.has(node)), others.filter((node) => !reached.has(node))];
+    const members = only.length < except.length ? { only: new Set(only) } : { except: new Set(except) };
+    return { transit: true, links, inside, members };
+  }
+
+  /** Without what they cost more for coming up lately: that falls by the minute, and what ways inside cost is told to everybody. */
+  #linksInside(node: NodeId): ReadonlyMap<NodeId, LinkTerms> {
+    const links = [...this.#links.linksOf(node)].filter(([peer]) => this.#areTogether(node, peer));
+    return new Map(links.map(([peer, terms]) => [peer, { ...terms, penalty: 0 }]));
+  }
+
+  #sortBorders(): Map<string, NodeId[]> {
+    const bySite = new Map<string, NodeId[]>();
+    for (const border of this.#borders.origins()) {
+      const site = this.#site.reached.has(border) ? undefined : this.#deps.siteOf(border);
+      if (site !== undefined) bySite.set(site, [...(bySite.get(site) ?? []), border]);
+    }
+    return bySite;
+  }
+
+  #carries(node: NodeId): boolean {
+    return this.#links.get(node)?.transit === true && this.#policy.mayCarry(node);
+  }
+
+  /** Whether it has links to other sites. */
+  #leaves(node: NodeId): boolean {
+    return (
+      this.#links
+        .get(node)
+        ?.links.keys()
+        .some((peer) => !this.#areTogether(node, peer)) === true
+    );
+  }
+
+  #isNear(node: NodeId): boolean {
+    return this.#areTogether(this.#deps.self, node);
+  }
+
+  #areTogether(a: NodeId, b: NodeId): boolean {
+    const { siteOf } = this.#deps;
+    const site = siteOf(a);
+    return site !== undefined && site === siteOf(b);
+  }
+}
