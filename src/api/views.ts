@@ -107,8 +107,17 @@ export const LinkView = z.object({
   terms: LinkTermsView.optional(),
 });
 
-/** One link of a path, in its direction; nodes by name. */
-export const LegView = z.object({ from: z.string(), to: z.string(), cost: z.number(), ...LinkTermsView.shape });
+/**
+ * One link of a path, in its direction, and what its cost is made of; nodes by name. With `inside` it is a way inside that site instead, whose links are
+ * known only there: of it nothing but a cost is told, and of the last part of a path not even that.
+ */
+export const LegView = z.object({
+  from: z.string(),
+  to: z.string(),
+  cost: z.number(),
+  ...LinkTermsView.partial().shape,
+  inside: z.string().optional(),
+});
 
 /** The cheapest way to another node. `name` is that node's. */
 export const RouteView = z.object({

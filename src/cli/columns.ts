@@ -117,8 +117,8 @@ export const COLUMNS: ColumnsOf = {
 };
 
 /** What a cost is the sum of: `1 + money 420 + penalty 165`. */
-export function termsText(terms: Readonly<Record<string, number>>): string {
-  const parts = Object.entries(terms).flatMap(([term, value]) => (value === 0 ? [] : [`${term} ${value}`]));
+export function termsText(terms: Readonly<Record<string, number | undefined>>): string {
+  const parts = Object.entries(terms).flatMap(([term, value = 0]) => (value === 0 ? [] : [`${term} ${value}`]));
   return ["1", ...parts].join(" + ");
 }
 

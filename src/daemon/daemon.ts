@@ -1,11 +1,10 @@
 import { join } from "node:path";
 import { SOCKET_NAME } from "#api";
 import { createLog, Fault, SystemClock, SystemRandom } from "#core";
-import type { MemberInfo, NodeId } from "#identity";
-import { Gossip, type Host, LazyDht, type Rendezvous, startRendezvous, startReplica } from "#mesh";
-import { type LinkPolicy, type MeshNames, Router, ServiceLookup, Services } from "#routing";
+import type { NodeId } from "#identity";
+import { type Host, LazyDht, type Rendezvous, startRendezvous } from "#mesh";
+import { type MeshNames, type Router, ServiceLookup, type Services } from "#routing";
 import { ArtifactKeeper } from "./artifact-keeper.ts";
-import { hearOfClones, wasOutbid } from "./clone-watch.ts";
 import { type ConfigInput, type DaemonConfig, loadConfig } from "./config.ts";
 import { artifactHandlers } from "./control/artifacts.ts";
 import { createHandlers } from "./control/index.ts";
@@ -23,16 +22,9 @@ import { nodeName } from "./node-state.ts";
 import { OtherFleets } from "./other-fleets.ts";
 import { ProviderIndex } from "./provider-index.ts";
 import { RateKeeper } from "./rate-keeper.ts";
-import {
-  nextBoot,
-  rememberConfig,
-  rememberedFacts,
-  rememberedPeers,
-  rememberedToken,
-  rememberPass,
-} from "./remembered.ts";
+import { rememberConfig, rememberedFacts, rememberedPeers, rememberedToken, rememberPass } from "./remembered.ts";
 import { startControlServer } from "./server.ts";
-import { startTimeKeeper } from "./time-keeper.ts";
+import { type Spread, startSpread } from "./spread.ts";
 import { VERSION } from "./version.ts";
 import { startWays, type Ways } from "./ways.ts";
 
@@ -84,9 +76,6 @@ type Life = {
   services: Services;
   lookup: ServiceLookup;
 };
-/** What goes round among the nodes. */
-type Spread = { gossip: Gossip; router: Router; services: Services };
-
 /** The parts of a running node, wired together. */
 export class Daemon {
   readonly #node: OpenNode;
@@ -132,7 +121,7 @@ export class Daemon {
   async live(host: Host, dhtOf: DhtOf): Promise<Life> {
     const { state, registrar } = this.#node;
     state.settings.set("addresses", JSON.stringify(host.addresses()));
-    const { gossip, router, services } = this.#spread(host);
+    const { gossip, router, services } = this.#stack.use(startSpread(this.#node, this.#config, host));
     const rendezvous = this.#stack.use(await this.#meetOthers(host));
     const index = this.#indexOver(host, rendezvous, dhtOf);
     const lookup = this.#lookUp(host, { gossip, router, services }, index);
@@ -142,42 +131,6 @@ export class Daemon {
     new FrontDesk(state, registrar).open(host, this.#stop.signal);
     this.#endRevoked(host);
     return { keeper, limits, router, services, lookup, joining: this.#join(host, rendezvous) };
-  }
-
-  /** What goes round among the nodes: documents, beacons, news. Says which way leads where, and who publishes what. */
-  #spread(host: Host): Spread {
-    const { state, copies } = this.#node;
-    const { clock, random, log, data, store, members, trustedMs, provisional } = state;
-    const stack = this.#stack;
-    const self = data.key.nodeId;
-    const site = (): string | undefined => members.of(self)?.site;
-    const isMember = (id: NodeId): boolean => members.of(id) !== undefined;
-    const gossip: Gossip = stack.use(
-      new Gossip({
-        host,
-        key: data.key.key,
-        boot: nextBoot(state),
-        outbid: (boot, answers) => wasOutbid(state, gossip, { boot, answers }),
-        fleet: () => store.fleet,
-        site,
-        isMember,
-        clock,
-        random,
-      }),
-    );
-    const mayTell = (id: string, peer: string): boolean => provisional.mayTell(id, peer);
-    stack.use(startReplica({ host, store, clock, random, log, trustedMs, mayTell }));
-    stack.defer(provisional.connect(host));
-    copies.connect(gossip);
-    stack.use(copies);
-    stack.defer(hearOfClones(state, gossip));
-    stack.use(startTimeKeeper({ state, gossip, host }));
-    const { transit, expose } = this.#config;
-    const policy = (): LinkPolicy => state.topology.policy();
-    const router = stack.use(new Router({ host, gossip, clock, self, site, isMember, transit, policy }));
-    const memberOf = (node: NodeId): MemberInfo | undefined => members.of(node);
-    const deps = { db: data.db, log, clock, random, trustedMs, host, gossip, router, self, memberOf, expose };
-    return { gossip, router, services: stack.use(new Services(deps)) };
   }
 
   /** Looks for neighbours among the peers that are remembered, told of, named by the token, or heard on the local network. */

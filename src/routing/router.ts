@@ -6,7 +6,7 @@ import { backupPath } from "./backup-path.ts";
 import { FleetLinks } from "./fleet-links.ts";
 import { type CountedTerms, type LinkTerms, totalOf, withAdmin } from "./link-cost.ts";
 import { type LinkChange, LinkGraph } from "./link-graph.ts";
-import { costsUnder, type LinkMap } from "./link-map.ts";
+import { costsUnder, type LinkMap, mapOf } from "./link-map.ts";
 import { type LinkPolicy, NO_POLICY } from "./link-policy.ts";
 import type { LinkSource } from "./link-source.ts";
 import { LINKS_TOPIC } from "./link-state.ts";
@@ -14,7 +14,7 @@ import { LinkTeller, type LinkTellerDeps } from "./link-teller.ts";
 import { type Path, PathTree } from "./path-tree.ts";
 
 /** What a node needs to live in a fleet with areas. `turn`: neighbours of the own site are to hear what is said inside the site, or not. */
-export type AreaDeps = Pick<SiteLinksDeps, "siteGossip" | "siteOf" | "members" | "siteMembers"> & {
+export type AreaDeps = Pick<SiteLinksDeps, "siteGossip" | "siteOf" | "members"> & {
   turn: (isOn: boolean) => void;
 };
 
@@ -87,7 +87,10 @@ export class Router implements Disposable {
     return this.#deps.policy?.() ?? NO_POLICY;
   }
 
-  /** What is known just now of everybody's links, also of those of this node that go unanswered. */
+  /**
+   * What is known just now of everybody's links, also of those of this node that go unanswered. Whoever is behind borders of another site hangs on
+   * those at no cost.
+   */
   map(): LinkMap {
     this.#workIn(0);
     const { self, host } = this.#deps;
@@ -95,12 +98,7 @@ export class Router implements Disposable {
     const own = host.sessions().map((session) => {
       return [session.nodeId, this.#teller.countedOf(session) ?? this.#teller.costOf(session)] as const;
     });
-    const known = [...source.origins()].flatMap((node) => {
-      const links = source.known(node);
-      if (links === undefined) return [];
-      return [[node, node === self ? { ...links, links: new Map(own) } : links] as const];
-    });
-    return new Map(known);
+    return mapOf(source, [self, new Map(own)]);
   }
 
   /** Calls back when somebody told of other links than before. Returns how to stop. */

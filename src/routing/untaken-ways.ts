@@ -23,7 +23,7 @@ const WITHOUT: Readonly<
   "no-transit": {
     lift: ({ policy, map }) => ({
       policy: { ...policy, mayCarry: NO_POLICY.mayCarry },
-      map: new Map([...map].map(([node, { links }]) => [node, { links, transit: true }])),
+      map: new Map([...map].map(([node, known]) => [node, { ...known, transit: known.links.size > 0 }])), // who is behind borders stays an end
     }),
     at: ({ policy, map }, { nodes }) =>
       nodes
@@ -69,7 +69,7 @@ function lists(map: LinkMap, from: NodeId, to: NodeId): boolean {
 
 /** Every link that one end tells of, in both directions; where the other end says nothing it costs the same. Nodes that say nothing at all stay out. */
 function withBothEnds(map: LinkMap): LinkMap {
-  const all = new Map([...map].map(([node, { transit, links }]) => [node, { transit, links: new Map(links) }]));
+  const all = new Map([...map].map(([node, known]) => [node, { ...known, links: new Map(known.links) }]));
   for (const [node, { links }] of map) {
     for (const [peer, terms] of links) {
       const back = all.get(peer)?.links;
@@ -81,9 +81,9 @@ function withBothEnds(map: LinkMap): LinkMap {
 
 /** Links whose probes go unanswered, as if nothing were lost on them. */
 function withoutSuspicion(map: LinkMap): LinkMap {
-  const sound = [...map].map(([node, { transit, links }]) => {
-    const heard = [...links].map(([peer, terms]) => [peer, { ...terms, loss: finiteOr0(terms.loss) }] as const);
-    return [node, { transit, links: new Map(heard) }] as const;
+  const sound = [...map].map(([node, known]) => {
+    const heard = [...known.links].map(([peer, terms]) => [peer, { ...terms, loss: finiteOr0(terms.loss) }] as const);
+    return [node, { ...known, links: new Map(heard) }] as const;
   });
   return new Map(sound);
 }

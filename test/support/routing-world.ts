@@ -56,8 +56,7 @@ export class RoutingWorld implements Disposable {
     const siteOf = (node: string): string | undefined =>
       this.revoked.has(node) ? undefined : this.#nameOf.get(node)?.slice(0, 1);
     const members = (): string[] => [...this.#nameOf.keys()].filter(isMember);
-    const siteMembers = (): string[] => members().filter((node) => siteOf(node) === site);
-    const area = { siteGossip, siteOf, members, siteMembers, turn: (isOn: boolean) => near.turn(isOn) };
+    const area = { siteGossip, siteOf, members, turn: (isOn: boolean) => near.turn(isOn) };
     const router = new Router({ ...deps, gossip, self, transit, policy: () => this.policy, area });
     this.#nodes.set(name, { name, host, gossip, siteGossip, router });
   }

@@ -36,7 +36,8 @@ export function wayText(what: string, { cost, legs }: { cost: number; legs: read
   return `${what}: cost ${cost}, ${legs.length} ${legs.length === 1 ? "hop" : "hops"}`;
 }
 
-/** One link of a way, with what its cost is the sum of. */
-export function legText({ from, to, cost, ...terms }: LegView): string {
+/** One link of a way, with what its cost is the sum of, or a way inside a site. */
+export function legText({ from, to, cost, inside, ...terms }: LegView): string {
+  if (inside !== undefined) return `  ${from} → ${to}: ${cost}, inside ${inside}`;
   return `  ${from} → ${to}: ${cost} = ${termsText(terms)}`;
 }

@@ -138,7 +138,7 @@ function legViews(state: NodeState, legs: readonly Leg[]): LegView[] {
     from: state.members.nameOf(from),
     to: state.members.nameOf(to),
     cost,
-    ...termsView(terms),
+    ...(terms === undefined ? { inside: state.members.of(to)?.site ?? "" } : termsView(terms)),
   }));
 }
 

@@ -26,8 +26,6 @@ export type SiteLinksDeps = {
   siteGossip: Pick<Gossip, "publish" | "on" | "latest">;
   /** Where a member is, by its document. */
   siteOf: (node: NodeId) => string | undefined;
-  /** All members of this node's site. */
-  siteMembers: () => Iterable<NodeId>;
   members: () => Iterable<NodeId>;
   /** Works in what was heard, so that a border tells what is so now. */
   refresh: () => void;
@@ -154,7 +152,7 @@ export class SiteLinks implements LinkSource {
    * Where there is none it leads to nobody but itself.
    */
   #ownBorder(): BorderAdvertisement | undefined {
-    const { self, refresh, siteMembers, told } = this.#deps;
+    const { self, refresh, members, told } = this.#deps;
     refresh();
     const links = new Map([...told()].filter(([peer]) => !this.#isNear(peer)));
     if (links.size === 0) return undefined;
@@ -169,10 +167,10 @@ export class SiteLinks implements LinkSource {
       const path = reached.has(border) ? this.#site.pathTo(border) : undefined;
       if (path !== undefined) inside.set(border, path.cost);
     }
-    const others = [...siteMembers()].filter((node) => node !== self);
+    const others = [...members()].filter((node) => node !== self && this.#isNear(node));
     const [only, except] = [others.filter((node) => reached.has(node)), others.filter((node) => !reached.has(node))];
-    const members = only.length < except.length ? { only: new Set(only) } : { except: new Set(except) };
-    return { transit: true, links, inside, members };
+    const led = only.length < except.length ? { only: new Set(only) } : { except: new Set(except) };
+    return { transit: true, links, inside, members: led };
   }
 
   /** Without what they cost more for coming up lately: that falls by the minute, and what ways inside cost is told to everybody. */

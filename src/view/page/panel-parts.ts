@@ -6,13 +6,14 @@ import { costText, shareText } from "./words.ts";
 /** Rows of a list in the panel; the table has all. */
 const MAX_ROWS = 60;
 
-/** One link of a way, with what its cost is the sum of. */
-export function legRow({ from, to, cost, ...terms }: LegView): HTMLElement {
-  return el("li", {}, `${from} → ${to} `, el("span", { class: "quiet" }, `${costText(cost)}: ${termsText(terms)}`));
+/** One link of a way, with what its cost is the sum of, or a way inside a site. */
+export function legRow({ from, to, cost, inside, ...terms }: LegView): HTMLElement {
+  const why = inside === undefined ? `${costText(cost)}: ${termsText(terms)}` : `${costText(cost)}, inside ${inside}`;
+  return el("li", {}, `${from} → ${to} `, el("span", { class: "quiet" }, why));
 }
 
 /** `hop 1 + leaving the site 420`: what a cost is the sum of. */
-export function termsText(terms: NonNullable<LinkView["terms"]>): string {
+export function termsText(terms: Partial<NonNullable<LinkView["terms"]>>): string {
   const names = {
     latency: "latency",
     loss: "loss",
@@ -22,7 +23,7 @@ export function termsText(terms: NonNullable<LinkView["terms"]>): string {
     admin: "topology",
   };
   const parts = Object.entries(names).flatMap(([term, word]) => {
-    const value = terms[term as keyof typeof terms];
+    const value = terms[term as keyof typeof terms] ?? 0;
     return value === 0 ? [] : `${word} ${Math.round(value)}`;
   });
   return ["hop 1", ...parts].join(" + ");
