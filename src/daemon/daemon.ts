@@ -133,6 +133,13 @@ export class Daemon {
     return { keeper, limits, router, services, lookup, joining: this.#join(host, rendezvous) };
   }
 
+  /** With areas, links to other sites are for those that carry: each of them tells the whole fleet of what is behind it. */
+  #leavesSite(node: NodeId): boolean {
+    const { topology, data } = this.#node.state;
+    const { areas, mayCarry } = topology.policy();
+    return areas === "one" || (mayCarry(node) && (node !== data.key.nodeId || this.#config.transit));
+  }
+
   /** Looks for neighbours among the peers that are remembered, told of, named by the token, or heard on the local network. */
   async #meetOthers(host: Host): Promise<Rendezvous> {
     const { state } = this.#node;
@@ -151,6 +158,7 @@ export class Daemon {
         fleet: () => store.fleet ?? token?.fleet,
         membership: () => members.of(data.key.nodeId),
         siteOf: (peer) => members.of(peer)?.site,
+        leavesSite: (node) => this.#leavesSite(node),
         seeds: () => [...(token?.rendezvous ?? []), ...(store.charter?.body.spec.rendezvous ?? [])],
         otherFleet: (seen) => this.#otherFleets.saw(seen),
       },

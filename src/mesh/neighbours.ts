@@ -1,6 +1,7 @@
 import type { Clock, Random } from "#core";
 import type { NodeId } from "#identity";
-import { AddressBook, type DialFailure, type KnownPeer, type nodeIdIn } from "./address-book.ts";
+import { AddressBook, type KnownPeer, type nodeIdIn } from "./address-book.ts";
+import type { Hint, NeighbourEffect, NeighbourEvent } from "./neighbour-event.ts";
 
 export type NeighbourOptions = {
   /** Neighbours of the own site that a node dials for; whoever dials it counts. */
@@ -27,26 +28,6 @@ const DEGREE_MS = 10_000;
 /** Links that both ends can spare are given up one at a time, when they are older than this. */
 const SPARE_MS = 120_000;
 
-/** Where a peer may be, and in which site. */
-export type Hint = { addresses: readonly string[]; site: string };
-
-/** What happened. `look`: time passed. */
-export type NeighbourEvent =
-  | { type: "look" }
-  | ({ type: "up"; peer: NodeId; dialled?: string } & Hint)
-  | { type: "down"; peer: NodeId }
-  | { type: "dialled"; peer: NodeId; failure?: DialFailure }
-  | { type: "told"; from: NodeId; peers: readonly Hint[] }
-  | { type: "degree"; from: NodeId; degree: number }
-  | { type: "parted"; from: NodeId };
-
-/** What to do about it. `part`: say so, then close in good order. */
-export type NeighbourEffect =
-  | { type: "dial"; peer: NodeId; addresses: readonly string[] }
-  | { type: "part"; peer: NodeId }
-  | { type: "tell"; to: NodeId; peers: Hint[] }
-  | { type: "degree"; to: NodeId; degree: number };
-
 export type NeighbourDeps = {
   self: NodeId;
   clock: Clock;
@@ -55,6 +36,8 @@ export type NeighbourDeps = {
   ownSite: () => string | undefined;
   /** The site that is signed for a peer, as far as this node knows its member document: it counts, whatever others say. */
   siteOf: (peer: NodeId) => string | undefined;
+  /** Whether a node is to have links to other sites; one that is not gets them only while it has none at home. Default: everybody is. */
+  leavesSite?: (node: NodeId) => boolean;
   /** Addresses from the token and the charter. */
   seeds: () => readonly string[];
   /** Whether a link carries more than the session; then it is not given up. */
@@ -156,11 +139,14 @@ export class Neighbours {
   #spare(): NeighbourEffect[] {
     const nowMs = this.#deps.clock.nowMs();
     const enough = 1.5 * (this.#options.wantedHere + this.#options.wantedElsewhere);
-    if (this.#up.size <= enough || nowMs < this.#nextSpareMs) return [];
+    const isAtHome = !this.#leaves(this.#deps.self) && this.#census().here > 0;
+    if ((this.#up.size <= enough && !isAtHome) || nowMs < this.#nextSpareMs) return [];
     this.#nextSpareMs = nowMs + this.#jittered(SPARE_MS);
-    const spare = [...this.#up].filter(
-      ([peer, { degree = 0, upMs }]) => degree > enough && nowMs - upMs > SPARE_MS && !this.#deps.isBusy(peer),
-    );
+    const spare = [...this.#up].filter(([peer, { degree = 0, upMs, hint }]) => {
+      const isMisplaced = isAtHome && degree > 1 && !this.#isHere(hint.site);
+      const isBeyond = this.#up.size > enough && degree > enough;
+      return (isMisplaced || isBeyond) && nowMs - upMs > SPARE_MS && !this.#deps.isBusy(peer);
+    });
     const victim = spare[this.#deps.random.below(spare.length)]?.[0];
     return victim === undefined ? [] : [this.#part(victim)];
   }
@@ -217,7 +203,7 @@ export class Neighbours {
     const plan = this.#fillUp(
       around,
       due.filter(({ nodeId }) => this.#livesHere(nodeId)),
-      due.filter(({ nodeId }) => !this.#livesHere(nodeId)),
+      due.filter(({ nodeId }) => !this.#livesHere(nodeId) && this.#leaves(nodeId)),
     );
     const lost = due.find((peer) => peer.lost && !plan.includes(peer));
     if (lostIsDue && plan.length === 0) {
@@ -238,6 +224,7 @@ export class Neighbours {
 
   #isEnough({ here, elsewhere }: Census): boolean {
     const { wantedHere, wantedElsewhere } = this.#options;
+    if (!this.#leaves(this.#deps.self)) return here >= wantedHere + wantedElsewhere;
     return here + elsewhere >= wantedHere + wantedElsewhere && elsewhere >= wantedElsewhere;
   }
 
@@ -245,6 +232,8 @@ export class Neighbours {
   #fillUp({ here, elsewhere }: Census, atHome: KnownPeer[], abroad: KnownPeer[]): KnownPeer[] {
     const { wantedHere, wantedElsewhere } = this.#options;
     const plan: KnownPeer[] = [];
+    const staysHome = !this.#leaves(this.#deps.self);
+    if (staysHome && (here + atHome.length > 0 || elsewhere >= wantedElsewhere)) abroad = [];
     while (this.#dialling.size + plan.length < MAX_DIALS && !this.#isEnough({ here, elsewhere })) {
       const isFull = here + elsewhere >= wantedHere + wantedElsewhere;
       const abroadFirst = isFull || here * wantedElsewhere > elsewhere * wantedHere;
@@ -256,6 +245,10 @@ export class Neighbours {
       else elsewhere += 1;
     }
     return plan;
+  }
+
+  #leaves(node: NodeId): boolean {
+    return this.#deps.leavesSite?.(node) ?? true;
   }
 
   /** Of a peer that is no neighbour. */

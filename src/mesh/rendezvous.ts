@@ -6,14 +6,8 @@ import { MAX_HELLO_ADDRESSES } from "./hello-exchange.ts";
 import type { Host, Session } from "./host.ts";
 import { type OtherFleet, startMdns } from "./mdns.ts";
 import type { DialFailure, RememberedPeer } from "./address-book.ts";
-import {
-  type Hint,
-  MAX_PEERS_TOLD,
-  type NeighbourEffect,
-  type NeighbourEvent,
-  type NeighbourOptions,
-  Neighbours,
-} from "./neighbours.ts";
+import type { Hint, NeighbourEffect, NeighbourEvent } from "./neighbour-event.ts";
+import { MAX_PEERS_TOLD, type NeighbourOptions, Neighbours } from "./neighbours.ts";
 
 /** Session message: neighbours of mine, and where they say they listen. */
 const PEERS_MESSAGE = "peers";
@@ -60,6 +54,8 @@ export type RendezvousDeps = {
   membership: () => { site: string } | undefined;
   /** The site that is signed for a peer, if this node has its member document. */
   siteOf: (peer: NodeId) => string | undefined;
+  /** Whether a node is to have links to other sites. */
+  leavesSite?: (node: NodeId) => boolean;
   /** Addresses from the token and the charter. */
   seeds: () => readonly string[];
   /** A node of another fleet answered on the local network. It is not dialled. */
@@ -118,11 +114,14 @@ class NeighbourKeeper {
   #saved = "";
 
   constructor(deps: RendezvousDeps, options: Partial<NeighbourOptions> | undefined) {
-    const { host, clock, random, membership, siteOf, seeds, memory } = deps;
+    const { host, clock, random, membership, siteOf, leavesSite, seeds, memory } = deps;
     this.#deps = deps;
     const ownSite = (): string | undefined => membership()?.site;
     const isBusy = (peer: NodeId): boolean => host.isBusy(peer);
-    this.#core = new Neighbours({ self: host.nodeId, clock, random, ownSite, siteOf, seeds, isBusy }, options);
+    this.#core = new Neighbours(
+      { self: host.nodeId, clock, random, ownSite, siteOf, seeds, isBusy, ...(leavesSite && { leavesSite }) },
+      options,
+    );
     this.#core.book.recall(memory.load());
     this.#saved = JSON.stringify(this.#core.book.remembered());
     this.#savedAtMs = clock.nowMs();

@@ -1,10 +1,6 @@
 import type { Clock, Random } from "#core";
-import {
-  type NeighbourEffect,
-  type NeighbourEvent,
-  type NeighbourOptions,
-  Neighbours,
-} from "../../src/mesh/neighbours.ts";
+import type { NeighbourEffect, NeighbourEvent } from "../../src/mesh/neighbour-event.ts";
+import { type NeighbourOptions, Neighbours } from "../../src/mesh/neighbours.ts";
 import type { RememberedPeer } from "../../src/mesh/address-book.ts";
 
 /** One way, inside a site and between two. */

@@ -3,7 +3,8 @@ import fc from "fast-check";
 import { Ed25519Key, SeededRandom, VirtualClock } from "#core";
 import { nodeIdOf } from "#identity";
 import { AddressBook, FORGET_MS, MAX_KNOWN_PEERS, MAX_TOLD_BY_ONE } from "../../src/mesh/address-book.ts";
-import { DEFAULT_NEIGHBOURS, type NeighbourEffect, Neighbours } from "../../src/mesh/neighbours.ts";
+import type { NeighbourEffect } from "../../src/mesh/neighbour-event.ts";
+import { DEFAULT_NEIGHBOURS, Neighbours } from "../../src/mesh/neighbours.ts";
 
 const ids = Array.from({ length: 80 }, (_, i) => nodeIdOf(new Ed25519Key(new Uint8Array(32).fill(i + 1)).publicKey));
 const [self = "", ...others] = ids;
@@ -14,9 +15,21 @@ function book(clock = new VirtualClock()): AddressBook {
   return new AddressBook(self, clock);
 }
 
-type Setting = { clock?: VirtualClock; busy?: readonly string[]; seed?: number; signed?: Record<string, string> };
+type Setting = {
+  clock?: VirtualClock;
+  busy?: readonly string[];
+  seed?: number;
+  signed?: Record<string, string>;
+  leaves?: (id: string) => boolean;
+};
 
-function neighbours({ clock = new VirtualClock(), busy = [], seed = 3, signed = {} }: Setting = {}): Neighbours {
+function neighbours({
+  clock = new VirtualClock(),
+  busy = [],
+  seed = 3,
+  signed = {},
+  leaves,
+}: Setting = {}): Neighbours {
   const random = new SeededRandom(seed);
   const isBusy = (id: string): boolean => busy.includes(id);
   return new Neighbours({
@@ -27,6 +40,7 @@ function neighbours({ clock = new VirtualClock(), busy = [], seed = 3, signed = 
     siteOf: (id) => signed[id],
     seeds: () => [],
     isBusy,
+    ...(leaves && { leavesSite: leaves }),
   });
 }
 
@@ -131,6 +145,24 @@ describe("mesh: address book", () => {
 });
 
 describe("mesh: neighbours", () => {
+  it("dials no other site from a node that is to stay at home, but where there is nobody at home, and lets such links go later", async () => {
+    const clock = new VirtualClock();
+    const [home, abroad] = [others.slice(0, 2), others.slice(2, 10)];
+    const border = abroad[0] ?? "";
+    const signed = Object.fromEntries([...home.map((id) => [id, "berlin"]), ...abroad.map((id) => [id, "porto"])]);
+    const core = neighbours({ clock, signed, leaves: (id) => id === border });
+    core.step({ type: "told", from: border, peers: abroad.map((id) => ({ addresses: [address(id)], site: "porto" })) });
+    assert.deepEqual(peersOf(core.step({ type: "look" }), "dial"), [border]);
+    comeUp(core, border, "porto");
+    core.step({ type: "degree", from: border, degree: 12 });
+    core.step({ type: "told", from: border, peers: home.map((id) => ({ addresses: [address(id)], site: "berlin" })) });
+    assert.deepEqual(peersOf(core.step({ type: "look" }), "dial").toSorted(), home.toSorted());
+    for (const id of home) comeUp(core, id, "berlin");
+    await clock.advanceMs(600_000);
+    assert.deepEqual(peersOf(core.step({ type: "look" }), "part"), [border]);
+    assert.deepEqual(peersOf(core.step({ type: "look" }), "dial"), []);
+  });
+
   const { wantedHere, wantedElsewhere, most } = DEFAULT_NEIGHBOURS;
 
   it("shares the neighbours it wants between its own site and the others, a few dials at a time", () => {
