@@ -133,11 +133,11 @@ export class Daemon {
     return { keeper, limits, router, services, lookup, joining: this.#join(host, rendezvous) };
   }
 
-  /** With areas, links to other sites are for those that carry: each of them tells the whole fleet of what is behind it. */
+  /** With areas, links to other sites are for few: each of them tells the whole fleet of what is behind it. */
   #leavesSite(node: NodeId): boolean {
     const { topology, data } = this.#node.state;
-    const { areas, mayCarry } = topology.policy();
-    return areas === "one" || (mayCarry(node) && (node !== data.key.nodeId || this.#config.transit));
+    const { areas, mayCarry, mayLeave } = topology.policy();
+    return areas === "one" || (mayLeave(node) && mayCarry(node) && (node !== data.key.nodeId || this.#config.transit));
   }
 
   /** Looks for neighbours among the peers that are remembered, told of, named by the token, or heard on the local network. */

@@ -42,4 +42,6 @@ export const topology = z.strictObject({
     .optional(),
   /** Who hears of every link inside a site: the whole fleet, which is `one` area, or the `site`. Default: `one`. */
   areas: z.enum(["one", "site"]).optional(),
+  /** With areas by site: who is to have links to other sites, and so tells the fleet of what is behind it. Default: everybody who carries. */
+  borders: z.array(nodes).max(MAX_RULES).optional(),
 });

@@ -8,10 +8,12 @@ export type LinkPolicy = {
   mayCarry: (node: NodeId) => boolean;
   /** Who hears of the links inside a site: the whole fleet, which is one area, or the site. */
   areas: "one" | "site";
+  /** Whether a node is to have links to other sites, where areas are sites. */
+  mayLeave: (node: NodeId) => boolean;
 };
 
 /** Where operators have said nothing. */
-export const NO_POLICY: LinkPolicy = { admin: () => 0, mayCarry: () => true, areas: "one" };
+export const NO_POLICY: LinkPolicy = { admin: () => 0, mayCarry: () => true, areas: "one", mayLeave: () => true };
 
 /** More kinds of nodes than there are nodes in any fleet. */
 const MAX_KINDS = 2 ** 24;
@@ -24,9 +26,9 @@ type Rule = NonNullable<Spec<"Topology">["links"]>[number];
  * alike.
  */
 export function policyOf(spec: Spec<"Topology">, picks: (end: string, node: NodeId) => boolean): LinkPolicy {
-  const { links = [], transit = [], areas = "one" } = spec;
+  const { links = [], transit = [], areas = "one", borders } = spec;
   const kinds = new NodeKinds(
-    [...links.flatMap(({ from, to }) => [from, to]), ...transit.map(({ node }) => node)],
+    [...links.flatMap(({ from, to }) => [from, to]), ...transit.map(({ node }) => node), ...(borders ?? [])],
     picks,
   );
   const known = new Map<number, number>();
@@ -40,6 +42,7 @@ export function policyOf(spec: Spec<"Topology">, picks: (end: string, node: Node
     },
     mayCarry: (node) => transit.find((rule) => kinds.of(node).ends.has(rule.node))?.carry ?? true,
     areas,
+    mayLeave: (node) => borders === undefined || borders.some((end) => kinds.of(node).ends.has(end)),
   };
 }
 

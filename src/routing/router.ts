@@ -290,7 +290,7 @@ export class Router implements Disposable {
     const graph = new LinkGraph();
     graph.set(self, new Map(), true);
     const told = (): ReadonlyMap<NodeId, LinkTerms> => this.#teller.told();
-    const refresh = (): void => this.#workIn();
+    const refresh = (): void => this.#workIn(Number.POSITIVE_INFINITY); // what a border tells is without penalties
     const source =
       areas === "one" || area === undefined
         ? new FleetLinks(gossip, { clock, self })

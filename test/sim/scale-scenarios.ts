@@ -1,6 +1,4 @@
 import "../support/verify-once.ts";
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import { Ed25519Key, type Random, SeededRandom, SystemClock, VirtualClock } from "#core";
 import { nodeIdOf } from "#identity";
 import { Gossip } from "#mesh";
@@ -8,18 +6,14 @@ import { Router } from "#routing";
 import { atMost, percentile } from "../../bench/bench.ts";
 import { NOW_MS } from "../support/fleet.ts";
 import { type Measured, MemoryHost } from "../support/memory-mesh.ts";
+import { AreaFleet, type AreaSizes, type RealNode } from "./area-fleet.ts";
+import { DELAY_MS, heapMib, oneOf, OVERHEAD_BYTES, WANTED } from "./scale-wire.ts";
 import type { Outcome, Scenario } from "./scenario.ts";
 
-const MIB = 2 ** 20;
 /** Twelve sites: one large, a few small. */
 const SITE_SIZES = [80, 60, 50, 40, 30, 20, 10, 5, 2, 1, 1, 1];
-/** Neighbours that a node looks for in its own site, and in all (src/mesh/neighbours.ts). */
+/** Neighbours that a node looks for in its own site (src/mesh/neighbours.ts). */
 const WANTED_HERE = 12;
-const WANTED = 16;
-/** One way, within a site and between two, ms. */
-const DELAY_MS = { near: 1, far: 30, farthest: 60 };
-/** What a message takes on the wire beside its body: IP and TCP with timestamps 52, a TLS record 22, yamux 12, the frame's head 12; and half an acknowledgement. */
-const OVERHEAD_BYTES = 98 + 26;
 /** All links are new at the start, which all tell of, and their penalties fall for minutes. */
 const SETTLED_MS = 240_000;
 /** So many links go in a minute, as many of a hundred nodes as would in a site that loses one; each is back after a while. */
@@ -129,14 +123,6 @@ class Fleet implements Disposable {
   }
 }
 
-const oneOf = <T>(random: Random, list: readonly T[]): T => list[random.below(list.length)] as T;
-
-function heapMib(): number {
-  setFlagsFromString("--expose-gc");
-  (runInNewContext("gc") as () => void)();
-  return process.memoryUsage().heapUsed / MIB;
-}
-
 /** What choosing takes is real time. */
 const real = new SystemClock();
 
@@ -186,6 +172,78 @@ async function flat(sizes: readonly number[], seed: number): Promise<Outcome> {
   };
 }
 
+/** In a minute, of all nodes: links that go and come back, one for each hundred nodes, and nodes that start anew, so that each does every 33 hours. */
+const AREA_LINKS_EACH = 100;
+const AREA_NODES_EACH = 2_000;
+
+async function areas(sizes: AreaSizes, seed: number): Promise<Outcome> {
+  using fleet = new AreaFleet(sizes, seed);
+  const { clock, random, ids } = fleet;
+  await clock.advanceMs(SETTLED_MS);
+  const [leaves, borders] = [fleet.leaves(), fleet.borders()];
+  const missing = leaves.filter(({ router }) => router.routes().length < ids.length - 1).length;
+  const kbit = (nodes: readonly RealNode[], minutes: number): number =>
+    percentile(
+      nodes.map((node) => ((node.sentBytes + node.heardBytes) * 8) / 60_000 / minutes / node.host.sessions().length),
+      0.5,
+    );
+  fleet.forgetTraffic();
+  await clock.advanceMs(CHURN_EVERY_MS);
+  const rest = kbit(leaves, 1);
+  fleet.forgetTraffic();
+  const choiceMs: number[] = [];
+  const own = [...leaves, ...borders.slice(0, sizes.bordersPerSite)];
+  const events = ids.length / AREA_LINKS_EACH + ids.length / AREA_NODES_EACH;
+  for (let minute = 0; minute < CHURN_MINUTES; minute++) {
+    for (let event = 0; event < events; event++) {
+      if (event % (AREA_NODES_EACH / AREA_LINKS_EACH) === 0) fleet.dropNode();
+      else fleet.dropLink();
+      await clock.advanceMs(CHURN_EVERY_MS / events);
+      const { router } = oneOf(random, own);
+      for (let j = 0; j < 4; j++) {
+        const startMs = real.nowMs();
+        router.route(oneOf(random, ids));
+        choiceMs.push(real.nowMs() - startMs);
+      }
+    }
+  }
+  const [leafKbit, borderKbit] = [kbit(leaves, CHURN_MINUTES), kbit(borders, CHURN_MINUTES)];
+  own.length = 0;
+  await clock.advanceMs(CHURN_EVERY_MS);
+  const borderMib = heldBy(fleet, borders.splice(0, sizes.bordersPerSite));
+  const leafMib = heldBy(fleet, leaves.splice(0, 10));
+  const p99Ms = percentile(choiceMs, 0.99);
+  return {
+    figures: {
+      nodes: ids.length,
+      sites: sizes.sites,
+      missing,
+      borderMib,
+      leafMib,
+      restKbit: rest,
+      leafKbit,
+      borderKbit,
+      choices: choiceMs.length,
+      choiceP50Ms: percentile(choiceMs, 0.5),
+      choiceP99Ms: p99Ms,
+    },
+    bars: [
+      atMost("leaves that lack a way to some other node", 0, missing),
+      atMost("a way and the one to take when it fails, ms, p99", 20, p99Ms),
+      atMost("what a border keeps for routes, MiB", 32, borderMib),
+      atMost("news of links over a leaf's link, both ways, kbit/s, median of leaves", 2, leafKbit),
+    ],
+  };
+}
+
+/** What each of some nodes holds: less is in use when they are gone. */
+function heldBy(fleet: AreaFleet, nodes: readonly RealNode[]): number {
+  const before = heapMib();
+  const count = nodes.length;
+  for (const node of nodes) fleet.remove(node);
+  return (before - heapMib()) / count;
+}
+
 /** What choosing ways costs as a fleet grows. */
 export const SCALE_SCENARIOS: readonly Scenario[] = [
   {
@@ -194,5 +252,17 @@ export const SCALE_SCENARIOS: readonly Scenario[] = [
       "Among 300 nodes that all know of all links a way takes 20 ms to choose, and news of links 2 kbit/s of each link, while one node in a hundred loses one a minute.",
     long: true,
     run: (seed) => flat(SITE_SIZES, seed),
+  },
+  {
+    name: "scale/areas-10000",
+    claim:
+      "Among 10,000 nodes in 100 sites, each an area, a way takes 20 ms to choose, a border keeps 32 MiB, and a leaf has 2 kbit/s of news over each link, while one node in a hundred loses a link each minute, and nodes start anew.",
+    long: true,
+    run: (seed) => areas({ sites: 100, nodesPerSite: 100, bordersPerSite: 3 }, seed),
+  },
+  {
+    name: "scale/areas-300",
+    claim: "The same, of 300 nodes in ten sites.",
+    run: (seed) => areas({ sites: 40, nodesPerSite: 100, bordersPerSite: 3 }, seed),
   },
 ];

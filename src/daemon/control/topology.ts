@@ -18,19 +18,22 @@ export function topologyHandlers(
       const { spec } = parseBody("Topology", Buffer.from(draft.payload, "base64"));
       const warnings = judgeEnds(state, spec);
       if (router === undefined) warnings.push("no daemon runs here, so what it would change is not known");
+      else if (router.policy.areas === "site")
+        warnings.push("links inside other sites are not known here, so what it would change there is not shown");
       return { ...(await preview(state, router, spec, signal)), warnings };
     },
   };
 }
 
 /** Ends of rules, each with its place in the document. */
-function endsOf({ links = [], transit = [] }: Spec<"Topology">): { path: string; end: string }[] {
+function endsOf({ links = [], transit = [], borders = [] }: Spec<"Topology">): { path: string; end: string }[] {
   return [
     ...links.flatMap(({ from, to }, i) => [
       { path: `links.${i}.from`, end: from },
       { path: `links.${i}.to`, end: to },
     ]),
     ...transit.map(({ node }, i) => ({ path: `transit.${i}.node`, end: node })),
+    ...borders.map((end, i) => ({ path: `borders.${i}`, end })),
   ];
 }
 

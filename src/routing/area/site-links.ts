@@ -33,6 +33,9 @@ export type SiteLinksDeps = {
   told: () => ReadonlyMap<NodeId, LinkTerms>;
 };
 
+/** How often it is looked who is of the own site: of 10,000 members that takes some milliseconds, and news of one waits for nobody. */
+const MEMBERS_EVERY_MS = 10_000;
+
 /**
  * With areas, links inside a site are told inside the site. Borders, nodes with links to other sites, tell everybody of those, of what their ways to other
  * borders of their site cost, and whom they reach there. So a node knows its own site link by link, and of another one how to get to and through it.
@@ -46,6 +49,9 @@ export class SiteLinks implements LinkSource {
   readonly #teller: BorderTeller;
   readonly #unlisten: (() => void)[];
   #policy: LinkPolicy = NO_POLICY;
+  /** Members of the own site. */
+  #members: readonly NodeId[] = [];
+  #membersMs = Number.NEGATIVE_INFINITY;
   /** Borders that are not reached inside the own site, by site; `undefined`: to be worked out. */
   #bySite: Map<string, NodeId[]> | undefined;
 
@@ -148,26 +154,26 @@ export class SiteLinks implements LinkSource {
   }
 
   /**
-   * What this node tells as a border. One that carries nothing is none where others of its site that carry have links to other sites: they lead to it.
-   * Where there is none it leads to nobody but itself.
+   * What this node tells as a border. One that is not to be one, or carries nothing, is none where others of its site are that it reaches: they lead to
+   * it. Who carries nothing leads to nobody but itself.
    */
   #ownBorder(): BorderAdvertisement | undefined {
-    const { self, refresh, members, told } = this.#deps;
-    refresh();
+    const { self, refresh, told } = this.#deps;
     const links = new Map([...told()].filter(([peer]) => !this.#isNear(peer)));
     if (links.size === 0) return undefined;
+    refresh();
     const { reached } = this.#site;
-    if (!this.#carries(self)) {
-      const isLedTo = reached.keys().some((node) => node !== self && this.#carries(node) && this.#leaves(node));
-      return isLedTo ? undefined : { ...NO_BORDER, links };
-    }
+    const isBorder = (node: NodeId): boolean => this.#carries(node) && this.#policy.mayLeave(node);
+    if (!isBorder(self) && reached.keys().some((node) => node !== self && isBorder(node) && this.#leaves(node)))
+      return undefined;
+    if (!this.#carries(self)) return { ...NO_BORDER, links };
     const inside = new Map<NodeId, number>();
     for (const border of this.#borders.origins()) {
       if (this.#borders.get(border)?.transit !== true) continue;
       const path = reached.has(border) ? this.#site.pathTo(border) : undefined;
       if (path !== undefined) inside.set(border, path.cost);
     }
-    const others = [...members()].filter((node) => node !== self && this.#isNear(node));
+    const others = this.#siteMembers().filter((node) => node !== self);
     const [only, except] = [others.filter((node) => reached.has(node)), others.filter((node) => !reached.has(node))];
     const led = only.length < except.length ? { only: new Set(only) } : { except: new Set(except) };
     return { transit: true, links, inside, members: led };
@@ -186,6 +192,15 @@ export class SiteLinks implements LinkSource {
       if (site !== undefined) bySite.set(site, [...(bySite.get(site) ?? []), border]);
     }
     return bySite;
+  }
+
+  #siteMembers(): readonly NodeId[] {
+    const { clock, members } = this.#deps;
+    if (clock.nowMs() - this.#membersMs >= MEMBERS_EVERY_MS) {
+      this.#membersMs = clock.nowMs();
+      this.#members = [...members()].filter((node) => this.#isNear(node));
+    }
+    return this.#members;
   }
 
   #carries(node: NodeId): boolean {
