@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { encodeFrame, HeadedStream } from "#core";
+import type { Session } from "#mesh";
 import {
   CIRCUIT_PROTOCOL,
   FROM_SOURCE,
@@ -20,6 +21,11 @@ function carriers(world: CircuitWorld, names: string): string[] {
       .circuits.gateway.carried()
       .map(({ from, to }) => `${world.nameOf(from)}-${name}-${world.nameOf(to)}`),
   );
+}
+
+/** Until so many bytes have come back to `a`. */
+async function untilCame(world: CircuitWorld, bytes: number): Promise<void> {
+  while ((world.of("a").circuits.list()[0]?.bytesIn ?? 0) < bytes) await world.clock.sleep(1);
 }
 
 /** What a node answers when another opens a circuit with it along `path`, as the `source` has signed it, and with such a detour. */
@@ -70,8 +76,8 @@ describe("detours of circuits", () => {
     await using world = await CircuitWorld.start("a-g g-d d-b g-e e-b");
     world.ways.set("a-b", ["g b"]);
     world.detours.set("g-b", "d");
-    const whole = throughEcho(await world.echo("a", "b"), 64 * MIB);
-    await world.clock.sleep(200);
+    const whole = throughEcho(await world.echo("a", "b"), 32 * MIB);
+    await untilCame(world, 2 * MIB);
     assert.deepEqual(carriers(world, "d e"), ["g-d-b"]);
     world.detours.set("g-b", "e");
     await world.kill("d");
@@ -84,13 +90,28 @@ describe("detours of circuits", () => {
     await using world = await CircuitWorld.start("a-g g-d d-e e-b a-h h-b");
     world.ways.set("a-b", ["g b", "h b"]);
     world.detours.set("g-b", "d e");
-    const whole = throughEcho(await world.echo("a", "b"), 64 * MIB);
-    await world.clock.sleep(200);
+    const whole = throughEcho(await world.echo("a", "b"), 32 * MIB);
+    await untilCame(world, 2 * MIB);
     assert.deepEqual(carriers(world, "d e h"), ["g-d-e", "d-e-b"]);
     await world.kill("e");
     assert.equal(await whole, true);
     assert.equal(world.of("a").circuits.list()[0]?.moves, 1);
     assert.deepEqual(carriers(world, "g d h"), ["a-h-b"]);
+  });
+
+  it("lead around a first link that falls silent, soon and on the same path", async () => {
+    await using world = await CircuitWorld.start("a-g g-b a-d d-g");
+    world.ways.set("a-b", ["g b"]);
+    world.detours.set("a-g", "d");
+    const stream = await world.echo("a", "b");
+    assert.deepEqual(carriers(world, "g d"), ["a-g-b"]);
+    const link = world.of("a").host.session(world.of("g").host.nodeId) as Session;
+    link.suspect = () => true;
+    const sinceMs = world.clock.nowMs();
+    while (world.of("a").circuits.list()[0]?.moves !== 1) await world.clock.sleep(10);
+    assert.ok(world.clock.nowMs() - sinceMs < 4_000, "before a silent path is opened once more");
+    assert.equal(await throughEcho(stream, MIB), true);
+    assert.ok(carriers(world, "g d").includes("a-d-g"));
   });
 
   it("are no longer than they were made: a node in one that has no link refuses, though it knows a detour", async () => {

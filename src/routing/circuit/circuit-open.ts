@@ -8,9 +8,9 @@ import { MAX_WINDOW_BYTES } from "./send-window.ts";
 export const CIRCUIT_PROTOCOL = "/portolan/circuit/1";
 /** Links that a circuit may have. */
 export const MAX_HOPS = 6;
-/** Nodes between two that follow each other on a path: a site has few that need more, and each carries what the others do. */
+/** Nodes between two that follow each other on a path. Each of them carries the whole circuit, and may be where it breaks. */
 export const MAX_DETOUR = 4;
-/** Largest head of a stream: with six links and a detour of four, eleven node ids and two signatures' worth of the rest take 900 bytes. */
+/** Largest head of a stream: six links and a detour of four, eleven node ids in all, take 850 bytes. */
 export const MAX_HEAD_BYTES = 2_048;
 /** The source waits for the answer. */
 export const FROM_SOURCE: Readonly<HeadLimits> = {
