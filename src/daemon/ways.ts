@@ -43,6 +43,11 @@ export function startWays(state: NodeState, deps: WaysDeps): Ways & Disposable {
       fleet: () => store.fleet,
       trustedMs,
       isMember: (node) => members.of(node) !== undefined,
+      isNear: (node) => {
+        const own = members.of(host.nodeId);
+        return own !== undefined && members.of(node)?.site === own.site;
+      },
+      detour: () => undefined,
       transit: () => transit && topology.policy().mayCarry(host.nodeId),
       pathsTo: (node) => router.ways(node),
       costAlong: (path) => router.costAlong(path),

@@ -150,6 +150,15 @@ export const MUTANTS: readonly Mutant[] = [
     title: "are opened and moved only by who signed for it, in its turn, and once",
   },
   {
+    name: "circuit detour",
+    off: "a detour of a circuit may leave the site",
+    file: "src/routing/circuit/leg.ts",
+    from: "if (!way.every((node) => isNear(node))) ",
+    to: "if (way.length === 0) ",
+    test: "test/unit/routing-circuit-leg.test.ts",
+    title: "refuses a detour over a far node",
+  },
+  {
     name: "replay over a new path",
     off: "what was on its way is not sent again",
     file: "src/routing/circuit/reliable-line.ts",

@@ -33,6 +33,10 @@ export class CircuitWorld implements AsyncDisposable {
   /** Costs of ways; one without is told of no more. */
   readonly costs = new Map<string, number>();
   readonly revoked = new Set<string>();
+  /** Nodes between two without a link, by `from-to`: `g-b` → `d e`. */
+  readonly detours = new Map<string, string>();
+  /** Of another site than all the others. */
+  readonly distant = new Set<string>();
 
   private constructor(clock: Clock) {
     this.clock = clock;
@@ -69,6 +73,8 @@ export class CircuitWorld implements AsyncDisposable {
       fleet: () => "fleet",
       trustedMs: () => clock.wallMs(),
       isMember: (node) => !this.revoked.has(this.nameOf(node)),
+      isNear: (node) => this.distant.has(this.nameOf(node)) === this.distant.has(name),
+      detour: (to, avoid) => this.#detour(name, this.nameOf(to), avoid),
       transit: () => transit,
       costAlong: (path) => this.costs.get(path.map((node) => this.nameOf(node)).join(" ")),
       pathsTo: (to) => this.#pathsTo(name, this.nameOf(to)),
@@ -79,6 +85,14 @@ export class CircuitWorld implements AsyncDisposable {
   #pathsTo(from: string, to: string): NodeId[][] {
     const ways = this.ways.get(`${from}-${to}`) ?? [];
     return ways.map((way) => way.split(" ").map((name) => this.of(name).host.nodeId));
+  }
+
+  #detour(from: string, to: string, avoid: ReadonlySet<NodeId>): NodeId[] | undefined {
+    const nodes = this.detours
+      .get(`${from}-${to}`)
+      ?.split(" ")
+      .map((name) => this.of(name).host.nodeId);
+    return nodes?.some((node) => avoid.has(node)) === true ? undefined : nodes;
   }
 
   of(name: string): Node {

@@ -4,6 +4,7 @@ import { type ByteStream, Fault, memoryStreamPair, SILENT_LOG, SystemClock } fro
 import { nodeIdOf, type NodeId } from "#identity";
 import type { Session } from "#mesh";
 import { Gateway, MAX_HELD_BYTES } from "../../src/routing/circuit/gateway.ts";
+import { legOf } from "../../src/routing/circuit/leg.ts";
 import { pass } from "../../src/routing/circuit/splice.ts";
 import { orderPaths } from "../../src/routing/circuit/order-paths.ts";
 
@@ -21,6 +22,8 @@ const OPEN = {
   epoch: 0,
   received: 0,
 };
+const OPENING = { signed: { open: new Uint8Array(), sig: new Uint8Array() }, open: OPEN, via: undefined };
+const LEG = legOf(OPENING, gateway, () => true);
 const never = new AbortController().signal;
 
 /** A gateway between two neighbours, of which those in `silent` do not answer probes. */
@@ -29,7 +32,7 @@ function gatewayBetween(silent: Set<NodeId>) {
   const [onward, far] = memoryStreamPair();
   const session = (node: NodeId) => ({ suspect: () => silent.has(node), carry: () => () => undefined }) as Session;
   const host = { nodeId: gateway, session, open: () => Promise.resolve(onward) };
-  const carries = { transit: () => true, isMember: () => true };
+  const carries = { transit: () => true, isMember: () => true, detour: () => undefined };
   const it = new Gateway({ host, clock: new SystemClock(), log: SILENT_LOG, ...carries });
   const ended = new EventTarget();
   for (const end of [near, far]) {
@@ -38,7 +41,7 @@ function gatewayBetween(silent: Set<NodeId>) {
       end: (error) => ended.dispatchEvent(new CustomEvent("end", { detail: error })),
     });
   }
-  return { it, ended, carry: () => it.carry(carried, {}, OPEN, never) };
+  return { it, ended, carry: () => it.carry(carried, OPENING, LEG, never) };
 }
 
 describe("a gateway", () => {
@@ -46,7 +49,7 @@ describe("a gateway", () => {
     const onwards: ByteStream[] = [];
     const session = () => ({ suspect: () => false, carry: () => () => undefined }) as unknown as Session;
     const host = { nodeId: gateway, session, open: () => Promise.resolve(onwards.shift() as ByteStream) };
-    const carries = { transit: () => true, isMember: () => true };
+    const carries = { transit: () => true, isMember: () => true, detour: () => undefined };
     const clock = new SystemClock();
     const sleep = (ms: number): Promise<void> => clock.sleep(ms);
     const it = new Gateway({ host, clock, log: SILENT_LOG, ...carries });
@@ -57,7 +60,7 @@ describe("a gateway", () => {
       far.pause();
       const { promise, resolve } = Promise.withResolvers<Error | undefined>();
       near.listen({ data: () => undefined, end: resolve });
-      await it.carry(carried, {}, OPEN, never);
+      await it.carry(carried, OPENING, LEG, never);
       near.send(new Uint8Array(512 * 1024)); // the way onward is full, and the rest stays here
       await sleep(20);
       near.send(new Uint8Array(bytes));

@@ -8,7 +8,9 @@ import { MAX_WINDOW_BYTES } from "./send-window.ts";
 export const CIRCUIT_PROTOCOL = "/portolan/circuit/1";
 /** Links that a circuit may have. */
 export const MAX_HOPS = 6;
-/** Largest head of a stream: six node ids and two signatures' worth of the rest take 700 bytes. */
+/** Nodes between two that follow each other on a path. Each of them carries the whole circuit, and may be where it breaks. */
+export const MAX_DETOUR = 4;
+/** Largest head of a stream: six links and a detour of four, eleven node ids in all, take 850 bytes. */
 export const MAX_HEAD_BYTES = 2_048;
 /** The source waits for the answer. */
 export const FROM_SOURCE: Readonly<HeadLimits> = {
@@ -42,31 +44,53 @@ const Open = z
   .refine(({ source, path }) => new Set([source, ...path]).size === path.length + 1, "a node twice on a path");
 export type Open = z.infer<typeof Open>;
 
+/** Between the node before `path[to]` and that one, in order. Not signed: who makes the detour says it, and all that it concerns judge it. */
+const Via = z.strictObject({
+  to: z
+    .int()
+    .min(0)
+    .max(MAX_HOPS - 1),
+  nodes: z.array(Node).min(1).max(MAX_DETOUR),
+});
+export type Via = z.infer<typeof Via>;
+
 const SignedOpen = z.strictObject({ open: bytes, sig: bytes });
+const Head = SignedOpen.extend({ via: Via.optional() });
 const Accepted = z.strictObject({ received: Offset, sig: bytes });
 const Refused = z.strictObject({ code: z.string().max(64), reason: z.string().max(300), at: z.string().max(64) });
 const Answer = z.union([Accepted, Refused]);
 /** `at`: who refuses. */
 export type Refusal = z.infer<typeof Refused>;
 
-export function signOpen(key: Ed25519Key, open: Open): Record<string, unknown> {
+/** What the source has signed, as it is passed on. */
+export type SignedOpen = z.infer<typeof SignedOpen>;
+/** A head that was read. */
+export type Opening = { signed: SignedOpen; open: Open; via: Via | undefined };
+
+export function signOpen(key: Ed25519Key, open: Open): SignedOpen {
   const encoded = encodeCbor(open);
   return { open: encoded, sig: key.sign(openBytes(encoded)) };
 }
 
+/** Goes before everything else over a stream. */
+export function headOf({ open, sig }: SignedOpen, via: Via | undefined): Record<string, unknown> {
+  return via === undefined ? { open, sig } : { open, sig, via };
+}
+
 /** Reads who wants a circuit. Throws Fault `routing.circuit-open` unless the source has signed it, for this fleet and about now. */
-export function readOpen(head: unknown, { fleet, nowMs }: { fleet: string | undefined; nowMs: number }): Open {
-  const signed = SignedOpen.safeParse(head);
-  if (!signed.success) throw invalid("the opening is malformed");
-  const open = Open.safeParse(decodeCbor(signed.data.open, MAX_HEAD_BYTES));
+export function readOpen(head: unknown, { fleet, nowMs }: { fleet: string | undefined; nowMs: number }): Opening {
+  const read = Head.safeParse(head);
+  if (!read.success) throw invalid("the opening is malformed");
+  const { via, ...signed } = read.data;
+  const open = Open.safeParse(decodeCbor(signed.open, MAX_HEAD_BYTES));
   if (!open.success) throw invalid("the opening is malformed");
   if (open.data.fleet !== fleet) throw invalid("the opening is of another fleet");
-  if (!verifyEd25519(publicKeyOf(open.data.source), openBytes(signed.data.open), signed.data.sig))
+  if (!verifyEd25519(publicKeyOf(open.data.source), openBytes(signed.open), signed.sig))
     throw invalid("the source has not signed the opening");
   const leftMs = open.data.expires - nowMs;
   if (leftMs < 0 || leftMs > OPEN_LIFETIME_MS)
     throw invalid(`the opening is good for ${Math.round(leftMs / 1000)} s more by the clock here; the clocks differ`);
-  return open.data;
+  return { signed, open: open.data, via };
 }
 
 /** What the target answers: it has everything up to `received`. */

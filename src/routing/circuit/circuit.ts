@@ -1,12 +1,13 @@
 import type { Clock, Ed25519Key, Log, Random } from "#core";
 import type { NodeId } from "#identity";
 import type { CarriedHost } from "#mesh";
+import type { StepDeps } from "./leg.ts";
 import type { CircuitPath } from "./order-paths.ts";
 
 /** How long a circuit without a path is kept. A user's connection sees a pause for so long, then a reset. */
 export const HOLD_MS = 30_000;
 
-export type CircuitsDeps = {
+export type CircuitsDeps = StepDeps & {
   host: CarriedHost;
   clock: Clock;
   random: Random;
@@ -16,6 +17,8 @@ export type CircuitsDeps = {
   /** The fleet's time, in Unix milliseconds. */
   trustedMs: () => number;
   isMember: (node: NodeId) => boolean;
+  /** Whether a node is a member of this node's own site; this node is. */
+  isNear: (node: NodeId) => boolean;
   /** Whether this node passes on what is not for itself, by now. */
   transit: () => boolean;
   /** Ways to a node, cheapest first; those behind the first are worked out when they are asked for. */

@@ -2,8 +2,9 @@ import { asError, encodeFrame, Fault, faultCode, HeadedStream, RateLimit, withDe
 import type { NodeId } from "#identity";
 import type { Session } from "#mesh";
 import { type CircuitsDeps, type CircuitState, HOLD_MS } from "./circuit.ts";
-import { CIRCUIT_PROTOCOL, FROM_SOURCE, type Open, readOpen, signAnswer } from "./circuit-open.ts";
+import { CIRCUIT_PROTOCOL, FROM_SOURCE, type Open, type Opening, readOpen, signAnswer } from "./circuit-open.ts";
 import { Gateway } from "./gateway.ts";
+import { type Leg, legOf } from "./leg.ts";
 import { PING_MS } from "./path-watch.ts";
 import { ResumableDuplex } from "./resumable-duplex.ts";
 import { SeenOpens } from "./seen-opens.ts";
@@ -167,10 +168,10 @@ export class Circuits implements Disposable {
     const { signal } = this.#stop;
     try {
       const head = await withDeadline(clock, HEAD_TIMEOUT_MS, "a circuit's opening", () => stream.head, signal);
-      const open = this.#judge(head, session);
-      if (open.path.at(-1) === host.nodeId) this.#accept(stream, open);
+      const [opening, leg] = this.#judge(head, session);
+      if (leg.next === undefined) this.#accept(stream, opening.open);
       else {
-        await this.#gateway.carry(stream, head, open, signal);
+        await this.#gateway.carry(stream, opening, leg, signal);
         void this.#watch();
       }
     } catch (error) {
@@ -182,18 +183,17 @@ export class Circuits implements Disposable {
     }
   }
 
-  #judge(head: unknown, session: Session): Open {
-    const { host, fleet, trustedMs, clock } = this.#deps;
+  #judge(head: unknown, session: Session): [Opening, Leg] {
+    const { host, fleet, trustedMs, clock, isNear } = this.#deps;
     if (session.carried) throw refuse("a circuit over a circuit");
     const limit = this.#limits.get(session) ?? new RateLimit(clock, OPENS_PER_SECOND, OPENS_PER_SECOND);
     this.#limits.set(session, limit);
     if (!limit.take()) throw refuse("too many openings at a time");
-    const open = readOpen(head, { fleet: fleet(), nowMs: trustedMs() });
-    const place = open.path.indexOf(host.nodeId);
-    if (place < 0 || (place === 0 ? open.source : open.path[place - 1]) !== session.nodeId)
-      throw refuse("this node is not next on the path");
-    if (!this.#seen.isFirst(open, clock.nowMs())) throw refuse("an opening that was used before");
-    return open;
+    const opening = readOpen(head, { fleet: fleet(), nowMs: trustedMs() });
+    const leg = legOf(opening, host.nodeId, isNear);
+    if (leg.from !== session.nodeId) throw refuse("this node is not next on the path");
+    if (!this.#seen.isFirst(opening.open, clock.nowMs())) throw refuse("an opening that was used before");
+    return [opening, leg];
   }
 
   #accept(stream: HeadedStream, open: Open): void {

@@ -1,7 +1,8 @@
 import { asError, type ByteStream, type Clock, encodeFrame, Fault, type Log, withDeadline } from "#core";
 import type { NodeId } from "#identity";
 import type { Host } from "#mesh";
-import { CIRCUIT_PROTOCOL, type Open } from "./circuit-open.ts";
+import { CIRCUIT_PROTOCOL, headOf, type Opening } from "./circuit-open.ts";
+import { type Leg, type Step, type StepDeps, stepTo } from "./leg.ts";
 import { splice } from "./splice.ts";
 
 /** Circuits that this node carries for others. Each may have `MAX_WINDOW_BYTES` on its way, of which most is not here. */
@@ -16,7 +17,7 @@ export const MAX_HELD_BYTES = 64 * 1024 * 1024;
 /** Opening the stream to the next node. */
 const NEXT_TIMEOUT_MS = 3_000;
 
-export type GatewayDeps = {
+export type GatewayDeps = StepDeps & {
   host: Pick<Host, "nodeId" | "session" | "open">;
   clock: Clock;
   log: Log;
@@ -49,14 +50,15 @@ export class Gateway {
   }
 
   /**
-   * Passes the opening on to the next node, and then everything both ways. Throws Fault `routing.no-transit`, `routing.gateway-full`,
+   * Passes the opening on along its way, and then everything both ways. Throws Fault `routing.no-transit`, `routing.gateway-full`,
    * `routing.not-member` or `routing.no-link`; the caller says so to the node before.
    */
-  async carry(stream: ByteStream, head: unknown, open: Open, signal: AbortSignal): Promise<void> {
+  async carry(stream: ByteStream, { signed, open, via }: Opening, leg: Leg, signal: AbortSignal): Promise<void> {
     const { host, clock } = this.#deps;
-    const place = open.path.indexOf(host.nodeId);
-    const from = place === 0 ? open.source : (open.path[place - 1] as NodeId);
-    const to = open.path[place + 1] as NodeId;
+    const { from } = leg;
+    const next = leg.next as NodeId; // the target does not come here
+    const step: Step = leg.isInside ? { to: next, via } : stepTo(next, open, this.#deps);
+    const { to } = step;
     const target = open.path.at(-1) as NodeId;
     this.#judge(open.source, target, to);
     const carried: Carried = {
@@ -71,9 +73,9 @@ export class Gateway {
     this.#carried.add(carried); // before any wait, so that the limits hold
     try {
       const opening = (inner: AbortSignal) => host.open(to, CIRCUIT_PROTOCOL, inner, { eager: true });
-      const next = await withDeadline(clock, NEXT_TIMEOUT_MS, "opening the next link", opening, signal);
-      next.send(...encodeFrame(head));
-      this.#splice(stream, next, carried);
+      const onward = await withDeadline(clock, NEXT_TIMEOUT_MS, "opening the next link", opening, signal);
+      onward.send(...encodeFrame(headOf(signed, step.via)));
+      this.#splice(stream, onward, carried);
     } catch (error) {
       this.#carried.delete(carried);
       throw new Fault("routing.no-link", asError(error).message, { exit: "offline", cause: error });

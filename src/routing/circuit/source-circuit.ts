@@ -6,12 +6,14 @@ import {
   CIRCUIT_BYTES,
   CIRCUIT_PROTOCOL,
   FROM_TARGET,
+  headOf,
   OPEN_LIFETIME_MS,
   type Open,
   readAnswer,
   signOpen,
 } from "./circuit-open.ts";
 import { type CircuitsDeps, type CircuitState, HOLD_MS } from "./circuit.ts";
+import { stepTo } from "./leg.ts";
 import { type CircuitPath, orderPaths } from "./order-paths.ts";
 import { ResumableDuplex } from "./resumable-duplex.ts";
 
@@ -39,6 +41,8 @@ export class SourceCircuit {
   readonly #session: Promise<Session>;
   readonly #better = new BetterPath();
   #path: CircuitPath | undefined;
+  /** The neighbour that the path in use begins with; of a detour, if it begins with one. */
+  #first: NodeId | undefined;
   #failed: CircuitPath | undefined;
   /** Drawn anew for each try until there is a path: the target may have heard of the try before. */
   #id: Uint8Array = new Uint8Array(0);
@@ -242,19 +246,19 @@ export class SourceCircuit {
 
   /** The first link of the way in use; gateways look after the others. */
   get #isLinkSilent(): boolean {
-    const [first] = this.#path ?? [];
-    return first !== undefined && this.#deps.host.session(first)?.suspect() === true;
+    return this.#first !== undefined && this.#deps.host.session(this.#first)?.suspect() === true;
   }
 
   #isInUse(path: CircuitPath): boolean {
-    return this.#duplex.isAttached && path.join() === this.#path?.join();
+    if (!this.#duplex.isAttached || path.join() !== this.#path?.join()) return false;
+    const open = { source: this.#deps.host.nodeId, path: [...path] };
+    return stepTo(path[0] as NodeId, open, this.#deps).to === this.#first;
   }
 
   async #open(path: CircuitPath, signal: AbortSignal): Promise<void> {
     const { host, key, fleet, trustedMs } = this.#deps;
     const fleetId = fleet();
     if (fleetId === undefined) throw new Fault("routing.no-fleet", "this node is in no fleet", { exit: "offline" });
-    const first = path[0] as NodeId;
     if (this.#path === undefined) this.#id = this.#deps.random.bytes(CIRCUIT_BYTES);
     else this.#epoch += 1;
     const epoch = this.#epoch;
@@ -267,11 +271,13 @@ export class SourceCircuit {
       epoch,
       received: this.#duplex.received,
     };
-    const stream = new HeadedStream(await host.open(first, CIRCUIT_PROTOCOL, signal, { eager: true }), FROM_TARGET);
+    const { to, via } = stepTo(path[0] as NodeId, open, this.#deps);
+    const stream = new HeadedStream(await host.open(to, CIRCUIT_PROTOCOL, signal, { eager: true }), FROM_TARGET);
     try {
-      stream.send(...encodeFrame(signOpen(key, open)));
+      stream.send(...encodeFrame(headOf(signOpen(key, open), via)));
       const received = readAnswer(await stream.head, open);
       signal.throwIfAborted();
+      this.#first = to;
       this.#attach(stream, path, epoch, received);
     } catch (error) {
       stream.abort(asError(error));
@@ -283,7 +289,7 @@ export class SourceCircuit {
     if (this.#path !== undefined) this.#moves += 1;
     this.#path = path;
     this.#stopCarry?.();
-    this.#stopCarry = this.#deps.host.session(path[0] as NodeId)?.carry();
+    this.#stopCarry = this.#deps.host.session(this.#first as NodeId)?.carry();
     this.#duplex.attach(stream, epoch, received);
   }
 }

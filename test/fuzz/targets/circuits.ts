@@ -1,24 +1,28 @@
-import { decodeCbor, encodeCbor, Fault } from "#core";
+import { isDeepStrictEqual } from "node:util";
+import { decodeCbor, encodeCbor, Fault, faultCode } from "#core";
 import { nodeIdOf } from "#identity";
 import { encodeCircuitFrame } from "../../../src/routing/circuit/circuit-frame.ts";
 import {
+  headOf,
+  MAX_DETOUR,
   MAX_HEAD_BYTES,
   type Open,
+  type Opening,
   readAnswer,
   readOpen,
   signAnswer,
   signOpen,
+  type Via,
 } from "../../../src/routing/circuit/circuit-open.ts";
+import { type Leg, legOf } from "../../../src/routing/circuit/leg.ts";
 import { ReliableLine } from "../../../src/routing/circuit/reliable-line.ts";
 import { testKey } from "../../support/fleet.ts";
 import { type FuzzTarget, mustHold } from "../target.ts";
 
-const [SOURCE, GATEWAY, TARGET] = [testKey(70), testKey(71), testKey(72)];
-const [source, gateway, target] = [SOURCE, GATEWAY, TARGET].map((key) => nodeIdOf(key.publicKey)) as [
-  string,
-  string,
-  string,
-];
+const [SOURCE, TARGET] = [testKey(70), testKey(72)];
+const [source, gateway, target, first, second] = [70, 71, 72, 73, 74].map((seed) =>
+  nodeIdOf(testKey(seed).publicKey),
+) as [string, string, string, string, string];
 const OPEN: Open = {
   fleet: "fleet",
   circuit: new Uint8Array(16),
@@ -29,7 +33,42 @@ const OPEN: Open = {
   received: 0,
 };
 
-/** What opens a circuit and what answers it, from a neighbour; also where a member has signed nonsense. */
+/** Detours: two that may be, and one over the source. */
+const VIAS: Via[] = [
+  { to: 1, nodes: [first, second] },
+  { to: 0, nodes: [first] },
+  { to: 1, nodes: [first, source] },
+];
+
+/** What was read is passed on as it is, and whoever carries it has one place on the way. */
+function judgeOpening(opening: Opening): void {
+  const { signed, open, via } = opening;
+  mustHold(new Set(open.path).size === open.path.length, "a node is twice on a path");
+  const again = readOpen(headOf(signed, via), { fleet: "fleet", nowMs: 0 });
+  mustHold(isDeepStrictEqual(again, opening), "what is passed on reads otherwise");
+  const way = [open.source, ...open.path];
+  if (via !== undefined) way.splice(via.to + 1, 0, ...via.nodes);
+  for (const self of new Set(way)) {
+    const leg = legOrRefusal(opening, self);
+    if (leg === undefined) continue;
+    mustHold(way.indexOf(self) === way.lastIndexOf(self) && self !== open.source, "it passes a node twice");
+    const at = way.indexOf(self);
+    mustHold(leg.from === way[at - 1] && leg.next === way[at + 1], "it leaves its way");
+    mustHold(leg.isInside === !open.path.includes(self), "it takes a detour for the path");
+    if (via !== undefined) mustHold(via.nodes.length <= MAX_DETOUR && via.to < open.path.length, "a detour too far");
+  }
+}
+
+function legOrRefusal(opening: Opening, self: string): Leg | undefined {
+  try {
+    return legOf(opening, self, () => true);
+  } catch (error) {
+    mustHold(faultCode(error) === "routing.circuit-open", `it threw ${String(error)}`);
+    return undefined;
+  }
+}
+
+/** What opens a circuit and what answers it, from a neighbour; also where a member has signed nonsense, or made a detour of it. */
 const opens: FuzzTarget = {
   name: "circuit-open",
   covers: [
@@ -40,21 +79,26 @@ const opens: FuzzTarget = {
   grammar: "cbor",
   maxBytes: MAX_HEAD_BYTES,
   seeds: () =>
-    [OPEN, { ...OPEN, epoch: 3, received: 70_000 }, signOpen(SOURCE, OPEN), signAnswer(TARGET, OPEN, 5)].map(
-      encodeCbor,
-    ),
+    [
+      OPEN,
+      { ...OPEN, epoch: 3, received: 70_000 },
+      signOpen(SOURCE, OPEN),
+      signAnswer(TARGET, OPEN, 5),
+      ...VIAS,
+      ...VIAS.map((via) => headOf(signOpen(SOURCE, OPEN), via)),
+    ].map(encodeCbor),
   refuses: ["core.cbor", "routing.circuit-open", "routing.circuit-refused"],
   prepare: () => (input) => {
     const said = decodeCbor(input, MAX_HEAD_BYTES);
     const answers = [
       () => readOpen(said, { fleet: "fleet", nowMs: 0 }),
       () => readOpen(signOpen(SOURCE, said as Open), { fleet: "fleet", nowMs: 0 }),
+      () => readOpen(headOf(signOpen(SOURCE, OPEN), said as Via), { fleet: "fleet", nowMs: 0 }),
       () => readAnswer(said, OPEN),
     ].map((read) => {
       try {
-        const open = read();
-        if (typeof open === "object")
-          mustHold(new Set(open.path).size === open.path.length, "a node is twice on a path");
+        const opening = read();
+        if (typeof opening === "object") judgeOpening(opening);
         return "read";
       } catch (error) {
         if (!(error instanceof Fault)) throw error;
