@@ -69,6 +69,7 @@ async function startNode(ip: string, path: string[] = []) {
     trustedMs: () => clock.wallMs(),
     isMember: () => true,
     isNear: () => true,
+    mayUse: () => true,
     detour: () => undefined,
     transit: () => true,
     pathsTo: () => [path],

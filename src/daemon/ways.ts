@@ -33,6 +33,7 @@ export function startWays(state: NodeState, deps: WaysDeps): Ways & Disposable {
   const { clock, random, log, data, store, members, trustedMs, whereabouts, topology } = state;
   const { host, router, transit } = deps;
   const stack = new DisposableStack();
+  const mayUse = (peer: NodeId): boolean => Number.isFinite(topology.policy().admin(host.nodeId, peer));
   const circuits = stack.use(
     new Circuits({
       host,
@@ -47,7 +48,8 @@ export function startWays(state: NodeState, deps: WaysDeps): Ways & Disposable {
         const own = members.of(host.nodeId);
         return own !== undefined && members.of(node)?.site === own.site;
       },
-      detour: () => undefined,
+      mayUse,
+      detour: (to, avoid) => router.detour(to, avoid),
       transit: () => transit && topology.policy().mayCarry(host.nodeId),
       pathsTo: (node) => router.ways(node),
       costAlong: (path) => router.costAlong(path),
@@ -57,7 +59,7 @@ export function startWays(state: NodeState, deps: WaysDeps): Ways & Disposable {
     host,
     clock,
     addressesOf: (peer) => whereabouts.of(peer),
-    mayUse: (peer) => Number.isFinite(topology.policy().admin(host.nodeId, peer)),
+    mayUse,
     circuit: (peer, signal) => circuits.connect(peer, signal),
   });
   const reachability = stack.use(

@@ -8,7 +8,8 @@ export { DEFAULT_SERVERS, type MeshNames, type MeshNamesDeps, rangeOf, startMesh
 export { answerPings, ping } from "./ping.ts";
 export { Reach } from "./reach.ts";
 export { nodesOf, type RouteChange, routeChanges } from "./route-changes.ts";
-export { type AreaDeps, type Leg, type Route, Router } from "./router.ts";
+export type { AreaDeps } from "./area/site-links.ts";
+export { type Leg, type Route, Router } from "./router.ts";
 export { type Candidate, type Choice, chooseInstances, type Strategy } from "./service/choose-instances.ts";
 export { DEFAULT_EXPOSE, type MayExpose, resolveTarget } from "./service/expose.ts";
 export { type Instance, type Protocol, sharedLabels, transportsOf } from "./service/service.ts";

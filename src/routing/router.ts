@@ -1,7 +1,7 @@
 import type { NodeId } from "#identity";
 import type { Gossip, Session } from "#mesh";
 import { BORDERS_TOPIC } from "./area/border-state.ts";
-import { SiteLinks, type SiteLinksDeps } from "./area/site-links.ts";
+import { type AreaDeps, SiteLinks } from "./area/site-links.ts";
 import { backupPath } from "./backup-path.ts";
 import { FleetLinks } from "./fleet-links.ts";
 import { type CountedTerms, type LinkTerms, totalOf, withAdmin } from "./link-cost.ts";
@@ -10,13 +10,9 @@ import { costsUnder, type LinkMap, mapOf } from "./link-map.ts";
 import { type LinkPolicy, NO_POLICY } from "./link-policy.ts";
 import type { LinkSource } from "./link-source.ts";
 import { LINKS_TOPIC } from "./link-state.ts";
+import { MAX_DETOUR } from "./circuit/circuit-open.ts";
 import { LinkTeller, type LinkTellerDeps } from "./link-teller.ts";
 import { type Path, PathTree } from "./path-tree.ts";
-
-/** What a node needs to live in a fleet with areas. `turn`: neighbours of the own site are to hear what is said inside the site, or not. */
-export type AreaDeps = Pick<SiteLinksDeps, "siteGossip" | "siteOf" | "members"> & {
-  turn: (isOn: boolean) => void;
-};
 
 export type RouterDeps = Omit<LinkTellerDeps, "areWellLinked" | "publish"> & {
   gossip: Pick<Gossip, "publish" | "on" | "latest">;
@@ -148,10 +144,15 @@ export class Router implements Disposable {
     if (backup !== undefined) yield backup.nodes.slice(1);
   }
 
-  /** The nodes between this one and another on the way inside the site, for who carries what comes from outside; `undefined` where there is none. */
-  insideTo(to: NodeId): readonly NodeId[] | undefined {
+  /**
+   * The nodes between this one and another on the cheapest way inside the site, for who carries what comes from outside; `undefined` where there are none, or
+   * too many, or it leads over one of `avoid`.
+   */
+  detour(to: NodeId, avoid: ReadonlySet<NodeId>): readonly NodeId[] | undefined {
     this.#workIn();
-    return this.#world.source.insideTo(to);
+    const nodes = this.#world.source.insideTo(to) ?? [];
+    const isGood = nodes.length > 0 && nodes.length <= MAX_DETOUR && !nodes.some((node) => avoid.has(node));
+    return isGood ? nodes : undefined;
   }
 
   /**

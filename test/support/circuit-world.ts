@@ -74,6 +74,7 @@ export class CircuitWorld implements AsyncDisposable {
       trustedMs: () => clock.wallMs(),
       isMember: (node) => !this.revoked.has(this.nameOf(node)),
       isNear: (node) => this.distant.has(this.nameOf(node)) === this.distant.has(name),
+      mayUse: () => true,
       detour: (to, avoid) => this.#detour(name, this.nameOf(to), avoid),
       transit: () => transit,
       costAlong: (path) => this.costs.get(path.map((node) => this.nameOf(node)).join(" ")),

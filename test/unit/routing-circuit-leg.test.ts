@@ -90,13 +90,14 @@ describe("routing: where a node is on the way of a circuit's opening", () => {
 });
 
 describe("routing: the link that a circuit's opening takes next", () => {
-  /** Neighbours of `g`; `?` behind one that is suspect. */
+  /** Neighbours of `g`; `?` behind one that is suspect, `!` behind one that is forbidden. */
   const step = (neighbours: string, detour: string | undefined) => {
     let avoided = "";
     const session = (node: NodeId) =>
       neighbours.includes(node) ? ({ suspect: () => neighbours.includes(`${node}?`) } as Session) : undefined;
     const deps = {
       host: { session },
+      mayUse: () => !neighbours.includes("h!"),
       detour: (_: NodeId, avoid: ReadonlySet<NodeId>) => {
         avoided = [...avoid].join(" ");
         return detour?.split(" ");
@@ -118,6 +119,13 @@ describe("routing: the link that a circuit's opening takes next", () => {
       {
         what: "is a detour where the link is suspect",
         neighbours: "h? d",
+        detour: "d",
+        to: "d",
+        via: { to: 1, nodes: ["d"] },
+      },
+      {
+        what: "is a detour where the link is forbidden",
+        neighbours: "h! d",
         detour: "d",
         to: "d",
         via: { to: 1, nodes: ["d"] },

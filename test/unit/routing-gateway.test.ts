@@ -32,7 +32,7 @@ function gatewayBetween(silent: Set<NodeId>) {
   const [onward, far] = memoryStreamPair();
   const session = (node: NodeId) => ({ suspect: () => silent.has(node), carry: () => () => undefined }) as Session;
   const host = { nodeId: gateway, session, open: () => Promise.resolve(onward) };
-  const carries = { transit: () => true, isMember: () => true, detour: () => undefined };
+  const carries = { transit: () => true, isMember: () => true, mayUse: () => true, detour: () => undefined };
   const it = new Gateway({ host, clock: new SystemClock(), log: SILENT_LOG, ...carries });
   const ended = new EventTarget();
   for (const end of [near, far]) {
@@ -49,7 +49,7 @@ describe("a gateway", () => {
     const onwards: ByteStream[] = [];
     const session = () => ({ suspect: () => false, carry: () => () => undefined }) as unknown as Session;
     const host = { nodeId: gateway, session, open: () => Promise.resolve(onwards.shift() as ByteStream) };
-    const carries = { transit: () => true, isMember: () => true, detour: () => undefined };
+    const carries = { transit: () => true, isMember: () => true, mayUse: () => true, detour: () => undefined };
     const clock = new SystemClock();
     const sleep = (ms: number): Promise<void> => clock.sleep(ms);
     const it = new Gateway({ host, clock, log: SILENT_LOG, ...carries });

@@ -18,15 +18,20 @@ import {
 import { BorderTeller } from "./border-teller.ts";
 import { SiteGraph } from "./site-graph.ts";
 
-export type SiteLinksDeps = {
-  clock: Clock;
-  self: NodeId;
-  /** What is said to everybody, and what only neighbours of the own site hear and pass on. */
-  gossip: Pick<Gossip, "publish" | "on" | "latest">;
+/** What a node needs to live in a fleet with areas. */
+export type AreaDeps = {
+  /** What only neighbours of the own site hear and pass on, and whether they do. */
   siteGossip: Pick<Gossip, "publish" | "on" | "latest">;
+  turn: (isOn: boolean) => void;
   /** Where a member is, by its document. */
   siteOf: (node: NodeId) => string | undefined;
   members: () => Iterable<NodeId>;
+};
+
+export type SiteLinksDeps = Omit<AreaDeps, "turn"> & {
+  clock: Clock;
+  self: NodeId;
+  gossip: Pick<Gossip, "publish" | "on" | "latest">;
   /** Works in what was heard, so that a border tells what is so now. */
   refresh: () => void;
   /** What others know of this node's links. */

@@ -118,6 +118,8 @@ export class Gateway {
       throw new Fault("routing.not-member", "an end of the circuit is no member", { exit: "denied" });
     if (this.#carried.size >= MAX_CARRIED || ofSource >= MAX_CARRIED_PER_SOURCE)
       throw new Fault("routing.gateway-full", "this node carries as much as it may", { exit: "conflict" });
+    if (!this.#deps.mayUse(to))
+      throw new Fault("routing.no-link", "the link to the next node is forbidden", { exit: "denied" });
     if (host.session(to) === undefined)
       throw new Fault("routing.no-link", "this node has no link to the next", { exit: "offline" });
     if (this.#isSilent(to)) throw silent();

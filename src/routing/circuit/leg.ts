@@ -18,6 +18,8 @@ export type Step = { to: NodeId; via: Via | undefined };
 
 export type StepDeps = {
   host: Pick<Host, "session">;
+  /** Whether operators let bytes go over a link to a node. */
+  mayUse: (node: NodeId) => boolean;
   /** Up to `MAX_DETOUR` nodes between this node and another of its site, none of them in `avoid`. */
   detour: (to: NodeId, avoid: ReadonlySet<NodeId>) => readonly NodeId[] | undefined;
 };
@@ -36,13 +38,13 @@ export function legOf({ open, via }: Opening, self: NodeId, isNear: (node: NodeI
   return { from, next: isInside ? way[at + 1] : path[path.indexOf(self) + 1], isInside };
 }
 
-/** To `next` of the path itself, or by a detour to it where its link is gone or suspect and a detour is known. */
+/** To `next` of the path itself, or by a detour to it where its link is gone, suspect or forbidden and a detour is known. */
 export function stepTo(
   next: NodeId,
   { source, path }: Pick<Open, "source" | "path">,
-  { host, detour }: StepDeps,
+  { host, mayUse, detour }: StepDeps,
 ): Step {
-  if (host.session(next)?.suspect() === false) return { to: next, via: undefined };
+  if (mayUse(next) && host.session(next)?.suspect() === false) return { to: next, via: undefined };
   const nodes = detour(next, new Set([source, ...path]));
   const [first] = nodes ?? [];
   if (nodes === undefined || first === undefined) return { to: next, via: undefined };
