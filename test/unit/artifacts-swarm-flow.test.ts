@@ -100,6 +100,49 @@ describe("the lane into the site", () => {
     near(paceAt(120), 0.95, 0.06);
   });
 
+  /** Lets a cell leave every 156 ms, as a limit does, each acknowledged after `rttMs`; returns the time at the end. */
+  function trickle(lane: Lane, fromMs: number, untilMs: number, rttMs: number): number {
+    let nowMs = fromMs;
+    for (; nowMs < untilMs; nowMs += 156) {
+      const mark = lane.sent(CELL, nowMs);
+      lane.pace(CELL, nowMs);
+      lane.acked(CELL, mark, nowMs + rttMs);
+    }
+    return nowMs;
+  }
+
+  /** Sends frames of `cells` as soon as the pace allows, over a link that takes 1 ms for each cell; returns the bytes per millisecond. */
+  function rateOf(lane: Lane, cells: number, fromMs: number, forMs: number): number {
+    let nowMs = fromMs;
+    let bytes = 0;
+    while (nowMs < fromMs + forMs) {
+      const mark = lane.sent(cells * CELL, nowMs);
+      lane.pace(cells * CELL, nowMs);
+      nowMs += cells;
+      lane.acked(cells * CELL, mark, nowMs);
+      bytes += cells * CELL;
+      nowMs = Math.max(nowMs, lane.paceMs);
+    }
+    return bytes / (nowMs - fromMs);
+  }
+
+  it("does not take what a limit let through for what the uplink sustains", () => {
+    for (const thinMs of [3_000, 600_000]) {
+      const lane = new Lane(0.12);
+      const nowMs = trickle(lane, 0, thinMs, 2);
+      near(rateOf(lane, 4, nowMs, 2_000), CELL, 0.7); // the trickle was 1/156 of this
+    }
+  });
+
+  it("finds out that the uplink has become faster, however far apart its pace sets what leaves", () => {
+    const lane = new Lane(0.12);
+    let nowMs = trickle(lane, 0, 5_000, 156); // a link that is busy with that
+    assert.ok(rateOf(lane, 4, nowMs, 1_000) < CELL / 50);
+    nowMs += 1_000;
+    rateOf(lane, 4, nowMs, 10_000);
+    near(rateOf(lane, 4, nowMs + 10_000, 2_000), CELL, 0.3);
+  });
+
   it("does not hold back before it knows what the link sustains", () => {
     const lane = new Lane(0.07);
     for (let i = 0; i < 10; i++) lane.pace(CELL, 100);

@@ -212,12 +212,19 @@ describe("artifacts: swarm service", () => {
         },
       });
       await begun.promise;
-      const [beforeBytes, startedMs] = [bytes, clock.nowMs()];
-      await b.swarm.fetch(ahead, { signal: never });
-      const seconds = (clock.nowMs() - startedMs) / 1_000;
-      const meanwhile = (bytes - beforeBytes) / MIB;
+      // from the first of it on: until then nothing is in front, and on a busy machine its map alone takes long
+      let first: { bytes: number; atMs: number } | undefined;
+      await b.swarm.fetch(ahead, {
+        signal: never,
+        onProgress: (progress) => {
+          if (progress.bytes > 0) first ??= { bytes, atMs: clock.nowMs() };
+        },
+      });
+      assert.ok(first);
+      const seconds = (clock.nowMs() - first.atMs) / 1_000;
+      const meanwhile = (bytes - first.bytes) / MIB;
       console.log(
-        `      8 MiB at 4 MiB/s in ${seconds.toFixed(2)} s, ${meanwhile.toFixed(2)} MiB of the other meanwhile`,
+        `      the rest of 8 MiB at 4 MiB/s in ${seconds.toFixed(2)} s, ${meanwhile.toFixed(2)} MiB of the other meanwhile`,
       );
       // what was accepted before comes still, and the background's share of the limit (docs/spec/swarm.md, rule 21); with equal shares it would be 8 MiB
       const most = OFFER_AHEAD_WAN_S * 4 + (seconds * 4) / 20 + 0.25;

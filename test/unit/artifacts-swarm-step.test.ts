@@ -231,4 +231,30 @@ describe("swarm: what a node offers", () => {
       assert.ok(me.offered("far").some((chunk) => chunk % 2 === 1));
     }
   });
+
+  it("sends at full speed again at once when a limit that kept it thin is gone", () => {
+    const me = new Node({}, false);
+    me.meet("peer", "here", { wants: true });
+    let [done, sent] = [0, 0];
+    /** Lets time pass; the peer accepts all, and has each cell after 1 ms. */
+    const send = (ms: number, lanBytes: (nowMs: number) => number): void => {
+      for (const endMs = me.nowMs + ms; me.nowMs < endMs; me.nowMs += 1) {
+        for (; done < me.effects.length; done++) {
+          const effect = me.effects[done];
+          if (effect?.type === "say" && effect.message.type === "offer") {
+            me.hear("peer", { type: "accept", chunk: effect.message.chunk });
+          } else if (effect?.type === "send") {
+            sent += effect.bytes;
+            me.step({ type: "acked", peer: "peer", bytes: effect.bytes });
+          }
+        }
+        me.pump({ lanBytes: lanBytes(me.nowMs) });
+      }
+    };
+    send(5, () => MIB - sent); // so that its frames are large
+    send(3_000, (nowMs) => (nowMs % 156 === 0 ? CELL : 0));
+    assert.ok(sent > MIB && sent < 2 * MIB, `${sent} bytes`);
+    send(200, () => Number.POSITIVE_INFINITY);
+    assert.equal(sent, 4 * MIB);
+  });
 });

@@ -1,10 +1,8 @@
-import { Flow } from "./flow.ts";
+import { Flow, type Mark } from "./flow.ts";
 
-/** The rate that an uplink sustains is measured over so long, from readings this far apart. */
+/** The rate that an uplink sustains is measured over so long, from readings this far apart; both count only while something is on the way. */
 const SUSTAINED_MS = 500;
 const READING_MS = 50;
-/** Nothing was acknowledged for so long: a pause, which says nothing about the link. */
-const PAUSE_MS = 200;
 /** What is left of an old rate with each reading, should the link have become slower. */
 const DECAY = 0.995;
 /** The queue of the uplink shows in the fastest acknowledgements of so long. */
@@ -18,13 +16,24 @@ const PROBE_GAIN = 1.2;
  * My uplink into the site, which all receivers share. Its window alone cannot keep its queue short: much of what is unacknowledged waits at
  * receivers who are sent to from all sides. So it is paced at the rate that it sustains: a switch port or an access router holds 20 to 40 ms, and
  * what is more is dropped.
+ *
+ * Time in which nothing is on the way says nothing about the uplink, whether a limit, want of chunks or the pace itself held the next bytes back:
+ * were it counted, a lane that a limit kept thin for a while would pace itself at that when the limit is gone, and never find out.
  */
 export class Lane extends Flow {
-  readonly #readings: { atMs: number; totalBytes: number }[] = [];
+  /** `busyMs`: of the time in which something was on the way. */
+  readonly #readings: { busyMs: number; totalBytes: number }[] = [];
+  #busyMs = 0;
+  #busySinceMs = 0;
   /** Round trips that none since was shorter than, so that the first is the shortest. */
   readonly #rtts: { atMs: number; rttMs: number }[] = [];
   /** Bytes per millisecond; 0 before it is known. */
   #sustained = 0;
+
+  override sent(bytes: number, nowMs: number): Mark {
+    if (this.inFlightBytes === 0) this.#busySinceMs = nowMs;
+    return super.sent(bytes, nowMs);
+  }
 
   protected override paceBytesPerMs(nowMs: number): number {
     while (this.#rtts[0] !== undefined && nowMs - this.#rtts[0].atMs > QUEUE_WINDOW_MS) this.#rtts.shift();
@@ -34,14 +43,16 @@ export class Lane extends Flow {
 
   protected override delivered(totalBytes: number, rttMs: number, nowMs: number): void {
     this.#noteQueue(rttMs, nowMs);
+    this.#busyMs += nowMs - this.#busySinceMs;
+    this.#busySinceMs = nowMs;
+    const busyMs = this.#busyMs;
     const last = this.#readings.at(-1);
-    if (last !== undefined && nowMs - last.atMs < READING_MS) return;
-    if (last !== undefined && nowMs - last.atMs > PAUSE_MS) this.#readings.length = 0;
-    this.#readings.push({ atMs: nowMs, totalBytes });
-    while ((this.#readings[1]?.atMs ?? nowMs) <= nowMs - SUSTAINED_MS) this.#readings.shift();
+    if (last !== undefined && busyMs - last.busyMs < READING_MS) return;
+    this.#readings.push({ busyMs, totalBytes });
+    while ((this.#readings[1]?.busyMs ?? busyMs) <= busyMs - SUSTAINED_MS) this.#readings.shift();
     const first = this.#readings[0];
-    if (first === undefined || nowMs - first.atMs < SUSTAINED_MS) return;
-    this.#sustained = Math.max((totalBytes - first.totalBytes) / (nowMs - first.atMs), this.#sustained * DECAY);
+    if (first === undefined || busyMs - first.busyMs < SUSTAINED_MS) return;
+    this.#sustained = Math.max((totalBytes - first.totalBytes) / (busyMs - first.busyMs), this.#sustained * DECAY);
   }
 
   #noteQueue(rttMs: number, nowMs: number): void {
