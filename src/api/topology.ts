@@ -44,8 +44,13 @@ export const Explanation = z.object({
 /** By name, node id, serial number, or an unambiguous beginning of the id. */
 export const Ping = z.strictObject({ node: z.string().min(1).max(253) });
 
-/** A round trip. `via`: the nodes that carried it; none over a link. */
-export const Pong = z.object({ name: z.string(), node: z.string(), rttMs: z.number(), via: z.array(z.string()) });
+/** A round trip. `via`: the nodes that carried it, none over a link; absent over a circuit that the other node opened, which alone knows its way. */
+export const Pong = z.object({
+  name: z.string(),
+  node: z.string(),
+  rttMs: z.number(),
+  via: z.array(z.string()).optional(),
+});
 
 export type TopologyPreview = z.output<typeof TopologyPreview>;
 export type Explanation = z.output<typeof Explanation>;

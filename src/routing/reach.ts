@@ -31,14 +31,15 @@ export class Reach {
   /** For protocols that every member speaks. Throws Fault as `Host.open`, `Host.connect` and `Circuits.connect` do. */
   async open(peer: NodeId, protocol: string, signal: AbortSignal): Promise<ByteStream> {
     const { host } = this.#deps;
-    if (!this.#isLinked(peer)) await this.#connect(peer, signal);
+    if (!this.isLinked(peer)) await this.#connect(peer, signal);
     const options = { eager: true };
-    return this.#isLinked(peer)
+    return this.isLinked(peer)
       ? host.open(peer, protocol, signal, options)
       : host.openCarried(peer, protocol, signal, options);
   }
 
-  #isLinked(peer: NodeId): boolean {
+  /** Whether streams to a peer go over a link. */
+  isLinked(peer: NodeId): boolean {
     return this.#deps.host.session(peer) !== undefined && this.#deps.mayUse(peer);
   }
 

@@ -42,6 +42,7 @@ async function pingNode(session: Session<PingOptions>, [node = ""]: string[]): P
   });
 }
 
-function wayText(via: readonly string[]): string {
+function wayText(via: readonly string[] | undefined): string {
+  if (via === undefined) return "over a circuit that it opened";
   return via.length === 0 ? "over a link" : `via ${via.join(", ")}`;
 }

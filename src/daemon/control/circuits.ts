@@ -38,15 +38,17 @@ export function circuitHandlers(
       const open = ways.reach.open.bind(ways.reach);
       const pinging = (inner: AbortSignal): Promise<number> => ping(member.node, { clock, random, open }, inner);
       const rttMs = await withDeadline(clock, PING_TIMEOUT_MS, `the ping to ${member.name}`, pinging, signal);
-      return { name: member.name, node: member.node, rttMs, via: viaOf(state, ways, member.node) };
+      const via = viaOf(state, ways, member.node);
+      return { name: member.name, node: member.node, rttMs, ...(via && { via }) };
     },
   };
 }
 
-/** The gateways on the way; none to a neighbour. */
-function viaOf(state: NodeState, { circuits }: Ways, node: NodeId): string[] {
+/** The gateways on the way, none over a link; `undefined` where the other end opened the circuit, which alone knows. */
+function viaOf(state: NodeState, { circuits, reach }: Ways, node: NodeId): string[] | undefined {
+  if (reach.isLinked(node)) return [];
   const circuit = circuits.list().find(({ peer, path }) => peer === node && path !== undefined);
-  return (circuit?.path ?? []).slice(0, -1).map((gateway) => state.members.nameOf(gateway));
+  return circuit?.path?.slice(0, -1).map((gateway) => state.members.nameOf(gateway));
 }
 
 function endView(
