@@ -8,7 +8,7 @@ import { IDENTITY_TARGETS } from "./targets/identity.ts";
 import { JOIN_TARGET } from "./targets/join.ts";
 import { MESH_TARGETS } from "./targets/mesh.ts";
 import { NAME_TARGETS } from "./targets/names.ts";
-import { ROUTING_TARGET } from "./targets/routing.ts";
+import { BORDERS_TARGET, ROUTING_TARGET } from "./targets/routing.ts";
 import { SERVICE_TARGETS } from "./targets/services.ts";
 import { SESSION_TARGETS } from "./targets/session.ts";
 import { SWARM_TARGET } from "./targets/swarm.ts";
@@ -25,6 +25,7 @@ export const TARGETS: readonly FuzzTarget[] = [
   ...ARTIFACT_TARGETS,
   SWARM_TARGET,
   ROUTING_TARGET,
+  BORDERS_TARGET,
   ...CIRCUIT_TARGETS,
   ...SERVICE_TARGETS,
   ...NAME_TARGETS,

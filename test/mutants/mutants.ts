@@ -87,6 +87,15 @@ export const MUTANTS: readonly Mutant[] = [
     title: "serves strangers the protocol that is theirs and no other",
   },
   {
+    name: "foreign borders",
+    off: "a border tells of ways inside sites that are not its own",
+    file: "src/routing/area/border-state.ts",
+    from: ".filter(([peer]) => isNear(peer))",
+    to: "",
+    test: "test/unit/routing-areas.test.ts",
+    title: "says nothing of links inside its site, nor of ways inside others",
+  },
+  {
     name: "one-sided links",
     off: "a link counts that only one of its ends tells of",
     file: "src/routing/link-graph.ts",
