@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { CircuitView, FleetMap, RouteDetail } from "#api";
+import type { CircuitView, RouteDetail } from "#api";
 import { Yard, type YardNode } from "../support/yard.ts";
 
 describe("areas", function () {
@@ -8,7 +8,6 @@ describe("areas", function () {
   let hub: YardNode;
   let mid: YardNode;
   let pump: YardNode;
-  let spare: YardNode;
   let cam: YardNode;
   let h: string;
 
@@ -18,7 +17,7 @@ describe("areas", function () {
     hub = await yard.demoFleet();
     h = (await hub.status()).name;
     mid = await yard.member(hub, "mid", "hq");
-    spare = await yard.member(hub, "spare", "rome");
+    await yard.member(hub, "spare", "rome");
     ({ pump } = await yard.membersBehind(hub, { pump: "" }, { site: "hq" }));
     ({ cam } = await yard.membersBehind(hub, { cam: "" }, { site: "rome" }));
     await pump.untilSees("mid", "connected");
@@ -53,7 +52,7 @@ describe("areas", function () {
   const forbid = (a: string, b: string): object => ({ from: a, to: b, forbid: true });
   /** Whether the camera knows of the link between two nodes at hq. */
   const knowsInside = async (): Promise<boolean> => {
-    const { nodes, links } = (await cam.client.call("map", {})) as FleetMap;
+    const { nodes, links } = await cam.client.call("map", {});
     return links.some(([a, b]) => [nodes[a], nodes[b]].toSorted().join() === "mid,pump");
   };
 

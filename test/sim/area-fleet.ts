@@ -2,7 +2,7 @@ import { Ed25519Key, type Random, SeededRandom, VirtualClock } from "#core";
 import { type NodeId, nodeIdOf } from "#identity";
 import { Gossip, type Heard, type Session, SiteNeighbours } from "#mesh";
 import { NO_POLICY, Router } from "#routing";
-import { LINKS_TOPIC, writeAdvertisement } from "../../src/routing/link-state.ts";
+import { writeAdvertisement } from "../../src/routing/link-state.ts";
 import { NOW_MS } from "../support/fleet.ts";
 import { type Measured, MemoryHost } from "../support/memory-mesh.ts";
 import { DELAY_MS, oneOf, OVERHEAD_BYTES, WANTED } from "./scale-wire.ts";

@@ -110,7 +110,7 @@ describe("routing: what the fleet should hear of a border", () => {
 describe("routing: the links inside a site", () => {
   it("say whom a node reaches there, and who that is no longer", () => {
     const site = new SiteGraph("a");
-    const links = (peers: string): Map<string, number> => new Map([...peers].map((peer) => [peer, 2]));
+    const links = (peers: string): Map<string, number> => new Map(peers.split("").map((peer) => [peer, 2]));
     site.set("a", links("b"), true);
     site.set("b", links("ac"), true);
     site.set("c", links("b"), true);

@@ -1,4 +1,4 @@
-import type { LegView, LinkView } from "#api";
+import type { LegView } from "#api";
 import { button, el } from "./dom.ts";
 import type { Selection } from "./selection.ts";
 import { costText, shareText } from "./words.ts";
@@ -13,7 +13,7 @@ export function legRow({ from, to, cost, inside, ...terms }: LegView): HTMLEleme
 }
 
 /** `hop 1 + leaving the site 420`: what a cost is the sum of. */
-export function termsText(terms: Partial<NonNullable<LinkView["terms"]>>): string {
+export function termsText(terms: Omit<LegView, "from" | "to" | "cost" | "inside">): string {
   const names = {
     latency: "latency",
     loss: "loss",
