@@ -1,6 +1,6 @@
 import type { NodeId } from "#identity";
 import type { Gossip, Session } from "#mesh";
-import { BORDERS_TOPIC } from "./area/border-state.ts";
+import { BEHIND_TOPIC, BORDERS_TOPIC } from "./area/border-state.ts";
 import { type AreaDeps, SiteLinks } from "./area/site-links.ts";
 import { backupPath } from "./backup-path.ts";
 import { FleetLinks } from "./fleet-links.ts";
@@ -100,7 +100,7 @@ export class Router implements Disposable {
   /** Calls back when somebody told of other links than before. Returns how to stop. */
   onNews(listener: () => void): () => void {
     const { gossip, area } = this.#deps;
-    const stops = [gossip.on(LINKS_TOPIC, listener), gossip.on(BORDERS_TOPIC, listener)];
+    const stops = [LINKS_TOPIC, BORDERS_TOPIC, BEHIND_TOPIC].map((topic) => gossip.on(topic, listener));
     if (area !== undefined) stops.push(area.siteGossip.on(LINKS_TOPIC, listener));
     return () => {
       for (const stop of stops) stop();

@@ -2,14 +2,17 @@ import assert from "node:assert/strict";
 import type { NodeId } from "#identity";
 import { nodeIdOf } from "#identity";
 import {
+  type Behind,
   type BorderAdvertisement,
   leadsTo,
   MAX_INSIDE,
   MAX_LISTED,
+  readBehind,
   readBorder,
+  writeBehind,
   writeBorder,
 } from "../../src/routing/area/border-state.ts";
-import { newsIn } from "../../src/routing/area/border-teller.ts";
+import { newsBehind, newsOf } from "../../src/routing/area/border-teller.ts";
 import { SiteGraph } from "../../src/routing/area/site-graph.ts";
 import { testKey } from "../support/fleet.ts";
 
@@ -22,44 +25,45 @@ const border = (over: Partial<BorderAdvertisement> = {}): BorderAdvertisement =>
   transit: true,
   links: new Map([[far, terms(5)]]),
   inside: new Map([[near, 100]]),
-  members: { except: new Set() },
   ...over,
 });
+const but = (...nodes: NodeId[]): Behind => ({ except: new Set(nodes) });
+const only = (...nodes: NodeId[]): Behind => ({ only: new Set(nodes) });
 
 describe("routing: what a border tells", () => {
   it("is read as it was written", () => {
-    for (const told of [border(), border({ members: { only: new Set([near]) } }), border({ transit: false })])
+    for (const told of [border(), border({ transit: false })])
       assert.deepEqual(readBorder(writeBorder(told), isNear), told);
+    for (const behind of [but(), but(near), only(), only(near)])
+      assert.deepEqual(readBehind(writeBehind(behind)), behind);
   });
 
   it("says nothing of links inside its site, nor of ways inside others", () => {
-    const value = {
-      transit: true,
-      links: [wireLink(near), wireLink(far)],
-      inside: [
-        [far, 1],
-        [near, 2],
-      ],
-      absent: [],
-    };
+    const inside = [
+      [far, 1],
+      [near, 2],
+    ];
+    const value = { transit: true, links: [wireLink(near), wireLink(far)], inside };
     const told = readBorder(value, isNear);
     assert.deepEqual([...(told?.links.keys() ?? [])], [far]);
     assert.deepEqual([...(told?.inside ?? [])], [[near, 2]]);
   });
 
-  const good = { transit: true, links: [wireLink(far)], inside: [], absent: [] };
-  const { absent: _, ...unlisted } = good;
+  const good = { transit: true, links: [wireLink(far)], inside: [] };
   const rows: [string, unknown][] = [
-    ["neither who is reached nor who is not", unlisted],
-    ["both", { ...good, present: [] }],
     ["a way that costs less than nothing", { ...good, inside: [[near, -1]] }],
     ["a way to what is no node", { ...good, inside: [["near", 1]] }],
     ["too many ways", { ...good, inside: Array.from({ length: MAX_INSIDE + 1 }, () => [near, 1]) }],
-    ["too many nodes", { ...good, absent: Array.from({ length: MAX_LISTED + 1 }, () => near) }],
     ["no list", "nothing"],
+    ["neither who is reached nor who is not", {}],
+    ["too many nodes", { absent: Array.from({ length: MAX_LISTED + 1 }, () => near) }],
+    ["what is no node", { present: ["near"] }],
   ];
   for (const [what, value] of rows) {
-    it(`makes no sense with ${what}`, () => assert.equal(readBorder(value, isNear), undefined));
+    it(`makes no sense with ${what}`, () => {
+      assert.equal(readBorder(value, isNear), undefined);
+      assert.equal(readBehind(value), undefined);
+    });
   }
 
   it("names the nearest borders, and as many members as a statement holds", () => {
@@ -71,40 +75,45 @@ describe("routing: what a border tells", () => {
       false,
     );
     const listed = new Set(Array.from({ length: MAX_LISTED + 5 }, (_, i) => `x${i}`));
-    assert.equal((writeBorder(border({ members: { except: listed } })) as { absent: [] }).absent.length, MAX_LISTED);
+    assert.equal((writeBehind({ except: listed }) as { absent: [] }).absent.length, MAX_LISTED);
   });
 
   it("says whom it leads to by the shorter of two lists", () => {
-    assert.equal(leadsTo(border({ members: { except: new Set([near]) } }), near), false);
-    assert.equal(leadsTo(border({ members: { except: new Set([near]) } }), own), true);
-    assert.equal(leadsTo(border({ members: { only: new Set([near]) } }), near), true);
-    assert.equal(leadsTo(border({ members: { only: new Set([near]) } }), own), false);
+    assert.equal(leadsTo(but(near), near), false);
+    assert.equal(leadsTo(but(near), own), true);
+    assert.equal(leadsTo(only(near), near), true);
+    assert.equal(leadsTo(only(near), own), false);
   });
 });
 
 describe("routing: what the fleet should hear of a border", () => {
   const told = border();
-  const rows: [string, BorderAdvertisement | undefined, BorderAdvertisement | undefined, string | undefined][] = [
-    ["nothing, when it says the same", told, border(), undefined],
-    ["nothing, when it was no border and is none", undefined, undefined, undefined],
-    ["that it is one", undefined, told, "came"],
-    ["that it is none any more", told, undefined, "gone"],
-    ["a link that went", told, border({ links: new Map() }), "gone"],
-    ["a link that came", told, border({ links: new Map([...told.links, [farther, terms(1)]]) }), "came"],
-    ["a link that went, though another came", told, border({ links: new Map([[farther, terms(1)]]) }), "gone"],
-    ["that it does not reach another border any more", told, border({ inside: new Map() }), "gone"],
-    ["that it does not reach a member any more", told, border({ members: { except: new Set([near]) } }), "gone"],
-    ["that it reaches one again", border({ members: { except: new Set([near]) } }), told, "came"],
-    ["that it reaches but a few", told, border({ members: { only: new Set([near]) } }), "gone"],
-    ["that it reaches nearly all", border({ members: { only: new Set([near]) } }), told, "came"],
-    ["that it carries no more", told, border({ transit: false }), "gone"],
-    ["a way inside that got much dearer", told, border({ inside: new Map([[near, 131]]) }), "worse"],
-    ["a way inside that got much cheaper", told, border({ inside: new Map([[near, 69]]) }), "better"],
-    ["not that one swings", told, border({ inside: new Map([[near, 129]]) }), undefined],
-    ["a link that got dearer, as it was told inside", told, border({ links: new Map([[far, terms(6)]]) }), "worse"],
-    ["not that a penalty fell", told, border({ links: new Map([[far, { ...terms(5), penalty: 9 }]]) }), undefined],
+  const rows: [string, BorderAdvertisement, string | undefined][] = [
+    ["nothing, when it says the same", border(), undefined],
+    ["a link that went", border({ links: new Map() }), "gone"],
+    ["a link that came", border({ links: new Map([...told.links, [farther, terms(1)]]) }), "came"],
+    ["a link that went, though another came", border({ links: new Map([[farther, terms(1)]]) }), "gone"],
+    ["that it does not reach another border any more", border({ inside: new Map() }), "gone"],
+    ["that it carries no more", border({ transit: false }), "gone"],
+    ["a way inside that got much dearer", border({ inside: new Map([[near, 131]]) }), "worse"],
+    ["a way inside that got much cheaper", border({ inside: new Map([[near, 69]]) }), "better"],
+    ["not that one swings", border({ inside: new Map([[near, 129]]) }), undefined],
+    ["a link that got dearer, as it was told inside", border({ links: new Map([[far, terms(6)]]) }), "worse"],
+    ["not that a penalty fell", border({ links: new Map([[far, { ...terms(5), penalty: 9 }]]) }), undefined],
   ];
-  for (const [what, before, after, news] of rows) it(`is ${what}`, () => assert.equal(newsIn(before, after), news));
+  for (const [what, next, news] of rows) it(`is ${what}`, () => assert.equal(newsOf(told, next), news));
+  it("is that it carries", () => assert.equal(newsOf(border({ transit: false }), told), "came"));
+
+  const behind: [string, Behind, Behind, string | undefined][] = [
+    ["nothing, when it reaches the same members", but(near), but(near), undefined],
+    ["that it does not reach a member any more", but(), but(near), "gone"],
+    ["that it reaches one again", but(near), but(), "came"],
+    ["that it reaches but a few", but(), only(near), "gone"],
+    ["that it reaches nearly all", only(near), but(), "came"],
+    ["that it reaches one less of a few", only(near, own), only(near), "gone"],
+  ];
+  for (const [what, before, after, news] of behind)
+    it(`is ${what}`, () => assert.equal(newsBehind(before, after), news));
 });
 
 describe("routing: the links inside a site", () => {

@@ -1,7 +1,7 @@
 import type { Clock } from "#core";
 import type { NodeId } from "#identity";
 import { TellPace } from "../tell-pace.ts";
-import { type BorderAdvertisement, leadsTo } from "./border-state.ts";
+import { type Behind, type BorderAdvertisement, leadsTo, NO_BORDER, NOBODY } from "./border-state.ts";
 
 /** How often it is looked whether the fleet should hear of something else: as often as links are measured. */
 const LOOK_MS = 2_000;
@@ -18,12 +18,14 @@ const BETTER_EVERY_MS = 120_000;
 const LEAST_CHANGE = 30;
 const LEAST_SHARE = 0.25;
 
+/** What a border tells; each part when it changes. */
+export type BorderWord = { border: BorderAdvertisement; behind: Behind };
+
 export type BorderTellerDeps = {
   clock: Clock;
   /** What this node would tell by now; `undefined`: it is no border. */
-  look: () => BorderAdvertisement | undefined;
-  /** `undefined`: it is no border any more. */
-  publish: (advertisement: BorderAdvertisement | undefined) => void;
+  look: () => BorderWord | undefined;
+  publish: (parts: Partial<BorderWord>) => void;
 };
 
 /** Tells the fleet what is behind this node when it is a border, and when that changes. */
@@ -31,7 +33,7 @@ export class BorderTeller implements Disposable {
   readonly #deps: BorderTellerDeps;
   readonly #stopping = new AbortController();
   readonly #pace = new TellPace();
-  #told: BorderAdvertisement | undefined;
+  #told: BorderWord = { border: NO_BORDER, behind: NOBODY };
   #toldMs = Number.NEGATIVE_INFINITY;
   #lookAtMs = Number.POSITIVE_INFINITY;
 
@@ -73,16 +75,18 @@ export class BorderTeller implements Disposable {
   #lookNow(): void {
     this.#lookAtMs = Number.POSITIVE_INFINITY;
     const { clock, look, publish } = this.#deps;
-    const next = look();
-    const news = newsIn(this.#told, next);
-    if (news === undefined) return;
+    const next = look() ?? { border: NO_BORDER, behind: NOBODY };
+    const news = { border: newsOf(this.#told.border, next.border), behind: newsBehind(this.#told.behind, next.behind) };
+    const urgent = URGENCY.find((one) => one === news.border || one === news.behind);
+    if (urgent === undefined) return;
     const nowMs = clock.nowMs();
-    const dueMs = this.#dueMs(news, nowMs);
+    const dueMs = this.#dueMs(urgent, nowMs);
     if (nowMs < dueMs) return this.#lookAt(Math.min(dueMs, nowMs + LOOK_MS));
-    this.#told = next;
+    const parts = { ...(news.border && { border: next.border }), ...(news.behind && { behind: next.behind }) };
+    this.#told = { ...this.#told, ...parts };
     this.#toldMs = nowMs;
     this.#pace.told(nowMs);
-    publish(next);
+    publish(parts);
   }
 
   #dueMs(news: BorderNews, nowMs: number): number {
@@ -99,30 +103,28 @@ export class BorderTeller implements Disposable {
   }
 }
 
-/** What somebody should hear of, the most urgent first. */
-export type BorderNews = "gone" | "came" | "worse" | "better";
+/** What the fleet should hear of, the most urgent first. */
+const URGENCY = ["gone", "came", "worse", "better"] as const;
+export type BorderNews = (typeof URGENCY)[number];
 
-/** How what a border would tell differs from what it told. Costs of links count as different at all: they are what was told inside the site, at its pace. */
-export function newsIn(
-  told: BorderAdvertisement | undefined,
-  next: BorderAdvertisement | undefined,
-): BorderNews | undefined {
-  if (told === undefined) return next === undefined ? undefined : "came";
-  if (next === undefined) return "gone";
-  const [before, after] = [told, next];
-  if ("only" in before.members !== "only" in after.members) return "only" in after.members ? "gone" : "came";
-  const nodes = new Set([...listedIn(before), ...listedIn(after)]);
-  if (lacks(before.links, after.links) || lacks(before.inside, after.inside)) return "gone";
-  if ([...nodes].some((node) => leadsTo(before, node) && !leadsTo(after, node))) return "gone";
-  if (before.transit && !after.transit) return "gone";
-  if (lacks(after.links, before.links) || lacks(after.inside, before.inside)) return "came";
-  if ([...nodes].some((node) => !leadsTo(before, node) && leadsTo(after, node))) return "came";
-  if (before.transit !== after.transit) return "came";
-  return dearer(before, after);
+/** How what a border would tell of its links differs from what it told. Costs of links count as different at all: they are what was told inside the site, at its pace. */
+export function newsOf(told: BorderAdvertisement, next: BorderAdvertisement): BorderNews | undefined {
+  if (lacks(told.links, next.links) || lacks(told.inside, next.inside)) return "gone";
+  if (told.transit !== next.transit) return next.transit ? "came" : "gone";
+  if (lacks(next.links, told.links) || lacks(next.inside, told.inside)) return "came";
+  return dearer(told, next);
 }
 
-function listedIn({ members }: BorderAdvertisement): ReadonlySet<NodeId> {
-  return "only" in members ? members.only : members.except;
+/** How whom a border reaches differs from whom it said that it does. */
+export function newsBehind(told: Behind, next: Behind): "gone" | "came" | undefined {
+  if ("only" in told !== "only" in next) return "only" in next ? "gone" : "came";
+  const nodes = [...listedIn(told), ...listedIn(next)];
+  if (nodes.some((node) => leadsTo(told, node) && !leadsTo(next, node))) return "gone";
+  return nodes.some((node) => !leadsTo(told, node) && leadsTo(next, node)) ? "came" : undefined;
+}
+
+function listedIn(behind: Behind): ReadonlySet<NodeId> {
+  return "only" in behind ? behind.only : behind.except;
 }
 
 /** Whether `after` lacks something that `before` has. */

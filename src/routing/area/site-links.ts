@@ -8,14 +8,19 @@ import { type LinkPolicy, NO_POLICY } from "../link-policy.ts";
 import type { LinkSource } from "../link-source.ts";
 import { type Advertisement, LINKS_TOPIC, NO_LINKS, readAdvertisement, writeAdvertisement } from "../link-state.ts";
 import {
+  BEHIND_TOPIC,
+  type Behind,
   type BorderAdvertisement,
   BORDERS_TOPIC,
   leadsTo,
   NO_BORDER,
+  NOBODY,
+  readBehind,
   readBorder,
+  writeBehind,
   writeBorder,
 } from "./border-state.ts";
-import { BorderTeller } from "./border-teller.ts";
+import { BorderTeller, type BorderWord } from "./border-teller.ts";
 import { SiteGraph } from "./site-graph.ts";
 
 /** What a node needs to live in a fleet with areas. */
@@ -50,6 +55,7 @@ export class SiteLinks implements LinkSource {
   /** Of the own site, and of borders everywhere. */
   readonly #links: HeardLinks<Advertisement>;
   readonly #borders: HeardLinks<BorderAdvertisement>;
+  readonly #behind = new Map<NodeId, Behind>();
   readonly #site: SiteGraph;
   readonly #teller: BorderTeller;
   readonly #unlisten: (() => void)[];
@@ -77,10 +83,14 @@ export class SiteLinks implements LinkSource {
     this.#teller = new BorderTeller({
       clock: deps.clock,
       look: () => this.#ownBorder(),
-      publish: (advertisement) => gossip.publish(BORDERS_TOPIC, writeBorder(advertisement ?? NO_BORDER)),
+      publish: ({ border, behind }) => {
+        if (border !== undefined) gossip.publish(BORDERS_TOPIC, writeBorder(border));
+        if (behind !== undefined) gossip.publish(BEHIND_TOPIC, writeBehind(behind));
+      },
     });
     for (const { origin, value } of siteGossip.latest(LINKS_TOPIC)) this.#links.hear(origin, value);
     for (const { origin, value } of gossip.latest(BORDERS_TOPIC)) this.#borders.hear(origin, value);
+    for (const { origin, value } of gossip.latest(BEHIND_TOPIC)) this.#behind.set(origin, readBehind(value) ?? NOBODY);
     this.#unlisten = [
       siteGossip.on(LINKS_TOPIC, ({ origin, value }) => {
         this.#links.hear(origin, value);
@@ -90,6 +100,7 @@ export class SiteLinks implements LinkSource {
         this.#borders.hear(origin, value);
         if (this.#isNear(origin)) this.#teller.look();
       }),
+      gossip.on(BEHIND_TOPIC, ({ origin, value }) => this.#behind.set(origin, readBehind(value) ?? NOBODY)),
     ];
   }
 
@@ -111,6 +122,7 @@ export class SiteLinks implements LinkSource {
       );
     }
     const outside = this.#borders.workIn(changes);
+    for (const node of this.#behind.keys()) if (!changes.isMember(node)) this.#behind.delete(node);
     const turned = this.#site.settle();
     if (outside.size > 1 || turned.size > 0 || changes.isRuled) this.#bySite = undefined;
     return inside.union(outside).union(turned);
@@ -137,7 +149,7 @@ export class SiteLinks implements LinkSource {
     if (site === undefined) return [];
     this.#bySite ??= this.#sortBorders();
     const borders = this.#bySite.get(site) ?? [];
-    return borders.filter((border) => border !== node && leadsTo(this.#borders.get(border) ?? NO_BORDER, node));
+    return borders.filter((border) => border !== node && leadsTo(this.#behind.get(border) ?? NOBODY, node));
   }
 
   behindBorders(): NodeId[] {
@@ -156,13 +168,14 @@ export class SiteLinks implements LinkSource {
   withdraw(): void {
     this.#deps.siteGossip.publish(LINKS_TOPIC, writeAdvertisement(NO_LINKS));
     this.#deps.gossip.publish(BORDERS_TOPIC, writeBorder(NO_BORDER));
+    this.#deps.gossip.publish(BEHIND_TOPIC, writeBehind(NOBODY));
   }
 
   /**
    * What this node tells as a border. One that is not to be one, or carries nothing, is none where others of its site are that it reaches: they lead to
    * it. Who carries nothing leads to nobody but itself.
    */
-  #ownBorder(): BorderAdvertisement | undefined {
+  #ownBorder(): BorderWord | undefined {
     const { self, refresh, told } = this.#deps;
     const links = new Map([...told()].filter(([peer]) => !this.#isNear(peer)));
     if (links.size === 0) return undefined;
@@ -171,7 +184,7 @@ export class SiteLinks implements LinkSource {
     const isBorder = (node: NodeId): boolean => this.#carries(node) && this.#policy.mayLeave(node);
     if (!isBorder(self) && reached.keys().some((node) => node !== self && isBorder(node) && this.#leaves(node)))
       return undefined;
-    if (!this.#carries(self)) return { ...NO_BORDER, links };
+    if (!this.#carries(self)) return { border: { ...NO_BORDER, links }, behind: NOBODY };
     const inside = new Map<NodeId, number>();
     for (const border of this.#borders.origins()) {
       if (this.#borders.get(border)?.transit !== true) continue;
@@ -180,8 +193,8 @@ export class SiteLinks implements LinkSource {
     }
     const others = this.#siteMembers().filter((node) => node !== self);
     const [only, except] = [others.filter((node) => reached.has(node)), others.filter((node) => !reached.has(node))];
-    const led = only.length < except.length ? { only: new Set(only) } : { except: new Set(except) };
-    return { transit: true, links, inside, members: led };
+    const behind = only.length < except.length ? { only: new Set(only) } : { except: new Set(except) };
+    return { border: { transit: true, links, inside }, behind };
   }
 
   /** Without what they cost more for coming up lately: that falls by the minute, and what ways inside cost is told to everybody. */
