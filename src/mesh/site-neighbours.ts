@@ -11,6 +11,8 @@ export class SiteNeighbours implements GossipHost, Disposable {
   readonly #site: () => string | undefined;
   readonly #listeners = new Set<SessionListener>();
   readonly #unlisten: () => void;
+  /** Of whom the listeners know. */
+  readonly #up = new Map<NodeId, Session>();
   #isOn = false;
 
   /** `site`: the own one, once this node is a member. */
@@ -18,7 +20,8 @@ export class SiteNeighbours implements GossipHost, Disposable {
     this.#host = host;
     this.#site = site;
     this.#unlisten = host.onSession((session, event, reason) => {
-      if (this.#isNear(session)) this.#tell(session, event, reason);
+      if (event === "up" && this.#isNear(session)) this.#comeUp(session);
+      if (event === "down" && this.#up.delete(session.nodeId)) this.#tell(session, "down", reason);
     });
   }
 
@@ -26,12 +29,15 @@ export class SiteNeighbours implements GossipHost, Disposable {
     this.#unlisten();
   }
 
+  /** Called again now and then, it also sees to neighbours of whom it was not known before that they are of the own site, or which that is. */
   turn(isOn: boolean): void {
-    if (isOn === this.#isOn) return;
-    const before = this.sessions();
     this.#isOn = isOn;
-    for (const session of before) this.#tell(session, "down");
-    for (const session of this.sessions()) this.#tell(session, "up");
+    for (const [peer, session] of this.#up) {
+      if (this.session(peer) !== undefined) continue;
+      this.#up.delete(peer);
+      this.#tell(session, "down");
+    }
+    for (const session of this.sessions()) if (!this.#up.has(session.nodeId)) this.#comeUp(session);
   }
 
   session(peer: NodeId): Session | undefined {
@@ -56,6 +62,11 @@ export class SiteNeighbours implements GossipHost, Disposable {
 
   disconnect(peer: NodeId, reason: string): void {
     this.#host.disconnect(peer, reason);
+  }
+
+  #comeUp(session: Session): void {
+    this.#up.set(session.nodeId, session);
+    this.#tell(session, "up");
   }
 
   #isNear({ site }: Session): boolean {

@@ -271,7 +271,9 @@ export class Router implements Disposable {
     const { signal } = this.#stopping;
     while (!signal.aborted) {
       await this.#deps.clock.sleep(AREAS_EVERY_MS, signal).catch(() => undefined);
-      if (!signal.aborted && this.policy.areas !== this.#world.areas) this.#workIn();
+      if (signal.aborted) return;
+      if (this.policy.areas !== this.#world.areas) this.#workIn();
+      this.#deps.area?.turn(this.#world.areas === "site");
     }
   }
 

@@ -262,6 +262,7 @@ export const SCALE_SCENARIOS: readonly Scenario[] = [
   {
     name: "scale/areas-300",
     claim: "The same, of 300 nodes in ten sites.",
+    long: true,
     run: (seed) => areas({ sites: 10, nodesPerSite: 30, bordersPerSite: 2 }, 3, seed),
   },
 ];
