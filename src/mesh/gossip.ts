@@ -70,6 +70,7 @@ export class Gossip {
   readonly #feeds: Feeds;
   readonly #repair: GossipRepair;
   readonly #listeners = new Map<string, Set<(heard: Heard) => void>>();
+  readonly #past = new Map<string, () => void>();
   readonly #unsaid = new Map<string, unknown>();
   readonly #limits = new Map<NodeId, RateLimit>();
   readonly #unlisten: () => void;
@@ -137,6 +138,12 @@ export class Gossip {
     return () => listeners.delete(listener);
   }
 
+  /** Calls back when others know what this node said on a topic before it started, on which it has said nothing since. Returns how to stop. */
+  onPast(topic: string, listener: () => void): () => void {
+    this.#past.set(topic, listener);
+    return () => this.#past.delete(topic);
+  }
+
   [Symbol.dispose](): void {
     this.#unlisten();
     this.#stopping.abort();
@@ -198,7 +205,7 @@ export class Gossip {
       host.disconnect(session.nodeId, "passed on a statement with a wrong signature");
       return statement;
     }
-    if (statement.origin === this.#self) this.#outbid(statement.boot);
+    if (statement.origin === this.#self) this.#hearOwn(statement);
     else this.#hear(statement, encoded, session.nodeId, isNews);
     return statement;
   }
@@ -217,6 +224,11 @@ export class Gossip {
     );
   }
 
+  #hearOwn(statement: Statement): void {
+    if (isLater(statement, { boot: this.#boot, seq: this.#seq })) this.#outbid(statement.boot);
+    else this.#past.get(statement.topic)?.();
+  }
+
   /** Somebody said in this node's name what it did not say. */
   #outbid(boot: number): void {
     if (this.#outbids >= MAX_OUTBIDS || !Number.isSafeInteger(boot + 1)) return;
@@ -231,8 +243,14 @@ export class Gossip {
   }
 
   #isNewer(version: StatementVersion): boolean {
+    if (version.origin === this.#self && this.#isPast(version)) return true;
     const known = version.origin === this.#self ? { boot: this.#boot, seq: this.#seq } : this.#table.get(version);
     return known === undefined || isLater(version, known);
+  }
+
+  /** Whether somebody here wants to know of what this node said before it started. */
+  #isPast(version: StatementVersion): boolean {
+    return this.#past.has(version.topic) && this.#table.get(version) === undefined;
   }
 
   #hear({ topic, origin, boot, seq, value }: Statement, encoded: Uint8Array, from: NodeId, isNews: boolean): void {

@@ -15,7 +15,7 @@ import { LinkTeller, type LinkTellerDeps } from "./link-teller.ts";
 import { type Path, PathTree } from "./path-tree.ts";
 
 export type RouterDeps = Omit<LinkTellerDeps, "areWellLinked" | "publish"> & {
-  gossip: Pick<Gossip, "publish" | "on" | "latest">;
+  gossip: Pick<Gossip, "publish" | "on" | "onPast" | "latest">;
   self: NodeId;
   isMember: (node: NodeId) => boolean;
   /** What operators ask of links: the same object until that changes. Default: nothing. */

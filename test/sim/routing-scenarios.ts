@@ -24,9 +24,17 @@ const UP_MS = 100 + 2_200 + SPREAD_MS;
 /** A silent peer is dead after 5 s (docs/spec/probe.md, rule 11), which is looked at twice a second. */
 const SILENT_MS = 5_000 + 2 * 500 + SPREAD_MS;
 
-/** Which links there are: a ring through all nodes, so that all hang together, and more at random. */
-function layOut(random: SeededRandom): FaultyMesh {
-  const sites = Array.from({ length: 12 + random.below(21) }, (_, i) => SITES[i % SITES.length] as string);
+/**
+ * With areas a change inside a site is told on by its borders, 20 ms later at the soonest, 100 ms after what they told before; what came, 2 s after
+ * that.
+ */
+const BORDER_MS = { gone: 120 + SPREAD_MS, came: 2_020 + SPREAD_MS };
+
+/** Which links there are: a ring through all nodes, site by site, so that all hang together, and more at random. */
+function layOut(random: SeededRandom, areas: "one" | "site"): FaultyMesh {
+  const length = 12 + random.below(21);
+  const siteAt = (i: number): number => (areas === "one" ? i % SITES.length : Math.floor((i * SITES.length) / length));
+  const sites = Array.from({ length }, (_, i) => SITES[siteAt(i)] as string);
   const { length: size } = sites;
   const chosen = new Set(sites.map((_, i) => [i, (i + 1) % size].toSorted((a, b) => a - b).join()));
   while (chosen.size < (size * DEGREE) / 2) {
@@ -37,7 +45,7 @@ function layOut(random: SeededRandom): FaultyMesh {
     const [a = 0, b = 0] = pair.split(",").map(Number);
     return [a, b, 1 + random.below(75)] as const;
   });
-  return new FaultyMesh(sites, links, random.below(2 ** 31));
+  return new FaultyMesh(sites, links, random.below(2 ** 31), areas);
 }
 
 /** Something that happens to a mesh. Returns after how long, in milliseconds, every way must be right again. */
@@ -175,10 +183,23 @@ function wrongPairs(mesh: FaultyMesh, neighbours: readonly number[][]): { missin
   return { missing, stale };
 }
 
-const isWhole = (mesh: FaultyMesh, from: number, way: readonly string[]): boolean => {
+/** Whether bytes get along a way. Inside a site it may lead over nodes that it does not name. */
+function isWhole(mesh: FaultyMesh, from: number, way: readonly string[]): boolean {
   const nodes = [from, ...way.map((id) => mesh.numberOf(id))];
-  return nodes.every((node, i) => i === 0 || mesh.carries(nodes[i - 1] as number, node));
-};
+  return nodes.every((node, i) => {
+    const before = nodes[i - 1];
+    return before === undefined || mesh.carries(before, node) || areJoined(mesh, before, node);
+  });
+}
+
+/** Whether two nodes of one site reach each other inside it; where nobody but nodes that know all links chose the way, that does not count. */
+function areJoined(mesh: FaultyMesh, a: number, b: number): boolean {
+  if (mesh.areas === "one" || mesh.siteOf(a) !== mesh.siteOf(b)) return false;
+  const inside = nodesOf(mesh).filter((node) => mesh.siteOf(node) === mesh.siteOf(a));
+  const reached = new Set([a]);
+  for (const at of reached) for (const to of inside) if (mesh.carries(at, to)) reached.add(to);
+  return reached.has(b);
+}
 
 /** Backup paths that share a node or a link with the path, though there is a way that does not. */
 function sharedBackups(mesh: FaultyMesh, random: SeededRandom): number {
@@ -201,18 +222,22 @@ function sharedBackups(mesh: FaultyMesh, random: SeededRandom): number {
   return shared;
 }
 
-async function faults(seed: number, events: number): Promise<Outcome> {
+async function faults(seed: number, events: number, areas: "one" | "site" = "one"): Promise<Outcome> {
   const random = new SeededRandom(seed);
-  using mesh = layOut(random);
+  using mesh = layOut(random, areas);
   const neighbours = nodesOf(mesh).map((node) => nodesOf(mesh).filter((peer) => mesh.wire(node, peer) !== undefined));
-  await mesh.clock.advanceMs(UP_MS);
+  const onMs = (settleMs: number): number => {
+    if (areas === "one" || settleMs === 0) return settleMs;
+    return settleMs + (settleMs === UP_MS ? BORDER_MS.came : BORDER_MS.gone);
+  };
+  await mesh.clock.advanceMs(onMs(UP_MS));
   const totals = { missingPairSeconds: 0, stalePairSeconds: 0, latestMs: 0, never: 0, shared: 0 };
   for (let done = 0; done < events && totals.never === 0 && totals.stalePairSeconds < HOPELESS; ) {
     const burst = 1 + random.below(MAX_BURST);
     let rightMs = 0;
     for (let i = 0; i < burst; i++, done++) {
       const settleMs = await FAULTS[oneOf(random, KINDS)](mesh, random);
-      rightMs = Math.max(rightMs, mesh.clock.nowMs() + settleMs);
+      rightMs = Math.max(rightMs, mesh.clock.nowMs() + onMs(settleMs));
       await mesh.clock.advanceMs(random.below(BURST_MS / burst));
     }
     await mesh.clock.advanceMs(Math.max(0, rightMs - mesh.clock.nowMs()));
@@ -228,7 +253,7 @@ async function faults(seed: number, events: number): Promise<Outcome> {
       }
       await mesh.clock.advanceMs(STEP_MS);
     }
-    totals.shared += sharedBackups(mesh, random);
+    if (areas === "one") totals.shared += sharedBackups(mesh, random);
   }
   return {
     figures: { nodes: mesh.size, events, deaths: mesh.deaths, ...totals },
@@ -248,5 +273,11 @@ export const ROUTING_SCENARIOS: readonly Scenario[] = [
     claim:
       "12 to 32 nodes, 1,000 events of 14 kinds: wherever a way is there is one, none leads over what is gone, and the backup shares what it must.",
     run: (seed) => faults(seed, 1_000),
+  },
+  {
+    name: "routing/areas",
+    claim:
+      "The same with each of four sites an area: wherever a way is there is one, and none leads over what is gone, nor through a site that fell apart there.",
+    run: (seed) => faults(seed, 1_000, "site"),
   },
 ];

@@ -1,21 +1,20 @@
 import "./verify-once.ts";
 import { Ed25519Key, encodeCbor, SeededRandom, VirtualClock } from "#core";
-import { Gossip } from "#mesh";
+import { Gossip, SiteNeighbours } from "#mesh";
 import { type NodeId, nodeIdOf } from "#identity";
 import { totalOf } from "../../src/routing/link-cost.ts";
 import { LINKS_TOPIC, writeAdvertisement } from "../../src/routing/link-state.ts";
 import { isLater, readStatement } from "../../src/mesh/statement.ts";
-import { Router } from "#routing";
+import { NO_POLICY, Router } from "#routing";
 import { NOW_MS } from "./fleet.ts";
 import { MemoryHost } from "./memory-mesh.ts";
 import { ProbedWire } from "./probed-wire.ts";
 
-const GOSSIP_MESSAGE = "gossip";
 /** Statements of each node that whoever listens keeps, to say them again later. */
 const MAX_RECORDED = 8;
 
 /** One start of a node, until it dies. */
-type Life = { host: MemoryHost; gossip: Gossip; router: Router };
+type Life = { host: MemoryHost; gossip: Gossip; siteGossip: Gossip; router: Router };
 type Node = { site: string; key: Ed25519Key; id: NodeId; life: Life | undefined; recorded: Uint8Array[] };
 
 /**
@@ -29,6 +28,7 @@ export class FaultyMesh implements Disposable {
   /** `liar about`. */
   readonly #lies = new Set<string>();
   readonly #numbers = new Map<NodeId, number>();
+  readonly areas: "one" | "site";
   readonly #wires = new Map<string, { ends: readonly [number, number]; wire: ProbedWire }>();
 
   /** `sites`: that of each node. `links`: pairs of numbers, each with the time that one way takes. */
@@ -36,7 +36,9 @@ export class FaultyMesh implements Disposable {
     sites: readonly string[],
     links: readonly (readonly [a: number, b: number, delayMs: number])[],
     seed: number,
+    areas: "one" | "site" = "one",
   ) {
+    this.areas = areas;
     this.random = new SeededRandom(seed);
     for (const site of sites) {
       const key = new Ed25519Key(this.random.bytes(32));
@@ -83,6 +85,10 @@ export class FaultyMesh implements Disposable {
     return life.router;
   }
 
+  siteOf(node: number): string | undefined {
+    return this.#nodes[node]?.site;
+  }
+
   numberOf(id: NodeId): number {
     return this.#numbers.get(id) ?? -1;
   }
@@ -103,7 +109,17 @@ export class FaultyMesh implements Disposable {
     const deps = { host, clock, site: () => site, isMember: () => true };
     const random = new SeededRandom(this.random.below(2 ** 31));
     const gossip = new Gossip({ ...deps, key, boot, fleet: () => "fleet", random });
-    node.life = { host, gossip, router: new Router({ ...deps, gossip, self: id, transit: true }) };
+    const near = new SiteNeighbours(host, deps.site);
+    const siteGossip = new Gossip({ ...deps, host: near, scope: "site-gossip", key, boot, fleet: () => site, random });
+    const policy = { ...NO_POLICY, areas: this.areas };
+    const area = {
+      siteGossip,
+      siteOf: (peer: NodeId) => this.siteOf(this.numberOf(peer)),
+      members: () => this.#nodes.map((member) => member.id),
+      turn: (isOn: boolean) => near.turn(isOn),
+    };
+    const router = new Router({ ...deps, gossip, self: id, transit: true, policy: () => policy, area });
+    node.life = { host, gossip, siteGossip, router };
     for (const peer of this.#nodes.keys()) this.wire(number, peer)?.plug(endOf(number, peer), host);
   }
 
@@ -114,6 +130,7 @@ export class FaultyMesh implements Disposable {
     this.#record(node);
     for (const peer of this.#nodes.keys()) this.wire(number, peer)?.unplug(endOf(number, peer));
     node.life.router[Symbol.dispose]();
+    node.life.siteGossip[Symbol.dispose]();
     node.life.gossip[Symbol.dispose]();
     node.life = undefined;
   }
@@ -122,14 +139,16 @@ export class FaultyMesh implements Disposable {
   replay(to: number): void {
     for (const node of this.#nodes) this.#record(node);
     const { life } = this.#of(to);
-    const [session] = life?.host.sessions() ?? [];
+    const isHeard = ({ site }: { site: string }): boolean => this.areas === "one" || site === life?.host.site;
+    const session = life?.host.sessions().find(isHeard);
     if (life === undefined || session === undefined) return;
-    const liar = this.#of(this.numberOf(session.nodeId)).life?.gossip;
+    const liar = this.#linksGossip(this.#of(this.numberOf(session.nodeId)).life);
     for (const { id, recorded } of this.#nodes) {
       const known = liar?.said(LINKS_TOPIC, id);
       if (known === undefined) continue;
       const old = recorded.filter((encoded) => !isLater(readStatement(encoded), readStatement(known)));
-      for (const encoded of old) life.host.receive(session.nodeId, GOSSIP_MESSAGE, encodeCbor(encoded));
+      for (const encoded of old)
+        life.host.receive(session.nodeId, this.areas === "one" ? "gossip" : "site-gossip", encodeCbor(encoded));
     }
   }
 
@@ -145,11 +164,16 @@ export class FaultyMesh implements Disposable {
     const none = { latency: 0, loss: 0, load: 0, money: 0, penalty: 0 };
     const usable = [...links].filter(([, terms]) => Number.isFinite(totalOf(terms)));
     const told = new Map([...usable, [this.idOf(about), none] as const]);
-    life.gossip.publish(LINKS_TOPIC, writeAdvertisement({ transit: true, links: told }));
+    this.#linksGossip(life)?.publish(LINKS_TOPIC, writeAdvertisement({ transit: true, links: told }));
+  }
+
+  /** Where links are told. */
+  #linksGossip(life: Life | undefined): Gossip | undefined {
+    return this.areas === "one" ? life?.gossip : life?.siteGossip;
   }
 
   #record({ id, life, recorded }: Node): void {
-    const said = life?.gossip.said(LINKS_TOPIC, id);
+    const said = this.#linksGossip(life)?.said(LINKS_TOPIC, id);
     if (said === undefined || recorded.at(-1) === said) return;
     recorded.push(said);
     if (recorded.length > MAX_RECORDED) recorded.splice(this.random.below(recorded.length - 1), 1);

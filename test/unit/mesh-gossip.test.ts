@@ -196,6 +196,24 @@ describe("gossip with a neighbour that", () => {
     assert.deepEqual([latest(world), world.inbox.get("gossip-want")?.length ?? 0], [[], wanted]);
   });
 
+  it("has what a node said before it started lets the node know, where it wants to and until it says something", async () => {
+    const world = scene();
+    let told = 0;
+    world.gossip.onPast("borders", () => (told += 1));
+    MemoryHost.link(world.honest, world.peer);
+    const origin = world.honest.nodeId;
+    const old = (topic: string): Uint8Array =>
+      signStatement(testKey(200), FLEET, { topic, origin, boot: 4, seq: 9, value: encodeCbor("old") });
+    await said(world, "gossip", old("copies"));
+    assert.equal(told, 0);
+    await said(world, "gossip", old("borders"));
+    assert.equal(told, 1);
+    assert.deepEqual(world.gossip.latest("borders"), []);
+    world.gossip.publish("borders", "new");
+    await said(world, "gossip", old("borders"));
+    assert.equal(told, 1);
+  });
+
   it("tells a node of its own newer word makes it go above that", async () => {
     const world = scene();
     world.gossip.publish("copies", ["now"]);

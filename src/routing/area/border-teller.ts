@@ -9,8 +9,9 @@ const LOOK_MS = 2_000;
 const SOON_MS = 20;
 /** What went is told at once, so long after what was told before. */
 const GONE_EVERY_MS = 100;
-/** What came, or costs more, waits so long after what was told before, and longer each time while there is more all the time. */
+/** What came waits so long after what was told before: there may be no other way to it. */
 const CAME_EVERY_MS = 2_000;
+/** What costs more waits longer each time while there is more all the time. */
 const WORSE_EVERY_MS = 10_000;
 /** Who waits for better costs has a path meanwhile. */
 const BETTER_EVERY_MS = 120_000;
@@ -33,7 +34,9 @@ export class BorderTeller implements Disposable {
   readonly #deps: BorderTellerDeps;
   readonly #stopping = new AbortController();
   readonly #pace = new TellPace();
-  #told: BorderWord = { border: NO_BORDER, behind: NOBODY };
+  /** `undefined`: nothing since the start, though others may know what it told before. */
+  #told: BorderWord | undefined;
+  #isPast = false;
   #toldMs = Number.NEGATIVE_INFINITY;
   #lookAtMs = Number.POSITIVE_INFINITY;
 
@@ -44,6 +47,12 @@ export class BorderTeller implements Disposable {
 
   [Symbol.dispose](): void {
     this.#stopping.abort();
+  }
+
+  /** Others know what this node told before it started: it says what is so now, also if that is that it is no border. */
+  correct(): void {
+    this.#isPast = true;
+    this.look();
   }
 
   /** Looks soon whether there is something to tell. */
@@ -75,15 +84,20 @@ export class BorderTeller implements Disposable {
   #lookNow(): void {
     this.#lookAtMs = Number.POSITIVE_INFINITY;
     const { clock, look, publish } = this.#deps;
-    const next = look() ?? { border: NO_BORDER, behind: NOBODY };
-    const news = { border: newsOf(this.#told.border, next.border), behind: newsBehind(this.#told.behind, next.behind) };
+    const word = look();
+    if (word === undefined && this.#told === undefined && !this.#isPast) return;
+    const next = word ?? { border: NO_BORDER, behind: NOBODY };
+    const news = {
+      border: this.#told === undefined ? "came" : newsOf(this.#told.border, next.border),
+      behind: this.#told === undefined ? "came" : newsBehind(this.#told.behind, next.behind),
+    };
     const urgent = URGENCY.find((one) => one === news.border || one === news.behind);
     if (urgent === undefined) return;
     const nowMs = clock.nowMs();
     const dueMs = this.#dueMs(urgent, nowMs);
     if (nowMs < dueMs) return this.#lookAt(Math.min(dueMs, nowMs + LOOK_MS));
     const parts = { ...(news.border && { border: next.border }), ...(news.behind && { behind: next.behind }) };
-    this.#told = { ...this.#told, ...parts };
+    this.#told = { ...(this.#told ?? next), ...parts };
     this.#toldMs = nowMs;
     this.#pace.told(nowMs);
     publish(parts);
@@ -94,7 +108,7 @@ export class BorderTeller implements Disposable {
       case "gone":
         return this.#toldMs + GONE_EVERY_MS;
       case "came":
-        return this.#pace.nextMs(CAME_EVERY_MS, nowMs);
+        return this.#toldMs + CAME_EVERY_MS;
       case "worse":
         return this.#pace.nextMs(WORSE_EVERY_MS, nowMs);
       case "better":

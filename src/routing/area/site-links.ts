@@ -36,7 +36,7 @@ export type AreaDeps = {
 export type SiteLinksDeps = Omit<AreaDeps, "turn"> & {
   clock: Clock;
   self: NodeId;
-  gossip: Pick<Gossip, "publish" | "on" | "latest">;
+  gossip: Pick<Gossip, "publish" | "on" | "onPast" | "latest">;
   /** Works in what was heard, so that a border tells what is so now. */
   refresh: () => void;
   /** What others know of this node's links. */
@@ -92,6 +92,7 @@ export class SiteLinks implements LinkSource {
     for (const { origin, value } of gossip.latest(BORDERS_TOPIC)) this.#borders.hear(origin, value);
     for (const { origin, value } of gossip.latest(BEHIND_TOPIC)) this.#behind.set(origin, readBehind(value) ?? NOBODY);
     this.#unlisten = [
+      ...[BORDERS_TOPIC, BEHIND_TOPIC].map((topic) => gossip.onPast(topic, () => this.#teller.correct())),
       siteGossip.on(LINKS_TOPIC, ({ origin, value }) => {
         this.#links.hear(origin, value);
         this.#teller.look();
@@ -125,15 +126,21 @@ export class SiteLinks implements LinkSource {
     for (const node of this.#behind.keys()) if (!changes.isMember(node)) this.#behind.delete(node);
     const turned = this.#site.settle();
     if (outside.size > 1 || turned.size > 0 || changes.isRuled) this.#bySite = undefined;
-    return inside.union(outside).union(turned);
+    const near = turned.size === 0 ? [] : [...this.#borders.origins()].filter((border) => this.#isNear(border));
+    return inside.union(outside).union(turned).union(new Set(near)); // whoever is reached, no way inside leads to from others
   }
 
-  /** Of nodes that cannot be reached inside the site what they told there is old: nobody brings anything newer. */
+  /**
+   * Of nodes that cannot be reached inside the site what they told there is old: nobody brings anything newer. Nor is there a way inside from those that
+   * can be to those that cannot.
+   */
   known(node: NodeId): KnownLinks {
-    if (this.#site.reached.has(node))
+    const { reached } = this.#site;
+    if (reached.has(node))
       return { transit: this.#links.get(node)?.transit ?? false, links: this.#links.linksOf(node) };
     const { transit, inside } = this.#borders.get(node) ?? NO_BORDER;
-    return { transit, links: this.#borders.linksOf(node), inside };
+    const ways = [...inside].filter(([border]) => !reached.has(border));
+    return { transit, links: this.#borders.linksOf(node), inside: new Map(ways) };
   }
 
   origins(): Set<NodeId> {
@@ -149,7 +156,15 @@ export class SiteLinks implements LinkSource {
     if (site === undefined) return [];
     this.#bySite ??= this.#sortBorders();
     const borders = this.#bySite.get(site) ?? [];
-    return borders.filter((border) => border !== node && leadsTo(this.#behind.get(border) ?? NOBODY, node));
+    return borders.filter((border) => {
+      return border !== node && leadsTo(this.#behind.get(border) ?? NOBODY, node) && this.#isLinked(border);
+    });
+  }
+
+  /** Whether any of its links to other sites is told of by the other end, too. Of who is no border since it started anew, others know what it told before. */
+  #isLinked(border: NodeId): boolean {
+    const peers = this.#borders.get(border)?.links.keys() ?? [];
+    return peers.some((peer) => this.termsOf(peer, border) !== undefined);
   }
 
   behindBorders(): NodeId[] {
