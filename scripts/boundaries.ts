@@ -8,6 +8,7 @@ import { dottedName, lineAt, literalText, readSources, type SourceFile, type Vio
  */
 export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   "src/core": [],
+  "src/yaml": ["core"],
   "src/identity": ["core"],
   "src/policy": ["core", "identity"],
   "src/mesh": ["core", "identity"],
@@ -15,8 +16,8 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   "src/routing": ["core", "identity", "mesh"],
   "src/api": ["core"],
   "src/view": ["core", "api"],
-  "src/cli": ["core", "identity", "api", "view"],
-  "src/daemon": ["core", "identity", "policy", "mesh", "artifacts", "routing", "api"],
+  "src/cli": ["core", "yaml", "identity", "api", "view"],
+  "src/daemon": ["core", "yaml", "identity", "policy", "mesh", "artifacts", "routing", "api"],
   "src/main.ts": ["cli", "daemon"],
   demo: ["core", "api"],
   bench: ["core", "identity", "mesh", "routing", "artifacts", "api"], // measures single parts too; whole daemons it spawns

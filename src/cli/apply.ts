@@ -1,5 +1,6 @@
 import type { ControlClient } from "#api";
-import { Fault, parseYaml } from "#core";
+import { Fault } from "#core";
+import { parseYaml } from "#yaml";
 import type { Io } from "./io.ts";
 import { type CommonOptions, readText, type Session } from "./session.ts";
 

@@ -28,4 +28,3 @@ export { type Random, SeededRandom, SystemRandom } from "./random.ts";
 export { RateLimit } from "./rate-limit.ts";
 export { inTransaction } from "./transaction.ts";
 export { Waiters } from "./waiters.ts";
-export { parseYaml, type YamlDocument } from "./yaml.ts";

@@ -1,5 +1,6 @@
 import { isMap, isNode, isScalar } from "yaml";
-import { Fault, parseYaml } from "#core";
+import { Fault } from "#core";
+import { parseYaml } from "#yaml";
 
 /** Brackets open at once; no option nests deeper than three. */
 const MAX_OPEN_BRACKETS = 20;

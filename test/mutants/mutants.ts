@@ -165,7 +165,7 @@ export const MUTANTS: readonly Mutant[] = [
     from: "if (!way.every((node) => isNear(node))) ",
     to: "if (way.length === 0) ",
     test: "test/unit/routing-circuit-leg.test.ts",
-    title: "refuses a detour over a far node",
+    title: "takes no part in a detour that leaves its site",
   },
   {
     name: "replay over a new path",

@@ -83,6 +83,13 @@ describe("routing: where a node is on the way of a circuit's opening", () => {
       }));
   }
 
+  it("takes no part in a detour that leaves its site", () => {
+    for (const far of ["g", "d", "e", "h"])
+      assert.throws(() => legOf(opening("g h t", "1: d e"), "d", (node) => node !== far), {
+        code: "routing.circuit-open",
+      });
+  });
+
   it("does not ask who is near where there is no detour, nor of those that are not on it", () => {
     assert.equal(legOf(opening("g h t"), "h", () => false).next, "t");
     assert.equal(legOf(opening("g h t", "0: d"), "d", (node) => "sdg".includes(node)).next, "g");

@@ -31,7 +31,7 @@ const config: FuzzTarget = {
   covers: [
     "src/daemon/config.ts#loadConfig",
     "src/daemon/config-file.ts#readConfigFile",
-    "src/core/yaml.ts#parseYaml",
+    "src/yaml/index.ts#parseYaml",
     "src/api/rate.ts#parseRate",
     "src/policy/week-span.ts#parseWeekSpan",
   ],

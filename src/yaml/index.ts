@@ -1,5 +1,5 @@
 import { type Document, isScalar, LineCounter, parseAllDocuments, visit } from "yaml";
-import { errorMessage } from "./fault.ts";
+import { errorMessage } from "#core";
 
 /**
  * What one file may hold. `maxOpenBrackets`: the parser takes a time that grows with depth times length; brackets in quotes count, too.
@@ -55,7 +55,7 @@ function parseAll(text: string, lineCounter: LineCounter): Document.Parsed[] {
 function valueOf(document: Document.Parsed, { maxAliases }: YamlLimits, refuse: YamlRefusal): unknown {
   visit(document, {
     Pair: (_, { key }) => {
-      if (!isScalar(key)) throw refuse("a key is no text");
+      if (!isScalar(key)) throw refuse("it has a key that is no text");
     },
   });
   try {
