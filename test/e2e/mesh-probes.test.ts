@@ -107,7 +107,8 @@ describe("mesh: probes", function () {
     for (const stream of streams) stream.abort(new Error("enough"));
   });
 
-  it("answer no stranger and nothing recorded, and a flood costs the datagrams, not the link", async () => {
+  it("answer no stranger and nothing recorded, and a flood costs the datagrams, not the link", async function () {
+    this.timeout(120_000); // until both ends' probes were lost for long enough: 25 s on a machine that does nothing else
     const { b, relay, atA, atB } = await pair(true);
     await until(() => atA.measuredBy() === "udp");
     const socket = createSocket("udp4").bind(0, "127.0.0.1");
@@ -120,7 +121,7 @@ describe("mesh: probes", function () {
     assert.equal(answers, 0);
     const startMs = clock.nowMs();
     while (atA.measuredBy() === "udp") {
-      assert.ok(clock.nowMs() - startMs < 30_000, "the sockets stay open in a flood");
+      assert.ok(clock.nowMs() - startMs < 100_000, "the sockets stay open in a flood");
       for (let i = 0; i < 200; i++) socket.send(random.bytes(38), portOf(b), "127.0.0.1");
       await clock.sleep(10);
     }
