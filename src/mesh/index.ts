@@ -1,7 +1,7 @@
 export { parseNetworks } from "./address.ts";
 export type { Gate } from "./gatekeeper.ts";
 export type { GateVerdict } from "./hello-exchange.ts";
-export type { Carrier } from "./carrier.ts";
+export type { Carrier, CarrierSecret } from "./carrier.ts";
 export {
   type CarriedHost,
   type HandleOptions,

@@ -1,9 +1,8 @@
-import type { Socket } from "node:net";
 import type { AbortOptions, Logger, MessageStreamDirection } from "@libp2p/interface";
 import { AbstractMultiaddrConnection, type SendResult } from "@libp2p/utils";
 import type { Multiaddr } from "@multiformats/multiaddr";
 import { Uint8ArrayList } from "uint8arraylist";
-import { SocketOutbox } from "./socket-outbox.ts";
+import { type ByteSocket, SocketOutbox } from "./socket-outbox.ts";
 
 /**
  * Bytes that may gather within one turn of the event loop before they go up. TLS hands out records of 16 KiB; passing them
@@ -12,7 +11,8 @@ import { SocketOutbox } from "./socket-outbox.ts";
 const COALESCE_BYTES = 256 * 1024;
 
 export type SocketConnectionInit = {
-  socket: Socket;
+  /** Without Nagle's delay. */
+  socket: ByteSocket;
   remoteAddr: Multiaddr;
   direction: MessageStreamDirection;
   log: Logger;
@@ -20,9 +20,9 @@ export type SocketConnectionInit = {
   joinBytes?: number;
 };
 
-/** A TCP or TLS socket as libp2p sees it. Bytes come in as they were received. */
+/** A TCP or TLS socket, or what does as one, as libp2p sees it. Bytes come in as they were received. */
 export class SocketConnection extends AbstractMultiaddrConnection {
-  readonly #socket: Socket;
+  readonly #socket: ByteSocket;
   readonly #outbox: SocketOutbox;
   #received = new Uint8ArrayList();
   #flushing: NodeJS.Immediate | undefined;
@@ -32,7 +32,6 @@ export class SocketConnection extends AbstractMultiaddrConnection {
     const socket = init.socket;
     this.#socket = socket;
     this.#outbox = new SocketOutbox(socket, () => this.safeDispatchEvent("drain"), init.joinBytes);
-    socket.setNoDelay(true);
     socket.on("data", (bytes: Uint8Array) => this.#receive(bytes));
     socket.resume(); // the listener had it paused
     socket.on("error", (error) => this.abort(error));

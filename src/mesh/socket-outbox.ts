@@ -1,4 +1,4 @@
-import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 
 /** What waits below `push` before the sender is asked to wait, too. One yamux frame of our largest messages fits. */
 export const SOCKET_HIGH_WATER_BYTES = 256 * 1024;
@@ -8,12 +8,18 @@ const RECORD_BYTES = 16 * 1024;
 /** Over a stream in JavaScript a write takes a turn of the event loop, whatever its size; then it is worth a copy to have few of them. */
 export const STREAM_JOIN_BYTES = 256 * 1024;
 
+/** A socket, or what does as one. */
+export type ByteSocket = Duplex & {
+  /** Ends it, and destroys it once everything is written. */
+  destroySoon(): void;
+};
+
 /**
  * Bytes on their way out of a socket. Node copies all pieces of a `writev` into one for TLS, so it is given one piece at a time: small ones
  * joined, up to one full record (or `joinBytes`), and large ones as they are.
  */
 export class SocketOutbox {
-  readonly #socket: Socket;
+  readonly #socket: ByteSocket;
   readonly #drained: () => void;
   readonly #joinBytes: number;
   #pieces: Uint8Array[] = [];
@@ -23,7 +29,7 @@ export class SocketOutbox {
   #ending = false;
 
   /** `drained` is called when there is room again after `push` returned false. */
-  constructor(socket: Socket, drained: () => void, joinBytes = RECORD_BYTES) {
+  constructor(socket: ByteSocket, drained: () => void, joinBytes = RECORD_BYTES) {
     this.#joinBytes = joinBytes;
     this.#socket = socket;
     this.#drained = drained;

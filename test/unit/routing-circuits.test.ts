@@ -2,17 +2,19 @@ import assert from "node:assert/strict";
 import { SeededRandom } from "#core";
 import { BetterPath, HOLD_GAIN_MS } from "../../src/routing/circuit/better-path.ts";
 import { PathWatch } from "../../src/routing/circuit/path-watch.ts";
-import { encodeCircuitFrame } from "../../src/routing/circuit/circuit-frame.ts";
+import type { CarrierSecret } from "#mesh";
+import { encodeCircuitFrame, FrameCipher } from "../../src/routing/circuit/circuit-frame.ts";
 import { ReliableLine } from "../../src/routing/circuit/reliable-line.ts";
 import { MAX_WINDOW_BYTES, SendWindow } from "../../src/routing/circuit/send-window.ts";
 
-const SECRET = new Uint8Array(32).fill(7);
+const SECRET: CarrierSecret = { bytes: new Uint8Array(32).fill(7), cipher: "aes-128-gcm" };
 
 /** One end of a line, with what it sent that is not delivered yet and what came to it. */
 class End {
   readonly line: ReliableLine;
   wire: Uint8Array[] = [];
   came: Uint8Array[] = [];
+  shaken: Uint8Array[] = [];
   ends = 0;
   resets = 0;
 
@@ -20,6 +22,7 @@ class End {
     this.line = new ReliableLine(role, {
       nowMs,
       send: (pieces) => this.wire.push(...pieces.map((piece) => Buffer.from(piece))),
+      handshake: (pieces) => this.shaken.push(...pieces),
       data: (pieces, bytes) => {
         this.came.push(...pieces);
         this.line.taken(bytes);
@@ -62,10 +65,11 @@ class Pair {
     source.line.attach(this.#epoch, answered);
   }
 
-  key(): void {
-    this.source.line.key(SECRET);
-    this.target.line.key(SECRET);
+  key(secret = SECRET): this {
+    this.source.line.key(secret);
+    this.target.line.key(secret);
     this.settle();
+    return this;
   }
 
   /** Delivers what is on its way, in pieces of so many bytes, until nothing is. */
@@ -152,21 +156,57 @@ describe("routing: a line over one path after another", () => {
   });
 
   it("takes only what is new of what comes again", () => {
-    const pair = new Pair();
+    const pair = new Pair().key();
     pair.target.line.write([Buffer.from("ab"), Buffer.from("cd")]);
     pair.settle();
     pair.target.line.attach(1, 0);
     pair.source.line.attach(1, 0);
-    pair.source.line.receive(
-      Buffer.concat(encodeCircuitFrame("data", 2, [Buffer.from("c"), Buffer.from("de")], undefined)),
-    );
+    const cipher = new FrameCipher(SECRET, "target", 1);
+    const data = (offset: number, ...texts: string[]): Buffer =>
+      Buffer.concat(
+        encodeCircuitFrame(
+          "data",
+          offset,
+          texts.map((text) => Buffer.from(text)),
+          cipher,
+        ),
+      );
+    pair.source.line.receive(data(2, "c", "de"));
     assert.equal(pair.source.text, "abcde");
-    assert.throws(
-      () => pair.source.line.receive(Buffer.concat(encodeCircuitFrame("data", 6, [Buffer.from("g")], undefined))),
-      {
-        code: "routing.circuit-frame",
-      },
-    );
+    assert.throws(() => pair.source.line.receive(data(6, "g")), { code: "routing.circuit-frame" });
+  });
+
+  it("says the same under either cipher, and nothing that can be read on the way", () => {
+    for (const cipher of ["aes-128-gcm", "chacha20-poly1305"] as const) {
+      const pair = new Pair().key({ ...SECRET, cipher });
+      const said = Buffer.from("what nobody on the way may read ".repeat(5_000));
+      pair.source.line.write([said.subarray(0, 1_000), said.subarray(1_000)]);
+      const wire = Buffer.concat(pair.source.wire);
+      assert.ok(!wire.includes("nobody") && wire.length > said.length, cipher);
+      pair.settle(4_000);
+      assert.ok(said.equals(Buffer.concat(pair.target.came)), cipher);
+      pair.source.line.end();
+      pair.settle();
+      assert.deepEqual([pair.target.ends, pair.source.line.isFinished], [1, true], cipher);
+    }
+  });
+
+  it("carries a handshake before there is a key, which counts as nothing after it, and is bounded", () => {
+    const pair = new Pair();
+    pair.source.line.shake([Buffer.from("client"), Buffer.from(" hello")]);
+    pair.settle(5);
+    assert.equal(Buffer.concat(pair.target.shaken).toString(), "client hello");
+    assert.deepEqual([pair.target.line.received, pair.target.line.owesAck], [0, false]);
+    pair.key();
+    pair.source.line.write([Buffer.from("hello")]);
+    pair.settle();
+    assert.deepEqual([pair.target.text, pair.target.line.received], ["hello", 5]);
+    const late = new Pair().key();
+    const shake = Buffer.concat(encodeCircuitFrame("handshake", 0, [Buffer.from("late")], undefined));
+    assert.throws(() => late.target.line.receive(shake), { code: "routing.circuit-frame" });
+    const endless = new Pair();
+    endless.source.line.shake([Buffer.alloc(16_385)]);
+    assert.throws(() => endless.settle(), { code: "routing.circuit-frame" });
   });
 
   it("refuses what was changed on its way, once both have the key", () => {
@@ -185,19 +225,18 @@ describe("routing: a line over one path after another", () => {
     }
   });
 
-  it("refuses what was recorded on another path, and frames without a tag", () => {
+  it("refuses what was recorded on another path, and data that is not sealed", () => {
     const pair = new Pair();
     pair.key();
     pair.source.line.write([Buffer.from("hello")]);
     const recorded = Buffer.concat(pair.source.wire);
     pair.move();
     assert.throws(() => pair.target.line.receive(recorded), { code: "routing.circuit-frame" });
-    const bare = new Pair();
-    bare.source.line.write([Buffer.from("hello")]);
-    const keyed = new Pair();
-    keyed.key();
-    const untagged = Buffer.concat([...bare.source.wire, Buffer.alloc(64)]);
-    assert.throws(() => keyed.target.line.receive(untagged), { code: "routing.circuit-frame" });
+    const bare = Buffer.concat(encodeCircuitFrame("data", 0, [Buffer.from("hello")], undefined));
+    for (const end of [new Pair(), new Pair().key()]) {
+      const receiving = (): void => end.target.line.receive(Buffer.concat([bare, Buffer.alloc(64)]));
+      assert.throws(receiving, { code: "routing.circuit-frame" });
+    }
   });
 
   it("waits for its own key when the peer has it first", () => {
@@ -212,20 +251,23 @@ describe("routing: a line over one path after another", () => {
   });
 
   it("refuses an offset that cannot be, and more than a window", () => {
-    const pair = new Pair();
+    const pair = new Pair().key();
     pair.source.line.write([Buffer.from("hello")]);
     assert.throws(() => pair.source.line.attach(1, 6), { code: "routing.circuit-offset" });
     pair.settle();
     const greedy = new Pair();
+    greedy.source.line.key(SECRET);
     const stuck = new ReliableLine("target", {
       nowMs: () => 0,
       send: () => undefined,
+      handshake: () => undefined,
       data: () => undefined, // and never takes it
       ended: () => undefined,
       acked: () => undefined,
       reset: () => undefined,
     });
     stuck.attach(0, 0);
+    stuck.key(SECRET);
     assert.throws(
       () => {
         for (let sent = 0; sent <= MAX_WINDOW_BYTES + 65_536; sent += 65_536) {

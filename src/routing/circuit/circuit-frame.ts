@@ -1,8 +1,9 @@
-import { createCipheriv, createSecretKey, hkdfSync, type KeyObject, timingSafeEqual } from "node:crypto";
+import { createCipheriv, createDecipheriv, createSecretKey, hkdfSync, type KeyObject } from "node:crypto";
 import { Fault } from "#core";
+import type { CarrierSecret } from "#mesh";
 
 /*
- * One frame; numbers are big-endian. The tag is there once both ends have a key.
+ * One frame; numbers are big-endian. Once an end has its key its payloads are encrypted and the tag is there.
  *
  *  0        1                 4                           12
  *  +--------+-----------------+---------------------------+----------------+----------+
@@ -11,46 +12,82 @@ import { Fault } from "#core";
  */
 const HEADER_BYTES = 12;
 const TAG_BYTES = 16;
+const TAG = { authTagLength: TAG_BYTES };
 /** Payload of one frame. It is passed on when it is whole, so a large one delays. */
 export const MAX_PAYLOAD_BYTES = 64 * 1024;
 
-/** `data`: value is the offset of its first byte. `ack`: the offset up to which all was taken. `end`: the offset at which the sender has no more. */
-const TYPES = ["data", "ack", "end", "ping", "pong", "keyed", "reset"] as const;
+/**
+ * `data`: value is the offset of its first byte. `ack`: the offset up to which all was taken. `end`: the offset at which the sender has no more.
+ * `handshake`: bytes of TLS.
+ */
+const TYPES = ["data", "ack", "end", "ping", "pong", "keyed", "reset", "handshake"] as const;
 export type FrameType = (typeof TYPES)[number];
 export type CircuitFrame = { type: FrameType; value: number; payload: Uint8Array[]; payloadBytes: number };
+
+/** Which frames mean something before their sender has its key, and which after. */
+const BARE: readonly FrameType[] = ["handshake", "ping", "pong", "keyed", "reset"];
+const SEALED: readonly FrameType[] = ["data", "ack", "end", "ping", "pong", "reset"];
+const WITH_PAYLOAD: readonly FrameType[] = ["data", "handshake"];
 
 /** Who sends: the source opened the circuit. */
 export type Role = "source" | "target";
 
-/** Makes the tags of the frames that one end sends over one path: AES-GCM over nothing but additional data, which is GMAC (NIST SP 800-38D). */
-export class FrameTags {
+/** Seals the frames that one end sends over one path, in order, or opens them: AEAD (RFC 5116) with the header as associated data. */
+export class FrameCipher {
   readonly #key: KeyObject;
+  readonly #isAes: boolean;
   readonly #nonce = Buffer.alloc(12);
   #frames = 0n;
 
-  /** `secret`: of the circuit. No two `FrameTags` of a sender may have the same secret and epoch. */
-  constructor(secret: Uint8Array, sender: Role, epoch: number) {
+  /** `secret`: of the circuit. No two that seal for one sender may have the same secret and epoch. */
+  constructor(secret: CarrierSecret, sender: Role, epoch: number) {
     const info = `portolan-circuit frames of the ${sender}`;
-    this.#key = createSecretKey(Buffer.from(hkdfSync("sha256", secret, "", info, 32)));
+    this.#isAes = secret.cipher === "aes-128-gcm";
+    this.#key = createSecretKey(Buffer.from(hkdfSync("sha256", secret.bytes, "", info, this.#isAes ? 16 : 32)));
     this.#nonce.writeUInt32BE(epoch, 0);
   }
 
-  next(header: Uint8Array, payload: readonly Uint8Array[]): Buffer {
-    this.#nonce.writeBigUInt64BE(this.#frames++, 4);
-    const cipher = createCipheriv("aes-256-gcm", this.#key, this.#nonce, { authTagLength: TAG_BYTES });
-    cipher.setAAD(header);
-    for (const piece of payload) cipher.setAAD(piece);
+  /** Header, encrypted payload and tag. */
+  seal(header: Buffer, payload: readonly Uint8Array[], payloadBytes: number): Uint8Array[] {
+    const cipher = this.#isAes
+      ? createCipheriv("aes-128-gcm", this.#key, this.#next(), TAG)
+      : createCipheriv("chacha20-poly1305", this.#key, this.#next(), TAG);
+    cipher.setAAD(header, { plaintextLength: payloadBytes });
+    const sealed: Uint8Array[] = [header];
+    for (const piece of payload) sealed.push(cipher.update(piece));
     cipher.final();
-    return cipher.getAuthTag();
+    sealed.push(cipher.getAuthTag());
+    return sealed;
+  }
+
+  /** The payload as it was. Throws Fault `routing.circuit-frame` when the peer did not seal exactly this as its next frame. */
+  open(header: Buffer, payload: readonly Uint8Array[], payloadBytes: number, tag: Uint8Array): Uint8Array[] {
+    const decipher = this.#isAes
+      ? createDecipheriv("aes-128-gcm", this.#key, this.#next(), TAG)
+      : createDecipheriv("chacha20-poly1305", this.#key, this.#next(), TAG);
+    decipher.setAAD(header, { plaintextLength: payloadBytes });
+    const opened = payload.map((piece) => decipher.update(piece));
+    decipher.setAuthTag(tag);
+    try {
+      decipher.final();
+    } catch {
+      throw malformed("a frame was changed on its way");
+    }
+    return opened;
+  }
+
+  #next(): Buffer {
+    this.#nonce.writeBigUInt64BE(this.#frames++, 4);
+    return this.#nonce;
   }
 }
 
-/** The pieces of one frame; the payload is passed on uncopied. */
+/** The pieces of one frame; without a cipher the payload is passed on uncopied. */
 export function encodeCircuitFrame(
   type: FrameType,
   value: number,
   payload: readonly Uint8Array[],
-  tags: FrameTags | undefined,
+  cipher: FrameCipher | undefined,
 ): Uint8Array[] {
   let payloadBytes = 0;
   for (const piece of payload) payloadBytes += piece.length;
@@ -58,7 +95,7 @@ export function encodeCircuitFrame(
   header.writeUInt32BE(payloadBytes, 0);
   header[0] = TYPES.indexOf(type);
   header.writeBigUInt64BE(BigInt(value), 4);
-  return tags === undefined ? [header, ...payload] : [header, ...payload, tags.next(header, payload)];
+  return cipher === undefined ? [header, ...payload] : cipher.seal(header, payload, payloadBytes);
 }
 
 /**
@@ -72,15 +109,15 @@ export class CircuitFrameReader {
   #header: Buffer | undefined;
   #payloadBytes = 0;
   #held = false;
-  #tags: FrameTags | undefined;
+  #cipher: FrameCipher | undefined;
 
-  constructor(tags?: FrameTags) {
-    this.#tags = tags;
+  constructor(cipher?: FrameCipher) {
+    this.#cipher = cipher;
   }
 
-  /** From the next frame on each has a tag. */
-  expect(tags: FrameTags): void {
-    this.#tags = tags;
+  /** From the next frame on each is sealed. */
+  expect(cipher: FrameCipher): void {
+    this.#cipher = cipher;
   }
 
   /** Adds a piece and hands on what is whole, until `onFrame` calls `hold`. */
@@ -111,26 +148,23 @@ export class CircuitFrameReader {
 
   #next(): CircuitFrame | undefined {
     const header = this.#header ?? this.#readHeader();
-    const tagBytes = this.#tags === undefined ? 0 : TAG_BYTES;
+    const tagBytes = this.#cipher === undefined ? 0 : TAG_BYTES;
     if (header === undefined || this.#bytes < this.#payloadBytes + tagBytes) return undefined;
     const payloadBytes = this.#payloadBytes;
-    const payload = this.#take(payloadBytes);
-    if (this.#tags !== undefined) {
-      const tag = Buffer.concat(this.#take(TAG_BYTES));
-      if (!timingSafeEqual(tag, this.#tags.next(header, payload))) throw malformed("a frame was changed on its way");
-    }
+    let payload = this.#take(payloadBytes);
+    if (this.#cipher !== undefined)
+      payload = this.#cipher.open(header, payload, payloadBytes, Buffer.concat(this.#take(TAG_BYTES)));
     this.#header = undefined;
-    const type = TYPES[header[0] as number];
-    if (type === undefined) throw malformed(`type ${header[0]}`);
-    return { type, value: Number(header.readBigUInt64BE(4)), payload, payloadBytes };
+    return { type: typeOf(header), value: Number(header.readBigUInt64BE(4)), payload, payloadBytes };
   }
 
   #readHeader(): Buffer | undefined {
     if (this.#bytes < HEADER_BYTES) return undefined;
     const header = Buffer.concat(this.#take(HEADER_BYTES));
+    const type = typeOf(header);
+    if (!(this.#cipher === undefined ? BARE : SEALED).includes(type)) throw malformed(`"${type}" at the wrong time`);
     this.#payloadBytes = header.readUInt32BE(0) & 0xffffff;
-    const isData = header[0] === TYPES.indexOf("data");
-    if (this.#payloadBytes > (isData ? MAX_PAYLOAD_BYTES : 0))
+    if (this.#payloadBytes > (WITH_PAYLOAD.includes(type) ? MAX_PAYLOAD_BYTES : 0))
       throw malformed(`${this.#payloadBytes} bytes of payload`);
     if (header.readUInt32BE(4) >= 2 ** 21) throw malformed("an offset beyond 2^53");
     this.#header = header;
@@ -154,6 +188,12 @@ export class CircuitFrameReader {
     }
     return taken;
   }
+}
+
+function typeOf(header: Buffer): FrameType {
+  const type = TYPES[header[0] as number];
+  if (type === undefined) throw malformed(`type ${header[0]}`);
+  return type;
 }
 
 function malformed(what: string): Fault {

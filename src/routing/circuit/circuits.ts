@@ -221,8 +221,7 @@ export class Circuits implements Disposable {
     this.#targets.set(id, target);
     stream.send(...encodeFrame(signAnswer(key, open, 0)));
     duplex.attach(stream, 0, 0);
-    const carrier = { duplex, peer: open.source, secured: (secret: Uint8Array) => duplex.key(secret) };
-    const accepting = (signal: AbortSignal): Promise<void> => host.acceptOver(carrier, signal);
+    const accepting = (signal: AbortSignal): Promise<void> => host.acceptOver(duplex.carrier(open.source), signal);
     withDeadline(clock, ACCEPT_TIMEOUT_MS, "accepting a circuit", accepting, this.#stop.signal).catch((error: Error) =>
       duplex.destroy(error),
     );

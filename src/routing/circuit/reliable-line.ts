@@ -1,9 +1,10 @@
 import { Fault } from "#core";
+import type { CarrierSecret } from "#mesh";
 import {
   type CircuitFrame,
   CircuitFrameReader,
   encodeCircuitFrame,
-  FrameTags,
+  FrameCipher,
   type FrameType,
   MAX_PAYLOAD_BYTES,
   type Role,
@@ -16,11 +17,16 @@ const ACK_BYTES = 64 * 1024;
 /** What a peer that holds to the window cannot have on its way: the window, and an end. */
 const MAX_UNTAKEN_BYTES = MAX_WINDOW_BYTES + 1;
 
+/** Of TLS from the peer, until it has its key: certificates and all take 1 to 2 KiB. */
+const MAX_HANDSHAKE_BYTES = 16 * 1024;
+
 /** What a line tells its owner, and asks of it. */
 export type LineHooks = {
   nowMs(): number;
   /** Puts bytes on the path that the line is attached to. */
   send(pieces: Uint8Array[]): void;
+  /** Of the peer's handshake. */
+  handshake(pieces: Uint8Array[]): void;
   /** Bytes came, in order. The owner says with `taken` when it has room for as much again. */
   data(pieces: Uint8Array[], bytes: number): void;
   /** The peer has no more. */
@@ -31,12 +37,12 @@ export type LineHooks = {
   reset(): void;
 };
 
-/** `peerKeyed`: the peer's frames have tags. */
-type Path = { epoch: number; reader: CircuitFrameReader; tags: FrameTags | undefined; peerKeyed: boolean };
+/** `cipher`: of what this end sends. `peerKeyed`: the peer's frames are sealed. */
+type Path = { epoch: number; reader: CircuitFrameReader; cipher: FrameCipher | undefined; peerKeyed: boolean };
 
 /**
  * Bytes both ways over one path after another: what was not acknowledged is sent again over the next, and nothing comes twice. An end counts as a
- * byte, as in TCP. No I/O.
+ * byte, as in TCP. Before all that, on the first path, come the bytes of a handshake that gives both ends the key. No I/O.
  */
 export class ReliableLine {
   readonly #role: Role;
@@ -49,7 +55,8 @@ export class ReliableLine {
   #takenOffset = 0;
   #toldOffset = 0;
   #peerEnded = false;
-  #secret: Uint8Array | undefined;
+  #handshakeBytes = 0;
+  #secret: CarrierSecret | undefined;
   #path: Path | undefined;
 
   constructor(role: Role, hooks: LineHooks) {
@@ -88,7 +95,13 @@ export class ReliableLine {
     return this.#replay.until + (this.#endOffset === undefined ? 0 : 1);
   }
 
-  /** Sends, also while there is no path: then it goes with the next one. */
+  /** Sends bytes of the handshake. After `key` there are none. */
+  shake(pieces: readonly Uint8Array[]): void {
+    for (const part of inParts(pieces, MAX_PAYLOAD_BYTES))
+      this.#hooks.send(encodeCircuitFrame("handshake", 0, part, undefined));
+  }
+
+  /** Sends, also while there is no path: then it goes with the next one. To be called after `key` only. */
   write(pieces: readonly Uint8Array[]): void {
     const from = this.#replay.until;
     if (this.#path !== undefined) this.#sendData(from, pieces);
@@ -128,15 +141,15 @@ export class ReliableLine {
     this.#say("reset", 0);
   }
 
-  /** From here on this end's frames have tags; what waits for the key is read. */
-  key(secret: Uint8Array): void {
-    this.#secret = secret;
+  /** From here on this end seals its frames; what waits for the key is read. */
+  key(secret: CarrierSecret): void {
     this.#say("keyed", 0);
+    this.#secret = secret;
     const path = this.#path;
     if (path === undefined) return;
-    path.tags = new FrameTags(secret, this.#role, path.epoch);
+    path.cipher = new FrameCipher(secret, this.#role, path.epoch);
     if (!path.peerKeyed) return;
-    path.reader.expect(new FrameTags(secret, other(this.#role), path.epoch));
+    path.reader.expect(new FrameCipher(secret, other(this.#role), path.epoch));
     path.reader.release((frame) => this.#frame(frame));
   }
 
@@ -151,10 +164,11 @@ export class ReliableLine {
       throw new Fault("routing.circuit-offset", `the peer has ${peerReceived} bytes, of which it was sent other parts`);
     }
     const secret = this.#secret;
-    const tags = secret === undefined ? undefined : new FrameTags(secret, this.#role, epoch);
-    const theirs = secret === undefined ? undefined : new FrameTags(secret, other(this.#role), epoch);
-    this.#path = { epoch, reader: new CircuitFrameReader(theirs), tags, peerKeyed: secret !== undefined };
+    const cipher = secret === undefined ? undefined : new FrameCipher(secret, this.#role, epoch);
+    const theirs = secret === undefined ? undefined : new FrameCipher(secret, other(this.#role), epoch);
+    this.#path = { epoch, reader: new CircuitFrameReader(theirs), cipher, peerKeyed: secret !== undefined };
     this.#window.moved();
+    if (secret === undefined) return;
     this.#toldOffset = Math.min(this.#toldOffset, this.#takenOffset - 1); // the last acknowledgement may be lost: say it again
     this.#replay.drop(Math.max(this.#replay.from, Math.min(peerReceived, this.#replay.until)));
     let offset = this.#replay.from;
@@ -195,7 +209,11 @@ export class ReliableLine {
       case "ping":
         return this.#say("pong", 0);
       case "keyed":
-        return this.#expectTags();
+        return this.#expectSealed();
+      case "handshake":
+        this.#handshakeBytes += payloadBytes;
+        if (this.#handshakeBytes > MAX_HANDSHAKE_BYTES) throw invalid("too long a handshake");
+        return this.#hooks.handshake(payload);
       case "reset":
         return this.#hooks.reset();
       case "pong":
@@ -225,25 +243,25 @@ export class ReliableLine {
   }
 
   /** The peer may have its key before this end has its own. */
-  #expectTags(): void {
+  #expectSealed(): void {
     const path = this.#path;
     if (path === undefined || path.peerKeyed) throw invalid("a key for the second time");
     path.peerKeyed = true;
     if (this.#secret === undefined) path.reader.hold();
-    else path.reader.expect(new FrameTags(this.#secret, other(this.#role), path.epoch));
+    else path.reader.expect(new FrameCipher(this.#secret, other(this.#role), path.epoch));
   }
 
   #sendData(from: number, pieces: readonly Uint8Array[]): void {
     let offset = from;
     for (const part of inParts(pieces, MAX_PAYLOAD_BYTES)) {
-      const frame = encodeCircuitFrame("data", offset, part, this.#path?.tags);
+      const frame = encodeCircuitFrame("data", offset, part, this.#path?.cipher);
       for (const piece of part) offset += piece.length;
       this.#hooks.send(frame);
     }
   }
 
   #say(type: FrameType, value: number): void {
-    if (this.#path !== undefined) this.#hooks.send(encodeCircuitFrame(type, value, [], this.#path.tags));
+    if (this.#path !== undefined) this.#hooks.send(encodeCircuitFrame(type, value, [], this.#path.cipher));
   }
 }
 

@@ -1,6 +1,9 @@
 import { Duplex } from "node:stream";
 import { asError, type ByteStream, type Clock, Fault } from "#core";
+import type { NodeId } from "#identity";
+import type { Carrier, CarrierSecret } from "#mesh";
 import type { Role } from "./circuit-frame.ts";
+import { HandshakePipe } from "./handshake-pipe.ts";
 import { PathWatch, type PathVerdict } from "./path-watch.ts";
 import { ReliableLine } from "./reliable-line.ts";
 
@@ -20,8 +23,12 @@ export type DuplexHooks = {
 type Callback = (error?: Error | null) => void;
 type Path = { stream: ByteStream; watch: PathWatch; blocked: boolean };
 
-/** A two-way stream of bytes over one path after another. It ends when its peer ends it, or when `destroy` is called. */
+/**
+ * A two-way stream of bytes over one path after another, once the handshake of its carrier gave both ends a key. It ends when its peer ends it, or when `destroy` is
+ * called.
+ */
 export class ResumableDuplex extends Duplex {
+  readonly #handshake: HandshakePipe;
   readonly #clock: Clock;
   readonly #hooks: DuplexHooks;
   readonly #line: ReliableLine;
@@ -35,18 +42,20 @@ export class ResumableDuplex extends Duplex {
   bytesOut = 0;
 
   constructor(role: Role, clock: Clock, hooks: DuplexHooks) {
-    super({ highWaterMark: HIGH_WATER_BYTES, allowHalfOpen: true });
+    super({ highWaterMark: HIGH_WATER_BYTES, allowHalfOpen: false });
     this.on("error", () => undefined); // its owner hears of it through `over`; without a listener it would end the process
     this.#clock = clock;
     this.#hooks = hooks;
     this.#line = new ReliableLine(role, {
       nowMs: () => clock.nowMs(),
       send: (pieces) => this.#send(pieces),
+      handshake: (pieces) => this.#handshake.receive(pieces),
       data: (pieces, bytes) => this.#data(pieces, bytes),
       ended: () => this.#peerEnded(),
       acked: () => this.#acked(),
       reset: () => this.destroy(new Fault("routing.circuit-reset", "the peer ended the circuit", { exit: "offline" })),
     });
+    this.#handshake = new HandshakePipe((pieces) => this.#line.shake(pieces));
   }
 
   /** Offset up to which everything has come: what a new path has to begin with. */
@@ -64,9 +73,18 @@ export class ResumableDuplex extends Duplex {
     return this.#line.rttMs ?? UNKNOWN_RTT_MS;
   }
 
-  /** Both ends have this secret and nobody between them. */
-  key(secret: Uint8Array): void {
-    this.#line.key(secret);
+  /** What the mesh makes a connection to that peer of. */
+  carrier(peer: NodeId): Carrier {
+    const secured = (secret: CarrierSecret): void => {
+      this.#handshake.close();
+      this.#line.key(secret);
+    };
+    return { handshake: this.#handshake, duplex: this, peer, secured };
+  }
+
+  /** Ends it, and destroys it when the peer has taken everything. */
+  destroySoon(): void {
+    this.end(() => this.destroy());
   }
 
   /** Goes on over this stream. The one before is given up. */
@@ -128,6 +146,7 @@ export class ResumableDuplex extends Duplex {
     this.#path = undefined;
     this.#line.detach();
     stream?.close();
+    this.#handshake.destroy(error ?? undefined);
     this.#hooks.over(error ?? undefined);
     this.#written?.(error);
     callback(error);

@@ -148,11 +148,7 @@ export class SourceCircuit {
   async #connect(stop: AbortSignal): Promise<Session> {
     const { host, clock } = this.#deps;
     await this.#tryPaths(stop);
-    const carrier = {
-      duplex: this.#duplex,
-      peer: this.#peer,
-      secured: (secret: Uint8Array) => this.#duplex.key(secret),
-    };
+    const carrier = this.#duplex.carrier(this.#peer);
     const connecting = (signal: AbortSignal): Promise<Session> => host.connectOver(carrier, signal);
     return withDeadline(
       clock,

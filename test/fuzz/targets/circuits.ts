@@ -1,7 +1,8 @@
 import { isDeepStrictEqual } from "node:util";
 import { decodeCbor, encodeCbor, Fault, faultCode } from "#core";
 import { nodeIdOf } from "#identity";
-import { encodeCircuitFrame } from "../../../src/routing/circuit/circuit-frame.ts";
+import type { CarrierSecret } from "#mesh";
+import { encodeCircuitFrame, FrameCipher, type FrameType } from "../../../src/routing/circuit/circuit-frame.ts";
 import {
   headOf,
   MAX_DETOUR,
@@ -19,6 +20,7 @@ import { ReliableLine } from "../../../src/routing/circuit/reliable-line.ts";
 import { testKey } from "../../support/fleet.ts";
 import { type FuzzTarget, mustHold } from "../target.ts";
 
+const SECRET: CarrierSecret = { bytes: new Uint8Array(32), cipher: "aes-128-gcm" };
 const [SOURCE, TARGET] = [testKey(70), testKey(72)];
 const [source, gateway, target, first, second] = [70, 71, 72, 73, 74].map((seed) =>
   nodeIdOf(testKey(seed).publicKey),
@@ -110,41 +112,85 @@ const opens: FuzzTarget = {
   },
 };
 
-/** What comes over the path of a circuit whose ends have no key yet, in pieces. */
+/**
+ * What comes over the path of a circuit, in pieces: as it is, before there are keys; and, since nobody could make a frame that opens by chance, cut into
+ * frames that the peer has sealed.
+ */
 const frames: FuzzTarget = {
   name: "circuit-frames",
   covers: ["src/routing/circuit/circuit-frame.ts#CircuitFrameReader"],
   grammar: "bytes",
   seeds: () => {
-    const data = encodeCircuitFrame("data", 0, [Buffer.from("hello")], undefined);
-    const rest = (["ack", "ping", "pong", "end", "keyed", "reset"] as const).flatMap((type) =>
-      encodeCircuitFrame(type, type === "end" ? 5 : 0, [], undefined),
-    );
-    return [Buffer.concat([...data, ...rest]), Buffer.concat(data), Buffer.concat(rest)];
+    const frame = (type: FrameType, value: number, payload = ""): Buffer =>
+      Buffer.concat(encodeCircuitFrame(type, value, payload === "" ? [] : [Buffer.from(payload)], undefined));
+    const bare = [frame("handshake", 0, "hello"), frame("ping", 0), frame("pong", 0), frame("keyed", 0)];
+    const sealed = [frame("data", 0, "hello"), frame("ack", 10), frame("end", 5), frame("ping", 0), frame("reset", 0)];
+    return [Buffer.concat(bare), Buffer.concat(sealed), Buffer.concat([...bare, ...sealed]), frame("reset", 0)];
   },
   refuses: ["routing.circuit-frame"],
   prepare: () => (input) => {
-    let [bytes, sent, ends] = [0, 0, 0];
-    const line = new ReliableLine("target", {
-      nowMs: () => 0,
-      send: () => (sent += 1),
-      data: (_, came) => {
-        bytes += came;
-        line.taken(came);
-      },
-      ended: () => (ends += 1),
-      acked: () => undefined,
-      reset: () => undefined,
+    const told = [receiveBare, receiveSealed].map((receive) => {
+      try {
+        return receive(input);
+      } catch (error) {
+        mustHold(faultCode(error) === "routing.circuit-frame", `it threw ${String(error)}`);
+        return "refused";
+      }
     });
-    line.attach(0, 0);
-    line.write([Buffer.alloc(10)]);
-    const cut = (input[0] ?? 0) % (input.length + 1);
-    line.receive(input.subarray(0, cut));
-    line.receive(input.subarray(cut));
-    mustHold(bytes <= input.length && ends <= 1, "more came than was sent");
-    mustHold(line.received === bytes + ends, "what was received is not what came");
-    return `${Math.min(bytes, 9)} bytes, ${Math.min(sent, 9)} sent, ${ends} ends`;
+    return told.join(", ");
   },
 };
+
+function receiveBare(input: Uint8Array): string {
+  const { line, came } = fuzzedLine();
+  const cut = (input[0] ?? 0) % (input.length + 1);
+  line.receive(input.subarray(0, cut));
+  line.receive(input.subarray(cut));
+  mustHold(came.bytes === 0 && came.ends === 0 && line.received === 0, "data came without a key");
+  mustHold(came.handshake <= input.length, "more came than was sent");
+  return `${Math.min(came.handshake, 9)} of a handshake`;
+}
+
+/** Sealing them takes longer than reading them. */
+const MAX_SEALED_FRAMES = 500;
+
+function receiveSealed(input: Uint8Array): string {
+  const { line, came } = fuzzedLine();
+  line.key(SECRET);
+  line.receive(Buffer.concat(encodeCircuitFrame("keyed", 0, [], undefined)));
+  line.write([Buffer.alloc(10)]);
+  const cipher = new FrameCipher(SECRET, "source", 0);
+  let left = MAX_SEALED_FRAMES;
+  for (let at = 0; at + 12 <= input.length && left > 0; left -= 1) {
+    const header = Buffer.from(input.subarray(at, at + 12));
+    const payload = input.subarray(at + 12, at + 12 + (header.readUInt32BE(0) & 0xffffff));
+    header.writeUIntBE(payload.length, 1, 3);
+    line.receive(Buffer.concat(cipher.seal(header, [payload], payload.length)));
+    at += 12 + payload.length;
+  }
+  mustHold(came.bytes <= input.length && came.ends <= 1, "more came than was sent");
+  mustHold(line.received === came.bytes + came.ends, "what was received is not what came");
+  return `${Math.min(came.bytes, 9)} bytes, ${came.ends} ends`;
+}
+
+function fuzzedLine(): { line: ReliableLine; came: { handshake: number; bytes: number; ends: number } } {
+  const came = { handshake: 0, bytes: 0, ends: 0 };
+  const line = new ReliableLine("target", {
+    nowMs: () => 0,
+    send: () => undefined,
+    handshake: (pieces) => {
+      for (const piece of pieces) came.handshake += piece.length;
+    },
+    data: (_, bytes) => {
+      came.bytes += bytes;
+      line.taken(bytes);
+    },
+    ended: () => (came.ends += 1),
+    acked: () => undefined,
+    reset: () => undefined,
+  });
+  line.attach(0, 0);
+  return { line, came };
+}
 
 export const CIRCUIT_TARGETS: FuzzTarget[] = [opens, frames];
