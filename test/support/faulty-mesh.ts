@@ -22,7 +22,7 @@ type Node = { site: string; key: Ed25519Key; id: NodeId; life: Life | undefined;
  * lost. Nodes go by numbers, wires by those of their ends.
  */
 export class FaultyMesh implements Disposable {
-  readonly clock = new VirtualClock(NOW_MS);
+  readonly clock = new VirtualClock(NOW_MS, "promises");
   readonly random: SeededRandom;
   readonly #nodes: Node[] = [];
   /** `liar about`. */
