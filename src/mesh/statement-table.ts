@@ -1,7 +1,7 @@
 import { hash } from "node:crypto";
 import { encodeCbor } from "#core";
 import type { NodeId } from "#identity";
-import { isLater, statementId, statementKey, type StatementVersion } from "./statement.ts";
+import { isLater, statementKey, type StatementVersion } from "./statement.ts";
 
 /** Statements kept: topics × nodes of the largest single-area fleet, with room. */
 const MAX_STATEMENTS = 4_096;
@@ -12,10 +12,12 @@ export const BUCKETS = 64;
 /** Enough to tell two parts apart; who finds two that look alike hides a difference for one round. */
 export const BUCKET_BYTES = 8;
 
-/** `encoded`: the statement, signature and all. */
-export type HeldStatement = StatementVersion & { encoded: Uint8Array };
+/** `encoded`: the statement, signature and all; `id`: that of those bytes. */
+export type HeldStatement = StatementVersion & { encoded: Uint8Array; id: string };
 /** `digest`: undefined when it is to be worked out again. */
 type Bucket = { held: Map<string, HeldStatement>; digest: Uint8Array | undefined };
+/** In which bucket a statement stands. */
+type Place = { statement: HeldStatement; bucket: Bucket };
 
 /** The newest statement of each origin on each topic, in parts that two nodes can compare by digest. No I/O. */
 export class StatementTable {
@@ -23,27 +25,28 @@ export class StatementTable {
     held: new Map(),
     digest: undefined,
   }));
+  readonly #places = new Map<string, Place>();
   readonly #ids = new Set<string>();
   readonly #topics = new Map<NodeId, number>();
 
   get(key: { topic: string; origin: NodeId }): HeldStatement | undefined {
-    const name = statementKey(key);
-    return this.#bucketOf(name).held.get(name);
+    return this.#places.get(statementKey(key))?.statement;
   }
 
   /** Whether this very statement is here. */
-  has(encoded: Uint8Array): boolean {
-    return this.#ids.has(statementId(encoded));
+  has(id: string): boolean {
+    return this.#ids.has(id);
   }
 
   /** Takes the place of what the origin said before on this topic. `false`: there is no room for another one. */
   put(statement: HeldStatement): boolean {
     const name = statementKey(statement);
-    const bucket = this.#bucketOf(name);
-    const before = bucket.held.get(name);
+    const before = this.#places.get(name);
     if (before === undefined && !this.#admit(statement.origin)) return false;
-    if (before !== undefined) this.#ids.delete(statementId(before.encoded));
-    this.#ids.add(statementId(statement.encoded));
+    if (before !== undefined) this.#ids.delete(before.statement.id);
+    const bucket = before?.bucket ?? this.#bucketOf(name);
+    this.#places.set(name, { statement, bucket });
+    this.#ids.add(statement.id);
     bucket.held.set(name, statement);
     bucket.digest = undefined;
     return true;
@@ -65,11 +68,12 @@ export class StatementTable {
     const gone = new Set([...this.#topics.keys()].filter((origin) => !stays(origin)));
     if (gone.size === 0) return;
     for (const bucket of this.#buckets) {
-      for (const [name, { origin, encoded }] of bucket.held) {
+      for (const [name, { origin, id }] of bucket.held) {
         if (!gone.has(origin)) continue;
         bucket.held.delete(name);
         bucket.digest = undefined;
-        this.#ids.delete(statementId(encoded));
+        this.#places.delete(name);
+        this.#ids.delete(id);
       }
     }
     for (const origin of gone) this.#topics.delete(origin);
