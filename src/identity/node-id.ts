@@ -25,7 +25,9 @@ const read = new Map<NodeId, Uint8Array>();
 
 /** The public key inside a node id, which is not to be written to. Throws Fault `identity.node-id` (exit `invalid`) when it is not the id of a usable Ed25519 key. */
 export function publicKeyOf(nodeId: NodeId): Uint8Array {
-  const key = read.get(nodeId) ?? parseNodeId(nodeId);
+  const known = read.get(nodeId);
+  if (known !== undefined) return known;
+  const key = parseNodeId(nodeId);
   if (key === undefined) {
     throw new Fault("identity.node-id", `"${nodeId.slice(0, 80)}" is not a node id`, {
       exit: "invalid",
@@ -33,7 +35,7 @@ export function publicKeyOf(nodeId: NodeId): Uint8Array {
     });
   }
   const oldest = read.keys().next();
-  if (read.size >= MAX_READ && !oldest.done && !read.has(nodeId)) read.delete(oldest.value);
+  if (read.size >= MAX_READ && !oldest.done) read.delete(oldest.value);
   read.set(nodeId, key);
   return key;
 }

@@ -14,8 +14,8 @@ export const BUCKET_BYTES = 8;
 
 /** `encoded`: the statement, signature and all; `id`: that of those bytes. */
 export type HeldStatement = StatementVersion & { encoded: Uint8Array; id: string };
-/** `digest`: undefined when it is to be worked out again. */
-type Bucket = { held: Map<string, HeldStatement>; digest: Uint8Array | undefined };
+/** `isDigested`: its part of the digest is that of what it holds now. */
+type Bucket = { held: Map<string, HeldStatement>; isDigested: boolean };
 /** In which bucket a statement stands. */
 type Place = { statement: HeldStatement; bucket: Bucket };
 
@@ -23,8 +23,9 @@ type Place = { statement: HeldStatement; bucket: Bucket };
 export class StatementTable {
   readonly #buckets: readonly Bucket[] = Array.from({ length: BUCKETS }, () => ({
     held: new Map(),
-    digest: undefined,
+    isDigested: false,
   }));
+  readonly #digest = new Uint8Array(BUCKETS * BUCKET_BYTES);
   readonly #places = new Map<string, Place>();
   readonly #ids = new Set<string>();
   readonly #topics = new Map<NodeId, number>();
@@ -48,7 +49,7 @@ export class StatementTable {
     this.#places.set(name, { statement, bucket });
     this.#ids.add(statement.id);
     bucket.held.set(name, statement);
-    bucket.digest = undefined;
+    bucket.isDigested = false;
     return true;
   }
 
@@ -71,7 +72,7 @@ export class StatementTable {
       for (const [name, { origin, id }] of bucket.held) {
         if (!gone.has(origin)) continue;
         bucket.held.delete(name);
-        bucket.digest = undefined;
+        bucket.isDigested = false;
         this.#places.delete(name);
         this.#ids.delete(id);
       }
@@ -81,14 +82,19 @@ export class StatementTable {
 
   /** One digest after the other, over the versions in each bucket: 64 × 8 bytes. */
   digest(): Uint8Array {
-    return Buffer.concat(this.#buckets.map((bucket) => (bucket.digest ??= digestOf(bucket))));
+    for (const [i, bucket] of this.#buckets.entries()) {
+      if (!bucket.isDigested) this.#digest.set(digestOf(bucket), i * BUCKET_BYTES);
+      bucket.isDigested = true;
+    }
+    return this.#digest.slice();
   }
 
   /** Buckets that differ from another table's. `theirs`: what `digest` gave there. */
   differing(theirs: Uint8Array): number[] {
     const ours = this.digest();
-    const part = (of: Uint8Array, i: number): Uint8Array => of.subarray(i * BUCKET_BYTES, (i + 1) * BUCKET_BYTES);
-    return [...this.#buckets.keys()].filter((i) => Buffer.compare(part(ours, i), part(theirs, i)) !== 0);
+    const differ = new Set<number>();
+    for (const [at, byte] of ours.entries()) if (theirs[at] !== byte) differ.add(Math.floor(at / BUCKET_BYTES));
+    return [...differ];
   }
 
   /** What stands in some of the buckets. */

@@ -64,10 +64,10 @@ export class HeardLinks<A extends Advertisement> {
       this.#heard.set(origin, { advertisement: this.#read(value, origin), atMs, settled: false });
     }
     this.#news.clear();
-    for (const [origin, { settled }] of this.#heard) {
+    for (const origin of this.#heard.keys()) {
       const isGone = origin !== this.#self && !isMember(origin);
+      if (isGone || isRuled || (isFaded && this.#heard.get(origin)?.settled === false)) changed.add(origin);
       if (isGone) this.#heard.delete(origin);
-      if (isGone || isRuled || (isFaded && !settled)) changed.add(origin);
     }
     const before = this.#vouched;
     this.#own = own;
@@ -91,19 +91,27 @@ export class HeardLinks<A extends Advertisement> {
     const terms = heard?.advertisement.links.get(to);
     if (heard === undefined || terms === undefined)
       return to === this.#self && this.#vouched.has(from) ? this.#own?.get(from) : undefined;
-    return { ...terms, penalty: penaltyAfter(terms.penalty, this.#clock.nowMs() - heard.atMs) };
+    return terms.penalty === 0 ? terms : this.#faded(terms, heard.atMs);
   }
 
   /** What is known of a node's links, as they are by now. */
   linksOf(origin: NodeId): Map<NodeId, LinkTerms> {
     const links = new Map<NodeId, LinkTerms>();
     const heard = this.#heard.get(origin);
-    for (const peer of [this.#self, ...(heard?.advertisement.links.keys() ?? [])]) {
-      const terms = this.termsOf(origin, peer);
-      if (terms !== undefined) links.set(peer, terms);
+    const toUs = this.termsOf(origin, this.#self);
+    if (toUs !== undefined) links.set(this.#self, toUs);
+    if (heard === undefined) return links;
+    heard.settled = toUs === undefined || toUs.penalty === 0;
+    for (const [peer, told] of heard.advertisement.links) {
+      const terms = told.penalty === 0 ? told : this.#faded(told, heard.atMs);
+      links.set(peer, terms);
+      if (terms.penalty > 0) heard.settled = false;
     }
-    if (heard !== undefined) heard.settled = links.values().every(({ penalty }) => penalty === 0);
     return links;
+  }
+
+  #faded(terms: LinkTerms, toldMs: number): LinkTerms {
+    return { ...terms, penalty: penaltyAfter(terms.penalty, this.#clock.nowMs() - toldMs) };
   }
 
   #tells(from: NodeId, to: NodeId): boolean {

@@ -29,7 +29,9 @@ export class FaultyMesh implements Disposable {
   readonly #lies = new Set<string>();
   readonly #numbers = new Map<NodeId, number>();
   readonly areas: "one" | "site";
-  readonly #wires = new Map<string, { ends: readonly [number, number]; wire: ProbedWire }>();
+  readonly links: readonly (readonly [number, number])[];
+  /** By `#between`. */
+  readonly #wires = new Map<number, ProbedWire>();
 
   /** `sites`: that of each node. `links`: pairs of numbers, each with the time that one way takes. */
   constructor(
@@ -46,19 +48,17 @@ export class FaultyMesh implements Disposable {
       this.#numbers.set(id, this.#nodes.length);
       this.#nodes.push({ site, key, id, life: undefined, recorded: [] });
     }
-    for (const [a, b, delayMs] of links) this.#lay(a, b, delayMs);
+    this.links = links.map(([a, b]) => [Math.min(a, b), Math.max(a, b)]);
+    for (const [a, b, delayMs] of links) this.#wires.set(this.#between(a, b), new ProbedWire(this.clock, this.random, delayMs));
     for (const number of this.#nodes.keys()) this.start(number, 1);
   }
 
   get size(): number {
     return this.#nodes.length;
   }
-  get links(): (readonly [number, number])[] {
-    return [...this.#wires.values()].map(({ ends }) => ends);
-  }
   /** How often an end of a wire took the other for dead. */
   get deaths(): number {
-    return [...this.#wires.values()].reduce((sum, { wire }) => sum + wire.deaths, 0);
+    return this.#wires.values().reduce((sum, { deaths }) => sum + deaths, 0);
   }
 
   lives(node: number): boolean {
@@ -76,7 +76,7 @@ export class FaultyMesh implements Disposable {
   }
 
   wire(a: number, b: number): ProbedWire | undefined {
-    return this.#wires.get(nameOf(a, b))?.wire;
+    return this.#wires.get(this.#between(a, b));
   }
 
   router(node: number): Router {
@@ -179,9 +179,9 @@ export class FaultyMesh implements Disposable {
     if (recorded.length > MAX_RECORDED) recorded.splice(this.random.below(recorded.length - 1), 1);
   }
 
-  #lay(a: number, b: number, delayMs: number): void {
-    const wire = new ProbedWire(this.clock, this.random, delayMs);
-    this.#wires.set(nameOf(a, b), { ends: [Math.min(a, b), Math.max(a, b)], wire });
+  /** One number for two nodes, in either order. */
+  #between(a: number, b: number): number {
+    return Math.min(a, b) * this.#nodes.length + Math.max(a, b);
   }
 
   #of(number: number): Node {
@@ -197,4 +197,3 @@ export class FaultyMesh implements Disposable {
 
 /** Which end of the wire between two nodes the first one has. */
 const endOf = (node: number, peer: number): 0 | 1 => (node < peer ? 0 : 1);
-const nameOf = (a: number, b: number): string => `${Math.min(a, b)}-${Math.max(a, b)}`;
