@@ -28,6 +28,8 @@ export class FaultyMesh implements Disposable {
   /** `liar about`. */
   readonly #lies = new Set<string>();
   readonly #numbers = new Map<NodeId, number>();
+  /** The number of the last start that was given none. */
+  #boots = 1_000;
   readonly areas: "one" | "site";
   readonly links: readonly (readonly [number, number])[];
   /** By `#between`. */
@@ -49,7 +51,8 @@ export class FaultyMesh implements Disposable {
       this.#nodes.push({ site, key, id, life: undefined, recorded: [] });
     }
     this.links = links.map(([a, b]) => [Math.min(a, b), Math.max(a, b)]);
-    for (const [a, b, delayMs] of links) this.#wires.set(this.#between(a, b), new ProbedWire(this.clock, this.random, delayMs));
+    for (const [a, b, delayMs] of links)
+      this.#wires.set(this.#between(a, b), new ProbedWire(this.clock, this.random, delayMs));
     for (const number of this.#nodes.keys()) this.start(number, 1);
   }
 
@@ -96,8 +99,8 @@ export class FaultyMesh implements Disposable {
     return this.#of(node).id;
   }
 
-  /** A node starts, with this number of its start: not always one above the last, where a data directory was put back. */
-  start(number: number, boot: number): void {
+  /** A node starts, with this number of its start: not always one above the last, where a data directory was put back. Default: a higher one. */
+  start(number: number, boot = (this.#boots += 1)): void {
     const node = this.#of(number);
     if (node.life !== undefined) return;
     const { clock } = this;
