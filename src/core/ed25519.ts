@@ -95,5 +95,5 @@ function publicKeyObject(publicKey: Uint8Array): KeyObject | undefined {
 
 /** 32 bytes, little-endian. */
 function bytesOf(value: bigint): Uint8Array {
-  return Buffer.from(value.toString(16).padStart(64, "0"), "hex").reverse();
+  return Buffer.from(value.toString(16).padStart(64, "0"), "hex").toReversed();
 }

@@ -92,10 +92,8 @@ export class Gossip {
       clock,
       table: this.#table,
       isWanted: (version) => this.#isNewer(version) && deps.isMember(version.origin),
-      take: (encoded, from) => {
-        if (!this.#limit(from.nodeId).take()) return undefined;
-        return this.#take(encoded, statementId(encoded), from, !this.#repair.isFirst);
-      },
+      take: (encoded, from) =>
+        this.#limit(from.nodeId).take() ? this.#take(encoded, from, !this.#repair.isFirst) : undefined,
       asked: (peer) => this.#feeds.pickedBy(peer, true),
     });
     host.onMessage(this.#newsMessage, (session, body) => {
@@ -138,7 +136,7 @@ export class Gossip {
   #takeNew(encoded: Uint8Array, from: Session, isNews: boolean): void {
     if (!this.#limit(from.nodeId).take()) return;
     const id = statementId(encoded);
-    if (!this.#table.has(id)) this.#take(encoded, id, from, isNews);
+    if (!this.#table.has(id)) this.#take(encoded, from, isNews, id);
   }
 
   /** Calls back for each newer statement on a topic, also this node's own. Returns how to stop. */
@@ -197,13 +195,13 @@ export class Gossip {
   }
 
   /** `isNews`: also for the mesh, as far as anybody can tell. Returns which statement it is, unless its bytes make no sense. */
-  #take(encoded: Uint8Array, id: string, session: Session, isNews: boolean): StatementVersion | undefined {
+  #take(encoded: Uint8Array, from: Session, isNews: boolean, id = statementId(encoded)): StatementVersion | undefined {
     const { host, fleet, isMember } = this.#deps;
     let statement: Statement;
     try {
       statement = readStatement(encoded);
     } catch {
-      host.disconnect(session.nodeId, "sent a malformed statement");
+      host.disconnect(from.nodeId, "sent a malformed statement");
       return undefined;
     }
     if (!this.#isNewer(statement)) return statement;
@@ -212,12 +210,12 @@ export class Gossip {
       return statement;
     }
     if (!isSigned(fleet() ?? "", statement)) {
-      host.disconnect(session.nodeId, "passed on a statement with a wrong signature");
+      host.disconnect(from.nodeId, "passed on a statement with a wrong signature");
       return statement;
     }
-    const { value, sig, ...version } = statement;
-    if (statement.origin === this.#self) this.#hearOwn(statement);
-    else this.#hear({ ...version, encoded, id }, value, session.nodeId, isNews);
+    const { topic, origin, boot, seq, value } = statement;
+    if (origin === this.#self) this.#hearOwn(statement);
+    else this.#hear({ topic, origin, boot, seq, encoded, id }, value, from.nodeId, isNews);
     return statement;
   }
 

@@ -39,8 +39,9 @@ export class StatementTable {
     return this.#ids.has(id);
   }
 
-  /** Takes the place of what the origin said before on this topic. `false`: there is no room for another one. */
-  put(statement: HeldStatement): boolean {
+  /** Takes the place of what the origin said before on this topic, with its bytes in memory of their own. `false`: there is no room for another one. */
+  put({ topic, origin, boot, seq, encoded, id }: HeldStatement): boolean {
+    const statement = { topic, origin, boot, seq, encoded: encoded.slice(), id };
     const name = statementKey(statement);
     const before = this.#places.get(name);
     if (before === undefined && !this.#admit(statement.origin)) return false;

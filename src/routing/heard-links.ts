@@ -69,6 +69,7 @@ export class HeardLinks<A extends Advertisement> {
       if (isGone || isRuled || (isFaded && this.#heard.get(origin)?.settled === false)) changed.add(origin);
       if (isGone) this.#heard.delete(origin);
     }
+    if (changed.size === 0 && !isOwnNew && !isRuled) return changed;
     const before = this.#vouched;
     this.#own = own;
     this.#vouched = new Set([...own.keys()].filter((peer) => this.#speaks(peer) && !this.#tells(peer, this.#self)));

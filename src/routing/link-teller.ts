@@ -94,7 +94,7 @@ export class LinkTeller implements Disposable {
     const link = this.#link(session.nodeId);
     const isMeasured = session.rttMs() !== undefined;
     if (link.counted === undefined || (isMeasured && !link.counted.isMeasured)) {
-      const { total, ...terms } = this.costOf(session);
+      const terms = this.costOf(session);
       link.counted = { terms, isMeasured, cost: new AdvertisedCost(varying(terms)) };
     }
     const { latency, loss, load } = link.counted.terms;
