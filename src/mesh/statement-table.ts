@@ -41,7 +41,7 @@ export class StatementTable {
 
   /** Takes the place of what the origin said before on this topic, with its bytes in memory of their own. `false`: there is no room for another one. */
   put({ topic, origin, boot, seq, encoded, id }: HeldStatement): boolean {
-    const statement = { topic, origin, boot, seq, encoded: encoded.slice(), id };
+    const statement = { topic, origin, boot, seq, encoded: new Uint8Array(encoded), id };
     const name = statementKey(statement);
     const before = this.#places.get(name);
     if (before === undefined && !this.#admit(statement.origin)) return false;
