@@ -1,10 +1,10 @@
 import "./verify-once.ts";
-import { Ed25519Key, encodeCbor, SeededRandom, VirtualClock } from "#core";
+import { decodeCbor, Ed25519Key, encodeCbor, SeededRandom, VirtualClock } from "#core";
 import { Gossip, SiteNeighbours } from "#mesh";
 import { type NodeId, nodeIdOf } from "#identity";
 import { totalOf } from "../../src/routing/link-cost.ts";
-import { LINKS_TOPIC, writeAdvertisement } from "../../src/routing/link-state.ts";
-import { isLater, readStatement } from "../../src/mesh/statement.ts";
+import { LINKS_TOPIC, readAdvertisement, writeAdvertisement } from "../../src/routing/link-state.ts";
+import { isLater, MAX_VALUE_BYTES, readStatement } from "../../src/mesh/statement.ts";
 import { NO_POLICY, Router } from "#routing";
 import { NOW_MS } from "./fleet.ts";
 import { MemoryHost } from "./memory-mesh.ts";
@@ -161,13 +161,22 @@ export class FaultyMesh implements Disposable {
     const { life, id } = this.#of(number);
     const links = life?.router.map().get(id)?.links;
     if (life === undefined || links === undefined || links.has(this.idOf(about))) return;
-    const isOnceTold = this.#nodes.some((node) => node.life?.router.terms(this.idOf(about), id) !== undefined);
+    const isOnceTold = this.#nodes.some(
+      (node) => node.life?.router.terms(this.idOf(about), id) !== undefined || this.#hasWord(node.life, about, id),
+    );
     if (isOnceTold || !this.lives(about) || this.#lies.has(`${about} ${number}`)) return;
     this.#lies.add(`${number} ${about}`);
     const none = { latency: 0, loss: 0, load: 0, money: 0, penalty: 0 };
     const usable = [...links].filter(([, terms]) => Number.isFinite(totalOf(terms)));
     const told = new Map([...usable, [this.idOf(about), none] as const]);
     this.#linksGossip(life)?.publish(LINKS_TOPIC, writeAdvertisement({ transit: true, links: told }));
+  }
+
+  /** Whether a node still has the word of another one that this has a link to a third one. With areas it passes that over while it does not reach the other one inside the site. */
+  #hasWord(life: Life | undefined, of: number, to: NodeId): boolean {
+    const said = this.#linksGossip(life)?.said(LINKS_TOPIC, this.idOf(of));
+    const value = said && decodeCbor(readStatement(said).value, MAX_VALUE_BYTES);
+    return readAdvertisement(value)?.links.has(to) === true;
   }
 
   /** Where links are told. */
