@@ -1,5 +1,5 @@
 import { decode, encode, rfc8949EncodeOptions } from "cborg";
-import { decodeList, encodeList } from "./cbor-lists.ts";
+import { decodePlain, encodePlain } from "./cbor-plain.ts";
 import { errorMessage, Fault } from "./fault.ts";
 
 /**
@@ -10,9 +10,9 @@ import { errorMessage, Fault } from "./fault.ts";
  */
 export function encodeCbor(value: unknown): Uint8Array {
   try {
-    const list = encodeList(value);
-    const bytes = list ?? encode(value, ENCODE_OPTIONS);
-    if (list === undefined || mayHoldTooMuch(bytes)) checkSize(bytes);
+    const plain = encodePlain(value, MAX_CBOR_DEPTH);
+    const bytes = plain ?? encode(value, ENCODE_OPTIONS);
+    if (plain === undefined || mayHoldTooMuch(bytes)) checkSize(bytes);
     return bytes;
   } catch (error) {
     throw new Fault("core.cbor-encode", `cannot be sent as CBOR: ${errorMessage(error)}`, { cause: error });
@@ -61,8 +61,8 @@ export const MAX_CBOR_ITEMS = 65_536;
  */
 export function decodeCbor(bytes: Uint8Array, maxBytes: number): unknown {
   if (bytes.length > maxBytes) throw refuse(`message of ${bytes.length} bytes is over the limit of ${maxBytes}`);
-  const list = mayHoldTooMuch(bytes) ? undefined : decodeList(bytes);
-  if (list !== undefined) return list;
+  const plain = mayHoldTooMuch(bytes) ? undefined : decodePlain(bytes, MAX_CBOR_DEPTH);
+  if (plain !== undefined) return plain;
   checkSize(bytes);
   let value: unknown;
   try {

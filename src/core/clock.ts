@@ -1,4 +1,5 @@
 import { Fault } from "./fault.ts";
+import { MinHeap } from "./heap.ts";
 
 /** Time as a dependency, so that a fleet can run on virtual time. */
 export interface Clock {
@@ -49,18 +50,28 @@ function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
   });
 }
 
-type Sleeper = { dueMs: number; wake: () => void };
+/** `wake`: undefined when its signal ended it. */
+type Sleeper = { wake: (() => void) | undefined };
+
+/**
+ * What can run between two moments of virtual time: all that waits for promises only, or also what waits for the event loop, as files, sockets and
+ * `setImmediate` do, which takes much longer.
+ */
+export type Turns = "promises" | "events";
 
 /** A clock that moves only when told to. Sleepers wake in order of due time, then of arrival. */
 export class VirtualClock implements Clock {
   #nowMs = 0;
   #epochMs: number;
-  /** In the order in which they wake. */
-  readonly #sleepers: Sleeper[] = [];
+  readonly #turn: (then: () => void) => void;
+  /** When somebody wakes, each time once; and who does, in order. A large fleet has tens of thousands of sleepers, and gives most of them up early. */
+  readonly #times = new MinHeap();
+  readonly #sleepers = new Map<number, Sleeper[]>();
 
   /** `epochMs`: what `wallMs()` says at the start. */
-  constructor(epochMs = 1_800_000_000_000) {
+  constructor(epochMs = 1_800_000_000_000, turns: Turns = "events") {
     this.#epochMs = epochMs;
+    this.#turn = turns === "events" ? setImmediate : afterPromises;
   }
 
   nowMs(): number {
@@ -79,50 +90,65 @@ export class VirtualClock implements Clock {
   sleep(ms: number, signal?: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
+      const sleeper: Sleeper = { wake: resolve };
+      this.#add(this.#nowMs + Math.max(0, ms), sleeper);
+      if (signal === undefined) return;
       const onAbort = (): void => {
-        this.#sleepers.splice(this.#sleepers.indexOf(sleeper), 1);
-        reject(signal?.reason);
+        sleeper.wake = undefined;
+        reject(signal.reason);
       };
-      const wake = (): void => {
-        signal?.removeEventListener("abort", onAbort);
+      sleeper.wake = () => {
+        signal.removeEventListener("abort", onAbort);
         resolve();
       };
-      const sleeper: Sleeper = { dueMs: this.#nowMs + Math.max(0, ms), wake };
-      this.#sleepers.splice(this.#placeOf(sleeper.dueMs), 0, sleeper);
-      signal?.addEventListener("abort", onAbort, { once: true });
+      signal.addEventListener("abort", onAbort, { once: true });
     });
   }
 
-  /** Behind all that wake at this time or before it. A large fleet has tens of thousands of sleepers. */
-  #placeOf(dueMs: number): number {
-    let [first, end] = [0, this.#sleepers.length];
-    while (first < end) {
-      const middle = (first + end) >>> 1;
-      if ((this.#sleepers[middle] as Sleeper).dueMs <= dueMs) first = middle + 1;
-      else end = middle;
-    }
-    return first;
+  #add(dueMs: number, sleeper: Sleeper): void {
+    const others = this.#sleepers.get(dueMs);
+    if (others !== undefined) return void others.push(sleeper);
+    this.#sleepers.set(dueMs, [sleeper]);
+    this.#times.push(dueMs, 0);
   }
 
   /** Moves time forward, waking every sleeper on the way at its own due time. */
-  async advanceMs(ms: number): Promise<void> {
+  advanceMs(ms: number): Promise<void> {
     const endMs = this.#nowMs + ms;
-    await turn();
-    for (let next = this.#sleepers[0]; next !== undefined && next.dueMs <= endMs; next = this.#sleepers[0]) {
-      this.#nowMs = next.dueMs;
-      this.#sleepers.shift();
-      next.wake();
-      await turn();
+    return new Promise((resolve) => {
+      const step = (): void => {
+        const wake = this.#next(endMs);
+        if (wake !== undefined) {
+          wake();
+          this.#turn(step);
+          return;
+        }
+        this.#nowMs = endMs;
+        resolve();
+      };
+      setImmediate(step);
+    });
+  }
+
+  /** Takes the next sleeper out, and goes to its due time; `undefined`: nobody wakes until `endMs`. */
+  #next(endMs: number): Sleeper["wake"] {
+    for (let dueMs = this.#times.least; dueMs !== undefined && dueMs <= endMs; dueMs = this.#times.least) {
+      const due = this.#sleepers.get(dueMs) ?? [];
+      for (let sleeper = due.shift(); sleeper !== undefined; sleeper = due.shift()) {
+        if (sleeper.wake === undefined) continue;
+        this.#nowMs = dueMs;
+        return sleeper.wake;
+      }
+      this.#sleepers.delete(dueMs);
+      this.#times.pop();
     }
-    this.#nowMs = endMs;
+    return undefined;
   }
 }
 
-/** Lets what can run do so, until it sleeps again. */
-function turn(): Promise<void> {
-  return new Promise((resolve) => {
-    setImmediate(resolve);
-  });
+/** Calls when no promise has anything left to call. A tick that is asked for by one runs then; one that is asked for by a tick runs before all of them. */
+function afterPromises(then: () => void): void {
+  queueMicrotask(() => process.nextTick(then));
 }
 
 /** Without a reason of ours an abort makes an exception with a stack each time. */

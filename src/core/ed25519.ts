@@ -5,17 +5,17 @@ export const ED25519_PUBLIC_BYTES = 32;
 export const ED25519_SEED_BYTES = 32;
 export const ED25519_SIGNATURE_BYTES = 64;
 
-/** Order of the base point (RFC 8032 §5.1), little-endian as in a signature. */
-const L = 2n ** 252n + 27742317777372353535851937790883648493n;
-const P = 2n ** 255n - 19n;
+/** Order of the base point (RFC 8032 §5.1). */
+const L = bytesOf(2n ** 252n + 27742317777372353535851937790883648493n);
+const P = bytesOf(2n ** 255n - 19n);
 /** y coordinates of the eight points of small order; the sign bit does not matter. */
-const SMALL_ORDER_Y = new Set([
-  0n,
-  1n,
-  P - 1n,
-  leHex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"),
-  leHex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
-]);
+const SMALL_ORDER_Y = [
+  bytesOf(0n),
+  bytesOf(1n),
+  bytesOf(2n ** 255n - 20n),
+  Buffer.from("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a", "hex"),
+  Buffer.from("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05", "hex"),
+];
 
 /**
  * The one verifier whose answer admits a document or a peer. Strict, so that no two nodes disagree: 64-byte signature,
@@ -25,8 +25,8 @@ const SMALL_ORDER_Y = new Set([
  * Never throws for bad input: the answer is `false`.
  */
 export function verifyEd25519(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
-  if (signature.length !== ED25519_SIGNATURE_BYTES || !isEd25519PublicKey(publicKey)) return false;
-  if (!isStrictPoint(signature.subarray(0, 32)) || littleEndian(signature.subarray(32)) >= L) return false;
+  if (signature.length !== ED25519_SIGNATURE_BYTES || publicKey.length !== ED25519_PUBLIC_BYTES) return false;
+  if (!isStrictPoint(signature.subarray(0, 32)) || compareIn(signature, 32, L) >= 0) return false;
   const key = publicKeyObject(publicKey);
   return key !== undefined && verify(null, message, key, signature);
 }
@@ -37,8 +37,18 @@ export function isEd25519PublicKey(publicKey: Uint8Array): boolean {
 }
 
 function isStrictPoint(encoded: Uint8Array): boolean {
-  const y = littleEndian(encoded) & ((1n << 255n) - 1n);
-  return y < P && !SMALL_ORDER_Y.has(y);
+  const y = Uint8Array.from(encoded);
+  y[31] = (y[31] ?? 0) & 0x7f;
+  return compareIn(y, 0, P) < 0 && !SMALL_ORDER_Y.some((small) => compareIn(y, 0, small) === 0);
+}
+
+/** Whether 32 bytes from `at` on are, as a little-endian number, less than another one, the same, or more: negative, 0, positive. Nothing here is secret. */
+function compareIn(bytes: Uint8Array, at: number, other: Uint8Array): number {
+  for (let i = 31; i >= 0; i--) {
+    const difference = (bytes[at + i] ?? 0) - (other[i] ?? 0);
+    if (difference !== 0) return difference;
+  }
+  return 0;
 }
 
 /** A private key for signing, from its 32-byte seed (RFC 8032 §5.1.5). */
@@ -62,7 +72,7 @@ export class Ed25519Key {
   }
 }
 
-/** Building a KeyObject costs as much as a verification; a fleet verifies against the same few keys again and again. */
+/** Looking at a key and building a KeyObject costs as much as a verification; a fleet verifies against the same few keys again and again. */
 const MAX_CACHED_KEYS = 1_024;
 const cachedKeys = new Map<string, KeyObject>();
 
@@ -70,6 +80,7 @@ function publicKeyObject(publicKey: Uint8Array): KeyObject | undefined {
   const x = Buffer.from(publicKey).toString("base64url");
   const cached = cachedKeys.get(x);
   if (cached !== undefined) return cached;
+  if (!isStrictPoint(publicKey)) return undefined;
   let key: KeyObject;
   try {
     key = createPublicKey({ key: { kty: "OKP", crv: "Ed25519", x }, format: "jwk" });
@@ -82,10 +93,7 @@ function publicKeyObject(publicKey: Uint8Array): KeyObject | undefined {
   return key;
 }
 
-function littleEndian(bytes: Uint8Array): bigint {
-  return BigInt(`0x${Buffer.from(bytes.toReversed()).toString("hex")}`);
-}
-
-function leHex(hex: string): bigint {
-  return littleEndian(Buffer.from(hex, "hex"));
+/** 32 bytes, little-endian. */
+function bytesOf(value: bigint): Uint8Array {
+  return Buffer.from(value.toString(16).padStart(64, "0"), "hex").toReversed();
 }

@@ -21,6 +21,7 @@ export {
 export { asError, EXIT_CODES, errorMessage, Fault, type FaultExit, type FaultOptions, faultCode } from "./fault.ts";
 export { encodeFrame, type Frame, type FrameLimits, FrameReader, FrameStream } from "./frame.ts";
 export { HeadedStream, type HeadLimits } from "./headed-stream.ts";
+export { MinHeap } from "./heap.ts";
 export { MAX_JSON_DEPTH, parseJson } from "./json.ts";
 export { createLog, type Log, type LogFields, type LogLevel, SILENT_LOG } from "./log.ts";
 export { auditPath, HASH_BYTES, leafHash, merkleRoot, nodeHash, verifyAuditPath } from "./merkle.ts";

@@ -19,8 +19,14 @@ export function nodeIdOf(publicKey: Uint8Array): NodeId {
   return base58btc.baseEncode(Buffer.concat([PEER_ID_HEAD, publicKey]));
 }
 
-/** The public key inside a node id. Throws Fault `identity.node-id` (exit `invalid`) when it is not the id of a usable Ed25519 key. */
+/** Keys of the ids that were read last: reading one takes as long as checking a signature, and a fleet checks those of the same few nodes all the time. */
+const MAX_READ = 1_024;
+const read = new Map<NodeId, Uint8Array>();
+
+/** The public key inside a node id, which is not to be written to. Throws Fault `identity.node-id` (exit `invalid`) when it is not the id of a usable Ed25519 key. */
 export function publicKeyOf(nodeId: NodeId): Uint8Array {
+  const known = read.get(nodeId);
+  if (known !== undefined) return known;
   const key = parseNodeId(nodeId);
   if (key === undefined) {
     throw new Fault("identity.node-id", `"${nodeId.slice(0, 80)}" is not a node id`, {
@@ -28,6 +34,9 @@ export function publicKeyOf(nodeId: NodeId): Uint8Array {
       fix: "A node id looks like 12D3Koo… and is printed by `portolan id`.",
     });
   }
+  const oldest = read.keys().next();
+  if (read.size >= MAX_READ && !oldest.done) read.delete(oldest.value);
+  read.set(nodeId, key);
   return key;
 }
 

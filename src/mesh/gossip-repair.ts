@@ -25,6 +25,9 @@ const MAX_COMPARISONS_AT_ONCE = 8;
 const BYTES_PER_SECOND = 256 * 1024;
 const MAX_BYTES_AT_ONCE = 8 * 1024 * 1024;
 
+/** Without a reason of ours an abort makes an exception with a stack each time. */
+const DONE = "done";
+
 const Digest = z.strictObject({
   buckets: z.instanceof(Uint8Array).refine((bytes) => bytes.length === BUCKETS * BUCKET_BYTES),
 });
@@ -114,7 +117,7 @@ export class GossipRepair {
 
   [Symbol.dispose](): void {
     this.#stopped = true;
-    this.#current?.done.abort();
+    this.#current?.done.abort(DONE);
   }
 
   #say(session: Session | undefined, step: Step, body: unknown): boolean {
@@ -148,7 +151,7 @@ export class GossipRepair {
 
   #end(): void {
     const ended = this.#current;
-    ended?.done.abort();
+    ended?.done.abort(DONE);
     this.#current = undefined;
     if (ended?.wanted !== undefined && this.#isFirst) {
       this.#isFirst = false;

@@ -9,6 +9,7 @@ import {
   MAX_VALUE_BYTES,
   readStatement,
   signStatement,
+  statementId,
   type Statement,
   type StatementVersion,
 } from "./statement.ts";
@@ -96,8 +97,8 @@ export class Gossip {
       asked: (peer) => this.#feeds.pickedBy(peer, true),
     });
     host.onMessage(this.#newsMessage, (session, body) => {
-      if (!(body instanceof Uint8Array)) host.disconnect(session.nodeId, "sent a malformed statement");
-      else if (this.#limit(session.nodeId).take() && !this.#table.has(body)) this.#take(body, session, true);
+      if (body instanceof Uint8Array) this.#takeNew(body, session, true);
+      else host.disconnect(session.nodeId, "sent a malformed statement");
     });
     host.onMessage(this.#unfeedMessage, ({ nodeId }) => this.#feeds.pickedBy(nodeId, false));
     this.#unlisten = host.onSession((session, event) => (event === "up" ? this.#up() : this.#down(session.nodeId)));
@@ -113,7 +114,7 @@ export class Gossip {
     }
     const statement = { topic, origin: this.#self, boot: this.#boot, seq: ++this.#seq, value: encodeCbor(value) };
     const encoded = signStatement(this.#deps.key, fleet, statement);
-    this.#keep({ ...statement, encoded }, value, undefined, true);
+    this.#keep({ ...statement, encoded, id: statementId(encoded) }, value, undefined, true);
   }
 
   /** Newest statements on a topic, by origin. */
@@ -128,7 +129,14 @@ export class Gossip {
 
   /** Takes in a statement that a neighbour gave on request, judged as all are; it is not passed on as news. */
   take(encoded: Uint8Array, from: Session): void {
-    if (this.#limit(from.nodeId).take() && !this.#table.has(encoded)) this.#take(encoded, from, false);
+    this.#takeNew(encoded, from, false);
+  }
+
+  /** Most statements that come were here before, and are not worth reading. */
+  #takeNew(encoded: Uint8Array, from: Session, isNews: boolean): void {
+    if (!this.#limit(from.nodeId).take()) return;
+    const id = statementId(encoded);
+    if (!this.#table.has(id)) this.#take(encoded, from, isNews, id);
   }
 
   /** Calls back for each newer statement on a topic, also this node's own. Returns how to stop. */
@@ -187,13 +195,13 @@ export class Gossip {
   }
 
   /** `isNews`: also for the mesh, as far as anybody can tell. Returns which statement it is, unless its bytes make no sense. */
-  #take(encoded: Uint8Array, session: Session, isNews: boolean): StatementVersion | undefined {
+  #take(encoded: Uint8Array, from: Session, isNews: boolean, id = statementId(encoded)): StatementVersion | undefined {
     const { host, fleet, isMember } = this.#deps;
     let statement: Statement;
     try {
       statement = readStatement(encoded);
     } catch {
-      host.disconnect(session.nodeId, "sent a malformed statement");
+      host.disconnect(from.nodeId, "sent a malformed statement");
       return undefined;
     }
     if (!this.#isNewer(statement)) return statement;
@@ -202,11 +210,12 @@ export class Gossip {
       return statement;
     }
     if (!isSigned(fleet() ?? "", statement)) {
-      host.disconnect(session.nodeId, "passed on a statement with a wrong signature");
+      host.disconnect(from.nodeId, "passed on a statement with a wrong signature");
       return statement;
     }
-    if (statement.origin === this.#self) this.#hearOwn(statement);
-    else this.#hear(statement, encoded, session.nodeId, isNews);
+    const { topic, origin, boot, seq, value } = statement;
+    if (origin === this.#self) this.#hearOwn(statement);
+    else this.#hear({ topic, origin, boot, seq, encoded, id }, value, from.nodeId, isNews);
     return statement;
   }
 
@@ -253,14 +262,14 @@ export class Gossip {
     return this.#past.has(version.topic) && this.#table.get(version) === undefined;
   }
 
-  #hear({ topic, origin, boot, seq, value }: Statement, encoded: Uint8Array, from: NodeId, isNews: boolean): void {
+  #hear(held: HeldStatement, value: Uint8Array, from: NodeId, isNews: boolean): void {
     let content: unknown;
     try {
       content = decodeCbor(value, MAX_VALUE_BYTES);
     } catch {
       return; // signed nonsense harms only its origin, and is not passed on
     }
-    this.#keep({ topic, origin, boot, seq, encoded }, content, from, isNews);
+    this.#keep(held, content, from, isNews);
   }
 
   #keep(held: HeldStatement, value: unknown, from: NodeId | undefined, isNews: boolean): void {

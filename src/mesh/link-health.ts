@@ -94,6 +94,7 @@ export class LinkHealth {
   #streamProbe: Sent | undefined;
   #streamSentMs = Number.NEGATIVE_INFINITY;
   readonly #outcomes: boolean[] = []; // answered?
+  #unanswered = 0; // of those
   readonly #rtts: number[] = [];
   #rttMs: number | undefined;
   #toldLoss: number | undefined;
@@ -118,7 +119,7 @@ export class LinkHealth {
   get lossRatio(): number | undefined {
     if (!this.#passes) return undefined;
     if (this.#outcomes.length < LOSS_SAMPLES_MIN) return this.#toldLoss;
-    return this.#outcomes.filter((answered) => !answered).length / this.#outcomes.length;
+    return this.#unanswered / this.#outcomes.length;
   }
 
   /** Share of the checks, by time, at which this end was sending. */
@@ -253,6 +254,7 @@ export class LinkHealth {
     this.#passes = false;
     this.#blockedUntilMs = nowMs + BLOCKED_RETRY_MS;
     this.#outcomes.length = 0;
+    this.#unanswered = 0;
   }
 
   #datagramIsDue(everyMs: number, nowMs: number): boolean {
@@ -283,7 +285,8 @@ export class LinkHealth {
 
   #outcome(answered: boolean): void {
     this.#outcomes.push(answered);
-    if (this.#outcomes.length > LOSS_SAMPLES_MAX) this.#outcomes.shift();
+    if (!answered) this.#unanswered += 1;
+    if (this.#outcomes.length > LOSS_SAMPLES_MAX && this.#outcomes.shift() === false) this.#unanswered -= 1;
   }
 
   #sample(rttMs: number): void {

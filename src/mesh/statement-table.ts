@@ -1,7 +1,7 @@
 import { hash } from "node:crypto";
 import { encodeCbor } from "#core";
 import type { NodeId } from "#identity";
-import { isLater, statementId, statementKey, type StatementVersion } from "./statement.ts";
+import { isLater, statementKey, type StatementVersion } from "./statement.ts";
 
 /** Statements kept: topics × nodes of the largest single-area fleet, with room. */
 const MAX_STATEMENTS = 4_096;
@@ -12,40 +12,45 @@ export const BUCKETS = 64;
 /** Enough to tell two parts apart; who finds two that look alike hides a difference for one round. */
 export const BUCKET_BYTES = 8;
 
-/** `encoded`: the statement, signature and all. */
-export type HeldStatement = StatementVersion & { encoded: Uint8Array };
-/** `digest`: undefined when it is to be worked out again. */
-type Bucket = { held: Map<string, HeldStatement>; digest: Uint8Array | undefined };
+/** `encoded`: the statement, signature and all; `id`: that of those bytes. */
+export type HeldStatement = StatementVersion & { encoded: Uint8Array; id: string };
+/** `isDigested`: its part of the digest is that of what it holds now. */
+type Bucket = { held: Map<string, HeldStatement>; isDigested: boolean };
+/** In which bucket a statement stands. */
+type Place = { statement: HeldStatement; bucket: Bucket };
 
 /** The newest statement of each origin on each topic, in parts that two nodes can compare by digest. No I/O. */
 export class StatementTable {
   readonly #buckets: readonly Bucket[] = Array.from({ length: BUCKETS }, () => ({
     held: new Map(),
-    digest: undefined,
+    isDigested: false,
   }));
+  readonly #digest = new Uint8Array(BUCKETS * BUCKET_BYTES);
+  readonly #places = new Map<string, Place>();
   readonly #ids = new Set<string>();
   readonly #topics = new Map<NodeId, number>();
 
   get(key: { topic: string; origin: NodeId }): HeldStatement | undefined {
-    const name = statementKey(key);
-    return this.#bucketOf(name).held.get(name);
+    return this.#places.get(statementKey(key))?.statement;
   }
 
   /** Whether this very statement is here. */
-  has(encoded: Uint8Array): boolean {
-    return this.#ids.has(statementId(encoded));
+  has(id: string): boolean {
+    return this.#ids.has(id);
   }
 
-  /** Takes the place of what the origin said before on this topic. `false`: there is no room for another one. */
-  put(statement: HeldStatement): boolean {
+  /** Takes the place of what the origin said before on this topic, with its bytes in memory of their own. `false`: there is no room for another one. */
+  put({ topic, origin, boot, seq, encoded, id }: HeldStatement): boolean {
+    const statement = { topic, origin, boot, seq, encoded: new Uint8Array(encoded), id };
     const name = statementKey(statement);
-    const bucket = this.#bucketOf(name);
-    const before = bucket.held.get(name);
+    const before = this.#places.get(name);
     if (before === undefined && !this.#admit(statement.origin)) return false;
-    if (before !== undefined) this.#ids.delete(statementId(before.encoded));
-    this.#ids.add(statementId(statement.encoded));
+    if (before !== undefined) this.#ids.delete(before.statement.id);
+    const bucket = before?.bucket ?? this.#bucketOf(name);
+    this.#places.set(name, { statement, bucket });
+    this.#ids.add(statement.id);
     bucket.held.set(name, statement);
-    bucket.digest = undefined;
+    bucket.isDigested = false;
     return true;
   }
 
@@ -65,11 +70,12 @@ export class StatementTable {
     const gone = new Set([...this.#topics.keys()].filter((origin) => !stays(origin)));
     if (gone.size === 0) return;
     for (const bucket of this.#buckets) {
-      for (const [name, { origin, encoded }] of bucket.held) {
+      for (const [name, { origin, id }] of bucket.held) {
         if (!gone.has(origin)) continue;
         bucket.held.delete(name);
-        bucket.digest = undefined;
-        this.#ids.delete(statementId(encoded));
+        bucket.isDigested = false;
+        this.#places.delete(name);
+        this.#ids.delete(id);
       }
     }
     for (const origin of gone) this.#topics.delete(origin);
@@ -77,14 +83,19 @@ export class StatementTable {
 
   /** One digest after the other, over the versions in each bucket: 64 × 8 bytes. */
   digest(): Uint8Array {
-    return Buffer.concat(this.#buckets.map((bucket) => (bucket.digest ??= digestOf(bucket))));
+    for (const [i, bucket] of this.#buckets.entries()) {
+      if (!bucket.isDigested) this.#digest.set(digestOf(bucket), i * BUCKET_BYTES);
+      bucket.isDigested = true;
+    }
+    return this.#digest.slice();
   }
 
   /** Buckets that differ from another table's. `theirs`: what `digest` gave there. */
   differing(theirs: Uint8Array): number[] {
     const ours = this.digest();
-    const part = (of: Uint8Array, i: number): Uint8Array => of.subarray(i * BUCKET_BYTES, (i + 1) * BUCKET_BYTES);
-    return [...this.#buckets.keys()].filter((i) => Buffer.compare(part(ours, i), part(theirs, i)) !== 0);
+    const differ = new Set<number>();
+    for (const [at, byte] of ours.entries()) if (theirs[at] !== byte) differ.add(Math.floor(at / BUCKET_BYTES));
+    return [...differ];
   }
 
   /** What stands in some of the buckets. */

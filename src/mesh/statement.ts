@@ -56,7 +56,7 @@ export function statementKey({ topic, origin }: { topic: string; origin: NodeId 
   return `${topic}\n${origin}`;
 }
 
-/** Tells statements apart by their bytes: most that come were here before, and are not worth reading. */
+/** Tells statements apart by their bytes. */
 export function statementId(encoded: Uint8Array): string {
   return hash("sha256", encoded, "base64");
 }

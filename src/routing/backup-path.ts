@@ -1,5 +1,5 @@
+import { MinHeap } from "#core";
 import type { NodeId } from "#identity";
-import { MinHeap } from "./heap.ts";
 import type { LinkGraph } from "./link-graph.ts";
 import type { Path } from "./path-tree.ts";
 

@@ -29,7 +29,8 @@ export class HeardLinks<A extends Advertisement> {
   readonly #speaks: (node: NodeId) => boolean;
   readonly #news = new Map<NodeId, { value: unknown; atMs: number }>();
   readonly #heard = new Map<NodeId, Heard<A>>();
-  #own: ReadonlyMap<NodeId, LinkTerms> = new Map();
+  /** `undefined` until anything is worked in. */
+  #own: ReadonlyMap<NodeId, LinkTerms> | undefined;
   #vouched: ReadonlySet<NodeId> = new Set();
 
   /** `read` gives something for any value. `speaks`: who tells of its links on this topic, as far as this node's neighbours go. */
@@ -50,25 +51,29 @@ export class HeardLinks<A extends Advertisement> {
 
   /** What this node knows of itself. */
   set(advertisement: A): void {
-    this.#heard.set(this.#self, { advertisement, atMs: this.#clock.nowMs(), settled: false });
+    const settled = this.#heard.get(this.#self)?.settled ?? false;
+    this.#heard.set(this.#self, { advertisement, atMs: this.#clock.nowMs(), settled });
   }
 
-  /** Works in what was heard since the last time. Returns whose links may be other than before. */
+  /** Works in what was heard since the last time. Returns whose links may be other than before: nobody's, most times that a way is asked for. */
   workIn({ own, isMember, isFaded, isRuled }: Changes): Set<NodeId> {
-    const changed = new Set([this.#self, ...this.#news.keys()]);
+    const isOwnNew = this.#own === undefined || !areSame(this.#own, own);
+    const changed = new Set(isOwnNew ? [this.#self] : []);
     for (const [origin, { value, atMs }] of this.#news) {
+      changed.add(origin);
       this.#heard.set(origin, { advertisement: this.#read(value, origin), atMs, settled: false });
     }
     this.#news.clear();
-    for (const [origin, { settled }] of this.#heard) {
+    for (const origin of this.#heard.keys()) {
       const isGone = origin !== this.#self && !isMember(origin);
+      if (isGone || isRuled || (isFaded && this.#heard.get(origin)?.settled === false)) changed.add(origin);
       if (isGone) this.#heard.delete(origin);
-      if (isGone || isRuled || (isFaded && !settled)) changed.add(origin);
     }
+    if (changed.size === 0 && !isOwnNew && !isRuled) return changed;
     const before = this.#vouched;
     this.#own = own;
     this.#vouched = new Set([...own.keys()].filter((peer) => this.#speaks(peer) && !this.#tells(peer, this.#self)));
-    return changed.union(before).union(this.#vouched);
+    return changed.union(isOwnNew ? before.union(this.#vouched) : before.symmetricDifference(this.#vouched));
   }
 
   /** Those of whom anything is known. */
@@ -86,23 +91,41 @@ export class HeardLinks<A extends Advertisement> {
     const heard = this.#heard.get(from);
     const terms = heard?.advertisement.links.get(to);
     if (heard === undefined || terms === undefined)
-      return to === this.#self && this.#vouched.has(from) ? this.#own.get(from) : undefined;
-    return { ...terms, penalty: penaltyAfter(terms.penalty, this.#clock.nowMs() - heard.atMs) };
+      return to === this.#self && this.#vouched.has(from) ? this.#own?.get(from) : undefined;
+    return terms.penalty === 0 ? terms : this.#faded(terms, heard.atMs);
   }
 
   /** What is known of a node's links, as they are by now. */
   linksOf(origin: NodeId): Map<NodeId, LinkTerms> {
     const links = new Map<NodeId, LinkTerms>();
     const heard = this.#heard.get(origin);
-    for (const peer of [this.#self, ...(heard?.advertisement.links.keys() ?? [])]) {
-      const terms = this.termsOf(origin, peer);
-      if (terms !== undefined) links.set(peer, terms);
+    const toUs = this.termsOf(origin, this.#self);
+    if (toUs !== undefined) links.set(this.#self, toUs);
+    if (heard === undefined) return links;
+    heard.settled = toUs === undefined || toUs.penalty === 0;
+    for (const [peer, told] of heard.advertisement.links) {
+      const terms = told.penalty === 0 ? told : this.#faded(told, heard.atMs);
+      links.set(peer, terms);
+      if (terms.penalty > 0) heard.settled = false;
     }
-    if (heard !== undefined) heard.settled = links.values().every(({ penalty }) => penalty === 0);
     return links;
+  }
+
+  #faded(terms: LinkTerms, toldMs: number): LinkTerms {
+    return { ...terms, penalty: penaltyAfter(terms.penalty, this.#clock.nowMs() - toldMs) };
   }
 
   #tells(from: NodeId, to: NodeId): boolean {
     return this.#heard.get(from)?.advertisement.links.has(to) === true;
   }
+}
+
+function areSame(before: ReadonlyMap<NodeId, LinkTerms>, after: ReadonlyMap<NodeId, LinkTerms>): boolean {
+  if (before.size !== after.size) return false;
+  for (const [peer, a] of after) {
+    const b = before.get(peer);
+    if (b?.latency !== a.latency || b.loss !== a.loss || b.load !== a.load) return false;
+    if (b.money !== a.money || b.penalty !== a.penalty) return false;
+  }
+  return true;
 }

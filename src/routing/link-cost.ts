@@ -73,10 +73,15 @@ export function linkCost(sample: LinkSample, options: Readonly<LinkCostOptions> 
   const { lowRttMs, highRttMs, maxLatency, unmeasured } = options;
   const share = sample.rttMs === undefined ? undefined : (sample.rttMs - lowRttMs) / (highRttMs - lowRttMs);
   const latency = share === undefined ? unmeasured : Math.round(maxLatency * Math.min(1, Math.max(0, share)));
-  const money = sample.sameSite ? 0 : options.money;
+  const money = moneyCost(sample.sameSite, options);
   const loss = sample.suspect ? Number.POSITIVE_INFINITY : lossCost(sample.lossRatio ?? 0, options);
   const terms = { latency, loss, load: loadCost(sample.loadRatio, options), money, penalty: sample.penalty };
   return { ...terms, total: totalOf(terms) };
+}
+
+/** What a link costs for leaving the site, if it does. */
+export function moneyCost(sameSite: boolean, options: Readonly<LinkCostOptions> = DEFAULT_LINK_COST): number {
+  return sameSite ? 0 : options.money;
 }
 
 function loadCost(loadRatio: number, { lowLoadRatio, maxLoad }: Readonly<LinkCostOptions>): number {
@@ -84,6 +89,8 @@ function loadCost(loadRatio: number, { lowLoadRatio, maxLoad }: Readonly<LinkCos
 }
 
 function lossCost(lossRatio: number, { lowLossRatio, highLossRatio, maxLoss }: Readonly<LinkCostOptions>): number {
-  const [low, high, loss] = [lowLossRatio, highLossRatio, lossRatio].map(Math.sqrt) as [number, number, number];
-  return Math.round(maxLoss * Math.min(1, Math.max(0, (loss - low) / (high - low))));
+  if (lossRatio <= lowLossRatio) return 0;
+  const low = Math.sqrt(lowLossRatio);
+  const share = (Math.sqrt(lossRatio) - low) / (Math.sqrt(highLossRatio) - low);
+  return Math.round(maxLoss * Math.min(1, share));
 }

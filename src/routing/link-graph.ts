@@ -22,20 +22,36 @@ export class LinkGraph {
   /** Takes in what a node says of its links, in place of what it said before. `carries`: it passes on what is not for itself. */
   set(origin: NodeId, links: AdvertisedLinks, carries: boolean): LinkChange[] {
     const from = this.#add(origin);
-    const before = this.#listed[from] ?? links;
+    const before = this.#listed[from] ?? new Map();
     this.#listed[from] = links;
     const changes: LinkChange[] = [];
-    for (const peer of new Set([...before.keys(), ...links.keys()])) {
-      const to = this.#numbers.get(peer);
-      if (to === undefined || to === from) continue;
-      this.#settle(from, to, changes);
-      this.#settle(to, from, changes);
+    for (const [peer, was] of before) {
+      const cost = links.get(peer);
+      if (cost === undefined) this.#settleBoth(from, peer, changes);
+      else if (cost !== was) this.#reprice(from, peer, cost, changes);
     }
+    for (const peer of links.keys()) if (!before.has(peer)) this.#settleBoth(from, peer, changes);
     if (this.#carries[from] !== carries) {
       this.#carries[from] = carries;
       for (const [to, cost] of this.#links[from] ?? []) changes.push({ from, to, cost }); // whether it is any use to others
     }
     return changes;
+  }
+
+  /** What a node lists as before has another cost: if it counts, it counts with that. */
+  #reprice(from: number, peer: NodeId, cost: number, changes: LinkChange[]): void {
+    const to = this.#numbers.get(peer);
+    const links = this.#links[from];
+    if (to === undefined || links?.has(to) !== true) return;
+    links.set(to, cost);
+    changes.push({ from, to, cost });
+  }
+
+  #settleBoth(from: number, peer: NodeId, changes: LinkChange[]): void {
+    const to = this.#numbers.get(peer);
+    if (to === undefined || to === from) return;
+    this.#settle(from, to, changes);
+    this.#settle(to, from, changes);
   }
 
   /** Makes the link from one node to the other what both say together. */

@@ -41,7 +41,8 @@ export function mapOf(source: LinkSource, [self, own]: readonly [NodeId, KnownLi
 export function costsUnder(policy: LinkPolicy, from: NodeId, { links, inside }: KnownLinks): AdvertisedLinks {
   const costs = new Map(inside);
   for (const [to, terms] of links) {
-    const cost = totalOf(withAdmin(terms, policy.admin(from, to)));
+    const admin = policy.admin(from, to);
+    const cost = totalOf(admin === 0 ? terms : withAdmin(terms, admin));
     if (Number.isFinite(cost)) costs.set(to, cost);
   }
   return costs;

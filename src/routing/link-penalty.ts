@@ -24,6 +24,7 @@ export class LinkPenalty {
 
 /** What is left of a penalty after so long. Whoever hears of one works it out by itself, so that nobody has to tell how it falls. */
 export function penaltyAfter(penalty: number, ageMs: number): number {
+  if (penalty === 0) return 0;
   const left = penalty * 0.5 ** (Math.max(0, ageMs) / HALF_LIFE_MS);
   return left < LEAST_PENALTY ? 0 : Math.round(left);
 }

@@ -2,7 +2,7 @@ import type { Clock } from "#core";
 import type { NodeId } from "#identity";
 import type { Host, Session } from "#mesh";
 import { AdvertisedCost } from "./advertised-cost.ts";
-import { type LinkCost, linkCost, type LinkTerms } from "./link-cost.ts";
+import { type LinkCost, linkCost, type LinkTerms, moneyCost } from "./link-cost.ts";
 import { LinkPenalty } from "./link-penalty.ts";
 import type { Advertisement } from "./link-state.ts";
 import { TellPace } from "./tell-pace.ts";
@@ -90,14 +90,16 @@ export class LinkTeller implements Disposable {
 
   /** What this node's own paths go by: as others are told, but at once when it held. `undefined`: the link must not be used now. */
   countedOf(session: Session): LinkTerms | undefined {
-    const { total, ...terms } = this.costOf(session);
-    if (!Number.isFinite(total)) return undefined;
+    if (session.suspect()) return undefined;
     const link = this.#link(session.nodeId);
     const isMeasured = session.rttMs() !== undefined;
     if (link.counted === undefined || (isMeasured && !link.counted.isMeasured)) {
+      const terms = this.costOf(session);
       link.counted = { terms, isMeasured, cost: new AdvertisedCost(varying(terms)) };
     }
-    return { ...link.counted.terms, money: terms.money, penalty: terms.penalty };
+    const { latency, loss, load } = link.counted.terms;
+    const money = moneyCost(session.site === this.#deps.site());
+    return { latency, loss, load, money, penalty: link.penalty.at(this.#deps.clock.nowMs()) };
   }
 
   /** What others know of the links that are there. */

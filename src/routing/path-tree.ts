@@ -1,5 +1,5 @@
+import { MinHeap } from "#core";
 import type { NodeId } from "#identity";
-import { MinHeap } from "./heap.ts";
 import type { LinkChange, LinkGraph } from "./link-graph.ts";
 
 /** A way from one node to another, both named; its cost is that of its links, each in the direction of the way. */

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
 import { type Clock, SystemClock, VirtualClock, withDeadline } from "#core";
+import fc from "fast-check";
+import type { Turns } from "../../src/core/clock.ts";
 
 /** A clock, and how the suite lets `ms` go by on it. */
 type Subject = { clock: Clock; pass: (ms: number) => Promise<void> };
@@ -10,8 +12,8 @@ function systemSubject(): Subject {
   return { clock, pass: (ms) => clock.sleep(ms) };
 }
 
-function virtualSubject(): Subject {
-  const clock = new VirtualClock();
+function virtualSubject(turns?: Turns): Subject {
+  const clock = new VirtualClock(0, turns);
   return { clock, pass: (ms) => clock.advanceMs(ms) };
 }
 
@@ -138,7 +140,8 @@ function clockContract(name: string, make: () => Subject): void {
 }
 
 clockContract("system", systemSubject);
-clockContract("virtual", virtualSubject);
+clockContract("virtual", () => virtualSubject());
+clockContract("virtual, for promises alone", () => virtualSubject("promises"));
 
 describe("virtual clock", () => {
   it("stands still until it is told to move", async () => {
@@ -160,6 +163,47 @@ describe("virtual clock", () => {
     await ticking;
     assert.deepEqual(wokenMs, [10, 20, 30]);
     assert.equal(clock.nowMs(), 100);
+  });
+
+  for (const turns of ["events", "promises"] as const) {
+    it(`wakes nobody before all that the last one set off is done (${turns})`, async () => {
+      const clock = new VirtualClock(0, turns);
+      const seenMs: number[] = [];
+      const work = async (ms: number): Promise<void> => {
+        await clock.sleep(ms);
+        for (let step = 0; step < 50; step++) await Promise.resolve();
+        seenMs.push(clock.nowMs());
+      };
+      const works = [3, 1, 2, 2].map(work);
+      await clock.advanceMs(10);
+      await Promise.all(works);
+      assert.deepEqual(seenMs, [1, 2, 2, 3]);
+    });
+  }
+
+  it("wakes those whose sleep was not ended, in the order of their times, then of their coming", async () => {
+    const sleeps = fc.array(fc.record({ ms: fc.nat(8), isEnded: fc.boolean() }), { maxLength: 30 });
+    await fc.assert(
+      fc.asyncProperty(sleeps, async (all) => {
+        const clock = new VirtualClock();
+        const woken: number[] = [];
+        const over = new AbortController();
+        for (const [i, { ms, isEnded }] of all.entries()) {
+          clock.sleep(ms, isEnded ? over.signal : undefined).then(
+            () => woken.push(i),
+            () => undefined, // it was ended
+          );
+        }
+        over.abort("over");
+        await clock.advanceMs(8);
+        const left = [...all.entries()].filter(([, { isEnded }]) => !isEnded);
+        assert.deepEqual(
+          woken,
+          left.toSorted(([, a], [, b]) => a.ms - b.ms).map(([i]) => i),
+        );
+      }),
+      { numRuns: 50 },
+    );
   });
 
   it("moves the wall without moving time, as NTP would", () => {

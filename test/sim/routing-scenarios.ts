@@ -58,8 +58,6 @@ const wireOf = (mesh: FaultyMesh, random: SeededRandom) => {
   return mesh.wire(...ends);
 };
 
-let boots = 1_000;
-
 const FAULTS = {
   kill: (mesh, random) => {
     const living = nodesOf(mesh).filter((node) => mesh.lives(node));
@@ -68,7 +66,7 @@ const FAULTS = {
   },
   start: (mesh, random) => {
     const dead = nodesOf(mesh).filter((node) => !mesh.lives(node));
-    if (dead.length > 0) mesh.start(oneOf(random, dead), (boots += 1));
+    if (dead.length > 0) mesh.start(oneOf(random, dead));
     return UP_MS;
   },
   /** With the number of an earlier start, as from a backup: others know newer words of it. */

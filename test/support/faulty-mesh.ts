@@ -1,10 +1,10 @@
 import "./verify-once.ts";
-import { Ed25519Key, encodeCbor, SeededRandom, VirtualClock } from "#core";
+import { decodeCbor, Ed25519Key, encodeCbor, SeededRandom, VirtualClock } from "#core";
 import { Gossip, SiteNeighbours } from "#mesh";
 import { type NodeId, nodeIdOf } from "#identity";
 import { totalOf } from "../../src/routing/link-cost.ts";
-import { LINKS_TOPIC, writeAdvertisement } from "../../src/routing/link-state.ts";
-import { isLater, readStatement } from "../../src/mesh/statement.ts";
+import { LINKS_TOPIC, readAdvertisement, writeAdvertisement } from "../../src/routing/link-state.ts";
+import { isLater, MAX_VALUE_BYTES, readStatement } from "../../src/mesh/statement.ts";
 import { NO_POLICY, Router } from "#routing";
 import { NOW_MS } from "./fleet.ts";
 import { MemoryHost } from "./memory-mesh.ts";
@@ -22,14 +22,18 @@ type Node = { site: string; key: Ed25519Key; id: NodeId; life: Life | undefined;
  * lost. Nodes go by numbers, wires by those of their ends.
  */
 export class FaultyMesh implements Disposable {
-  readonly clock = new VirtualClock(NOW_MS);
+  readonly clock = new VirtualClock(NOW_MS, "promises");
   readonly random: SeededRandom;
   readonly #nodes: Node[] = [];
   /** `liar about`. */
   readonly #lies = new Set<string>();
   readonly #numbers = new Map<NodeId, number>();
+  /** The number of the last start that was given none. */
+  #boots = 1_000;
   readonly areas: "one" | "site";
-  readonly #wires = new Map<string, { ends: readonly [number, number]; wire: ProbedWire }>();
+  readonly links: readonly (readonly [number, number])[];
+  /** By `#between`. */
+  readonly #wires = new Map<number, ProbedWire>();
 
   /** `sites`: that of each node. `links`: pairs of numbers, each with the time that one way takes. */
   constructor(
@@ -46,19 +50,18 @@ export class FaultyMesh implements Disposable {
       this.#numbers.set(id, this.#nodes.length);
       this.#nodes.push({ site, key, id, life: undefined, recorded: [] });
     }
-    for (const [a, b, delayMs] of links) this.#lay(a, b, delayMs);
+    this.links = links.map(([a, b]) => [Math.min(a, b), Math.max(a, b)]);
+    for (const [a, b, delayMs] of links)
+      this.#wires.set(this.#between(a, b), new ProbedWire(this.clock, this.random, delayMs));
     for (const number of this.#nodes.keys()) this.start(number, 1);
   }
 
   get size(): number {
     return this.#nodes.length;
   }
-  get links(): (readonly [number, number])[] {
-    return [...this.#wires.values()].map(({ ends }) => ends);
-  }
   /** How often an end of a wire took the other for dead. */
   get deaths(): number {
-    return [...this.#wires.values()].reduce((sum, { wire }) => sum + wire.deaths, 0);
+    return this.#wires.values().reduce((sum, { deaths }) => sum + deaths, 0);
   }
 
   lives(node: number): boolean {
@@ -76,7 +79,7 @@ export class FaultyMesh implements Disposable {
   }
 
   wire(a: number, b: number): ProbedWire | undefined {
-    return this.#wires.get(nameOf(a, b))?.wire;
+    return this.#wires.get(this.#between(a, b));
   }
 
   router(node: number): Router {
@@ -96,8 +99,8 @@ export class FaultyMesh implements Disposable {
     return this.#of(node).id;
   }
 
-  /** A node starts, with this number of its start: not always one above the last, where a data directory was put back. */
-  start(number: number, boot: number): void {
+  /** A node starts, with this number of its start: not always one above the last, where a data directory was put back. Default: a higher one. */
+  start(number: number, boot = (this.#boots += 1)): void {
     const node = this.#of(number);
     if (node.life !== undefined) return;
     const { clock } = this;
@@ -158,13 +161,22 @@ export class FaultyMesh implements Disposable {
     const { life, id } = this.#of(number);
     const links = life?.router.map().get(id)?.links;
     if (life === undefined || links === undefined || links.has(this.idOf(about))) return;
-    const isOnceTold = this.#nodes.some((node) => node.life?.router.terms(this.idOf(about), id) !== undefined);
+    const isOnceTold = this.#nodes.some(
+      (node) => node.life?.router.terms(this.idOf(about), id) !== undefined || this.#hasWord(node.life, about, id),
+    );
     if (isOnceTold || !this.lives(about) || this.#lies.has(`${about} ${number}`)) return;
     this.#lies.add(`${number} ${about}`);
     const none = { latency: 0, loss: 0, load: 0, money: 0, penalty: 0 };
     const usable = [...links].filter(([, terms]) => Number.isFinite(totalOf(terms)));
     const told = new Map([...usable, [this.idOf(about), none] as const]);
     this.#linksGossip(life)?.publish(LINKS_TOPIC, writeAdvertisement({ transit: true, links: told }));
+  }
+
+  /** Whether a node still has the word of another one that this has a link to a third one. With areas it passes that over while it does not reach the other one inside the site. */
+  #hasWord(life: Life | undefined, of: number, to: NodeId): boolean {
+    const said = this.#linksGossip(life)?.said(LINKS_TOPIC, this.idOf(of));
+    const value = said && decodeCbor(readStatement(said).value, MAX_VALUE_BYTES);
+    return readAdvertisement(value)?.links.has(to) === true;
   }
 
   /** Where links are told. */
@@ -179,9 +191,9 @@ export class FaultyMesh implements Disposable {
     if (recorded.length > MAX_RECORDED) recorded.splice(this.random.below(recorded.length - 1), 1);
   }
 
-  #lay(a: number, b: number, delayMs: number): void {
-    const wire = new ProbedWire(this.clock, this.random, delayMs);
-    this.#wires.set(nameOf(a, b), { ends: [Math.min(a, b), Math.max(a, b)], wire });
+  /** One number for two nodes, in either order. */
+  #between(a: number, b: number): number {
+    return Math.min(a, b) * this.#nodes.length + Math.max(a, b);
   }
 
   #of(number: number): Node {
@@ -197,4 +209,3 @@ export class FaultyMesh implements Disposable {
 
 /** Which end of the wire between two nodes the first one has. */
 const endOf = (node: number, peer: number): 0 | 1 => (node < peer ? 0 : 1);
-const nameOf = (a: number, b: number): string => `${Math.min(a, b)}-${Math.max(a, b)}`;

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { backupPath } from "../../src/routing/backup-path.ts";
-import { MinHeap } from "../../src/routing/heap.ts";
 import { LinkGraph } from "../../src/routing/link-graph.ts";
 import { PathTree } from "../../src/routing/path-tree.ts";
 
@@ -117,23 +116,5 @@ describe("backup path", () => {
 
   it("never leads through a node that does not carry", () => {
     assert.equal(backup(graphOf({ "a-b": 1, "b-c": 1, "a-e": 5, "e-c": 5 }, "e"), "c"), "none");
-  });
-});
-
-describe("heap", () => {
-  it("gives back what was put in, in order", () => {
-    fc.assert(
-      fc.property(fc.array(fc.integer()), (keys) => {
-        const heap = new MinHeap();
-        for (const [i, key] of keys.entries()) heap.push(key, i);
-        const out = keys.map(() => heap.pop());
-        assert.deepEqual(
-          out.map((item) => item?.key),
-          keys.toSorted((a, b) => a - b),
-        );
-        assert.equal(new Set(out.map((item) => item?.value)).size, keys.length);
-        assert.equal(heap.pop(), undefined);
-      }),
-    );
   });
 });

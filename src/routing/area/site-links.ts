@@ -125,7 +125,7 @@ export class SiteLinks implements LinkSource {
     const outside = this.#borders.workIn(changes);
     for (const node of this.#behind.keys()) if (!changes.isMember(node)) this.#behind.delete(node);
     const turned = this.#site.settle();
-    if (outside.size > 1 || turned.size > 0 || changes.isRuled) this.#bySite = undefined;
+    if (outside.size > 0 || turned.size > 0 || changes.isRuled) this.#bySite = undefined;
     const near = turned.size === 0 ? [] : [...this.#borders.origins()].filter((border) => this.#isNear(border));
     return inside.union(outside).union(turned).union(new Set(near)); // whoever is reached, no way inside leads to from others
   }

@@ -14,6 +14,7 @@ import {
   verifyAuditPath,
   verifyEd25519,
 } from "#core";
+import { encode, rfc8949EncodeOptions } from "cborg";
 import { TestFleet, testKey } from "../../support/fleet.ts";
 import { type FuzzTarget, mustHold, mustReturn } from "../target.ts";
 
@@ -31,13 +32,14 @@ const SAMPLES: readonly unknown[] = [
 
 const cbor: FuzzTarget = {
   name: "cbor",
-  covers: ["src/core/cbor.ts#decodeCbor", "src/core/cbor-lists.ts#decodeList"],
+  covers: ["src/core/cbor.ts#decodeCbor", "src/core/cbor-plain.ts#decodePlain"],
   grammar: "cbor",
   seeds: () => SAMPLES.map(encodeCbor),
   refuses: ["core.cbor"],
   prepare: () => (input) => {
     const value = decodeCbor(input, MAX_BYTES);
     mustReturn(encodeCbor(value), input);
+    mustReturn(encode(value, rfc8949EncodeOptions), input); // what was read directly is what anybody else means by it
     return typeof value;
   },
 };

@@ -7,6 +7,11 @@ export class MinHeap {
     return this.#keys.length;
   }
 
+  /** The smallest key; `undefined` when it is empty. */
+  get least(): number | undefined {
+    return this.#keys[0];
+  }
+
   push(key: number, value: number): void {
     let at = this.#keys.length;
     while (at > 0) {
