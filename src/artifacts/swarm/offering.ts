@@ -1,10 +1,11 @@
 import { type Lead, leadsOf } from "./leaders.ts";
-import { MAX_AHEAD_BYTES, OFFER_AHEAD_CHUNKS, OFFER_AHEAD_S, OFFER_AHEAD_WAN_S } from "./swarm-limits.ts";
+import { MAX_AHEAD_BYTES, OFFER_AHEAD_CHUNKS, OFFER_AHEAD_S, OFFER_AHEAD_WAN_S, OFFER_SHARES } from "./swarm-limits.ts";
 import type { Peer, Site, SwarmState } from "./swarm-state.ts";
 
 /** Offers what the site needs most to those who wait least on me, as far ahead as my uplink can follow. */
 export function offerLan(state: SwarmState, nowMs: number): void {
-  const limit = aheadBytes(state, OFFER_AHEAD_S * state.uplink.lan.bytesPerSecond());
+  const aheadOfUplink = OFFER_AHEAD_S * state.uplink.lan.bytesPerSecond();
+  const limit = aheadBytes(state, Math.min(aheadOfUplink, OFFER_SHARES * shareBytes(state)));
   if (state.unsent.lan >= limit) return;
   const takers = [...state.peers.values()].filter((peer) => !peer.wan && takesOffers(peer));
   if (takers.length === 0) return;
@@ -62,6 +63,11 @@ function offerRarest(state: SwarmState, leads: readonly Lead[], nowMs: number): 
   const peer = leastOffered(state, importers, () => true);
   if (peer !== undefined) offer(state, peer, chunk, nowMs);
   return peer !== undefined;
+}
+
+/** Of what is left to offer in my site, if all there take an equal part. */
+function shareBytes({ lanRarity, lanPeers, geometry }: SwarmState): number {
+  return (lanRarity.left(lanPeers) * geometry.chunkBytes) / (lanPeers + 1);
 }
 
 function wanLimit(state: SwarmState, importer: Peer): number {

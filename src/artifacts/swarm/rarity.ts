@@ -16,6 +16,8 @@ export class Rarity {
   readonly #start: Uint32Array; // run of count c: #start[c] … #start[c + 1]
   readonly #maxCount: number;
   #cursor = 0;
+  /** Sum of the counts of those listed. */
+  #covered = 0;
 
   constructor(chunkCount: number, maxCount: number) {
     this.#counts = new Uint16Array(chunkCount);
@@ -30,10 +32,16 @@ export class Rarity {
     return this.#counts[chunk] ?? 0;
   }
 
+  /** Of those that can be offered, to so many groups: how many offers there are left to make. */
+  left(groups: number): number {
+    return (this.#start[this.#maxCount + 1] ?? 0) * groups - this.#covered;
+  }
+
   /** Makes the chunk one that can be offered. */
   list(chunk: number): void {
     if ((this.#position[chunk] ?? 0) >= 0) return;
     const count = this.countOf(chunk);
+    this.#covered += count;
     let hole = this.#start[this.#maxCount + 1] ?? 0;
     this.#start[this.#maxCount + 1] = hole + 1;
     for (let c = this.#maxCount; c > count; c--) {
@@ -50,6 +58,7 @@ export class Rarity {
     let hole = this.#position[chunk] ?? 0;
     if (hole < 0) return;
     this.#position[chunk] = -1;
+    this.#covered -= this.countOf(chunk);
     for (let c = this.countOf(chunk); c <= this.#maxCount; c++) {
       const last = (this.#start[c + 1] ?? 0) - 1;
       if (last !== hole) this.#put(this.#order[last] ?? 0, hole);
@@ -65,6 +74,7 @@ export class Rarity {
       const last = (this.#start[count + 1] ?? 0) - 1;
       this.#swap(chunk, last);
       this.#start[count + 1] = last;
+      this.#covered += 1;
     }
     this.#counts[chunk] = count + 1;
   }
@@ -76,6 +86,7 @@ export class Rarity {
       const first = this.#start[count] ?? 0;
       this.#swap(chunk, first);
       this.#start[count] = first + 1;
+      this.#covered -= 1;
     }
     this.#counts[chunk] = count - 1;
   }
