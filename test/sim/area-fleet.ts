@@ -255,22 +255,13 @@ export class AreaFleet implements Disposable {
     for (const node of this.real.values()) [node.sentBytes, node.heardBytes] = [0, 0];
   }
 
-  /** Takes a node out for good. */
-  remove(node: RealNode): void {
-    for (const { nodeId } of node.host.sessions()) node.host.disconnect(nodeId, "removed");
-    stop(node);
-    this.real.delete(node.id);
-  }
-
   [Symbol.dispose](): void {
-    for (const node of this.real.values()) stop(node);
+    for (const { router, gossip, siteGossip } of this.real.values()) {
+      router[Symbol.dispose]();
+      siteGossip?.[Symbol.dispose]();
+      gossip[Symbol.dispose]();
+    }
   }
-}
-
-function stop({ router, gossip, siteGossip }: RealNode): void {
-  router[Symbol.dispose]();
-  siteGossip?.[Symbol.dispose]();
-  gossip[Symbol.dispose]();
 }
 
 /** The link of a border to a node that does not run. */
