@@ -27,5 +27,6 @@ export { createLog, type Log, type LogFields, type LogLevel, SILENT_LOG } from "
 export { auditPath, HASH_BYTES, leafHash, merkleRoot, nodeHash, verifyAuditPath } from "./merkle.ts";
 export { type Random, SeededRandom, SystemRandom } from "./random.ts";
 export { RateLimit } from "./rate-limit.ts";
+export { Recent } from "./recent.ts";
 export { inTransaction } from "./transaction.ts";
 export { Waiters } from "./waiters.ts";

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { ED25519_PUBLIC_BYTES, Fault, isEd25519PublicKey } from "#core";
+import { ED25519_PUBLIC_BYTES, Fault, isEd25519PublicKey, Recent } from "#core";
 import { base32 } from "multiformats/bases/base32";
 import { base58btc } from "multiformats/bases/base58";
 
@@ -14,30 +14,26 @@ const PEER_ID_HEAD = Buffer.from("002408011220", "hex");
 /** Its base58 begins with the same 8 characters for every key, and has 52. */
 const NODE_ID_FORM = /^12D3KooW[1-9A-HJ-NP-Za-km-z]{44}$/u;
 
+/** A node reads and writes the ids of the same nodes all the time, and base58 takes as long as checking a signature does. */
+const written = new Recent<string, NodeId>(4_096);
+const read = new Recent<NodeId, Uint8Array>(1_024);
+
 /** The node id of a raw 32-byte Ed25519 public key. */
 export function nodeIdOf(publicKey: Uint8Array): NodeId {
-  return base58btc.baseEncode(Buffer.concat([PEER_ID_HEAD, publicKey]));
+  const bytes = Buffer.from(publicKey.buffer, publicKey.byteOffset, publicKey.length);
+  return written.get(bytes.toString("latin1"), () => base58btc.baseEncode(Buffer.concat([PEER_ID_HEAD, bytes])));
 }
-
-/** Keys of the ids that were read last: reading one takes as long as checking a signature, and a fleet checks those of the same few nodes all the time. */
-const MAX_READ = 1_024;
-const read = new Map<NodeId, Uint8Array>();
 
 /** The public key inside a node id, which is not to be written to. Throws Fault `identity.node-id` (exit `invalid`) when it is not the id of a usable Ed25519 key. */
 export function publicKeyOf(nodeId: NodeId): Uint8Array {
-  const known = read.get(nodeId);
-  if (known !== undefined) return known;
-  const key = parseNodeId(nodeId);
-  if (key === undefined) {
+  return read.get(nodeId, () => {
+    const key = parseNodeId(nodeId);
+    if (key !== undefined) return key;
     throw new Fault("identity.node-id", `"${nodeId.slice(0, 80)}" is not a node id`, {
       exit: "invalid",
       fix: "A node id looks like 12D3Koo… and is printed by `portolan id`.",
     });
-  }
-  const oldest = read.keys().next();
-  if (read.size >= MAX_READ && !oldest.done) read.delete(oldest.value);
-  read.set(nodeId, key);
-  return key;
+  });
 }
 
 /** Whether the text is the id of a usable Ed25519 key. */

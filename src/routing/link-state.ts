@@ -1,4 +1,5 @@
-import { type NodeId, hasNodeIdForm } from "#identity";
+import { isEd25519PublicKey } from "#core";
+import { type NodeId, nodeIdOf, publicKeyOf } from "#identity";
 import { z } from "zod";
 import { type LinkTerms, totalOf } from "./link-cost.ts";
 
@@ -10,9 +11,10 @@ export const MAX_LINKS = 128;
 const MAX_TERM = 1_000_000;
 
 const Term = z.int().min(0).max(MAX_TERM);
-const Node = z.string().refine(hasNodeIdForm, "not a node id");
+/** A node, by the 32 bytes of its key: two thirds of the length of its id. */
+export const NodeWire = z.instanceof(Uint8Array).refine(isEd25519PublicKey, "not a node's key").transform(nodeIdOf);
 /** Later versions may say more of a link. */
-export const LinksWire = z.array(z.tuple([Node, Term, Term, Term, Term, Term]).rest(z.unknown())).max(MAX_LINKS);
+export const LinksWire = z.array(z.tuple([NodeWire, Term, Term, Term, Term, Term]).rest(z.unknown())).max(MAX_LINKS);
 /** And of the node. */
 const Wire = z.object({ transit: z.boolean(), links: LinksWire });
 
@@ -40,11 +42,18 @@ export function readAdvertisement(value: unknown): Advertisement | undefined {
 }
 
 /** Links as statements have them: those that cost least, where there are too many. */
-export function writeLinks(links: ReadonlyMap<NodeId, LinkTerms>): z.infer<typeof LinksWire> {
+export function writeLinks(links: ReadonlyMap<NodeId, LinkTerms>): unknown[] {
   const cheapest = [...links].toSorted(([, a], [, b]) => totalOf(a) - totalOf(b)).slice(0, MAX_LINKS);
-  return cheapest.map(([peer, { latency, loss, load, money, penalty }]) => [peer, latency, loss, load, money, penalty]);
+  return cheapest.map(([peer, { latency, loss, load, money, penalty }]) => [
+    publicKeyOf(peer),
+    latency,
+    loss,
+    load,
+    money,
+    penalty,
+  ]);
 }
 
-export function linksFromWire(wire: z.infer<typeof LinksWire>): [NodeId, LinkTerms][] {
+export function linksFromWire(wire: z.output<typeof LinksWire>): [NodeId, LinkTerms][] {
   return wire.map(([peer, latency, loss, load, money, penalty]) => [peer, { latency, loss, load, money, penalty }]);
 }

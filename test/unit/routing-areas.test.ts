@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
-import type { NodeId } from "#identity";
-import { nodeIdOf } from "#identity";
+import { createHash } from "node:crypto";
+import { Ed25519Key } from "#core";
+import { type NodeId, nodeIdOf, publicKeyOf } from "#identity";
 import {
   type Behind,
   type BorderAdvertisement,
@@ -16,10 +17,12 @@ import { newsBehind, newsOf } from "../../src/routing/area/border-teller.ts";
 import { SiteGraph } from "../../src/routing/area/site-graph.ts";
 import { testKey } from "../support/fleet.ts";
 
+const sha = (text: string): Uint8Array => createHash("sha256").update(text).digest();
 const [own = "", near = "", far = "", farther = ""] = [70, 71, 72, 73].map((seed) => nodeIdOf(testKey(seed).publicKey));
 const isNear = (node: NodeId): boolean => node === own || node === near;
 const terms = (latency: number) => ({ latency, loss: 0, load: 0, money: 420, penalty: 0 });
-const wireLink = (peer: string): unknown[] => [peer, 5, 0, 0, 420, 0];
+const wireLink = (peer: string): unknown[] => [publicKeyOf(peer), 5, 0, 0, 420, 0];
+const others = Array.from({ length: MAX_LISTED + 5 }, (_, i) => nodeIdOf(new Ed25519Key(sha(`${i}`)).publicKey));
 
 const border = (over: Partial<BorderAdvertisement> = {}): BorderAdvertisement => ({
   transit: true,
@@ -40,8 +43,8 @@ describe("routing: what a border tells", () => {
 
   it("says nothing of links inside its site, nor of ways inside others", () => {
     const inside = [
-      [far, 1],
-      [near, 2],
+      [publicKeyOf(far), 1],
+      [publicKeyOf(near), 2],
     ];
     const value = { transit: true, links: [wireLink(near), wireLink(far)], inside };
     const told = readBorder(value, isNear);
@@ -51,13 +54,14 @@ describe("routing: what a border tells", () => {
 
   const good = { transit: true, links: [wireLink(far)], inside: [] };
   const rows: [string, unknown][] = [
-    ["a way that costs less than nothing", { ...good, inside: [[near, -1]] }],
-    ["a way to what is no node", { ...good, inside: [["near", 1]] }],
-    ["too many ways", { ...good, inside: Array.from({ length: MAX_INSIDE + 1 }, () => [near, 1]) }],
+    ["a way that costs less than nothing", { ...good, inside: [[publicKeyOf(near), -1]] }],
+    ["a way to what is no node", { ...good, inside: [[near, 1]] }],
+    ["a way to what is too long for a node", { ...good, inside: [[new Uint8Array(33), 1]] }],
+    ["too many ways", { ...good, inside: Array.from({ length: MAX_INSIDE + 1 }, () => [publicKeyOf(near), 1]) }],
     ["no list", "nothing"],
     ["neither who is reached nor who is not", {}],
-    ["too many nodes", { absent: Array.from({ length: MAX_LISTED + 1 }, () => near) }],
-    ["what is no node", { present: ["near"] }],
+    ["too many nodes", { absent: Array.from({ length: MAX_LISTED + 1 }, () => publicKeyOf(near)) }],
+    ["what is no node", { present: [near] }],
   ];
   for (const [what, value] of rows) {
     it(`makes no sense with ${what}`, () => {
@@ -67,15 +71,14 @@ describe("routing: what a border tells", () => {
   }
 
   it("names the nearest borders, and as many members as a statement holds", () => {
-    const many = new Map([[near, 7] as const, ...Array.from({ length: MAX_INSIDE }, (_, i) => [`x${i}`, 3] as const)]);
-    const wire = writeBorder(border({ inside: many })) as { inside: [string, number][] };
+    const many = new Map([[near, 7] as const, ...others.slice(0, MAX_INSIDE).map((other) => [other, 3] as const)]);
+    const wire = writeBorder(border({ inside: many })) as { inside: [Uint8Array, number][] };
     assert.equal(wire.inside.length, MAX_INSIDE);
     assert.equal(
-      wire.inside.some(([peer]) => peer === near),
+      wire.inside.some(([peer]) => nodeIdOf(peer) === near),
       false,
     );
-    const listed = new Set(Array.from({ length: MAX_LISTED + 5 }, (_, i) => `x${i}`));
-    assert.equal((writeBehind({ except: listed }) as { absent: [] }).absent.length, MAX_LISTED);
+    assert.equal((writeBehind({ except: new Set(others) }) as { absent: [] }).absent.length, MAX_LISTED);
   });
 
   it("says whom it leads to by the shorter of two lists", () => {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { Ed25519Key } from "#core";
-import { nodeIdOf } from "#identity";
+import { nodeIdOf, publicKeyOf } from "#identity";
 import { AdvertisedCost } from "../../src/routing/advertised-cost.ts";
 import { LinkPenalty } from "../../src/routing/link-penalty.ts";
 import { MAX_LINKS, readAdvertisement, writeAdvertisement } from "../../src/routing/link-state.ts";
@@ -68,6 +68,8 @@ describe("link-state advertisement", () => {
     nodeIdOf(new Ed25519Key(Buffer.alloc(32, i + 1)).publicKey),
   );
 
+  const key = publicKeyOf(peers[0] ?? "");
+
   it("is read as it was written", () => {
     const told = { transit: true, links: new Map([[peers[0] ?? "", terms]]) };
     assert.deepEqual(readAdvertisement(writeAdvertisement(told)), told);
@@ -80,7 +82,7 @@ describe("link-state advertisement", () => {
   });
 
   it("may say more than this version knows", () => {
-    const value = { transit: true, links: [[peers[0], 1, 2, 3, 4, 5, "later"]], area: "x" };
+    const value = { transit: true, links: [[key, 1, 2, 3, 4, 5, "later"]], area: "x" };
     assert.deepEqual(readAdvertisement(value)?.links.get(peers[0] ?? ""), {
       latency: 1,
       loss: 2,
@@ -92,11 +94,12 @@ describe("link-state advertisement", () => {
 
   for (const [what, value] of Object.entries({
     "no links": { transit: true },
-    "a negative cost": { transit: true, links: [[peers[0], -1, 0, 0, 0, 0]] },
-    "a huge cost": { transit: true, links: [[peers[0], 1e9, 0, 0, 0, 0]] },
-    "no node": { transit: true, links: [["nobody", 1, 0, 0, 0, 0]] },
-    "too many links": { transit: true, links: peers.map((peer) => [peer, 1, 0, 0, 0, 0]) },
-    "a missing term": { transit: true, links: [[peers[0], 1, 0, 0, 0]] },
+    "a negative cost": { transit: true, links: [[key, -1, 0, 0, 0, 0]] },
+    "a huge cost": { transit: true, links: [[key, 1e9, 0, 0, 0, 0]] },
+    "no node": { transit: true, links: [[peers[0], 1, 0, 0, 0, 0]] },
+    "too short a key": { transit: true, links: [[key.subarray(1), 1, 0, 0, 0, 0]] },
+    "too many links": { transit: true, links: peers.map((peer) => [publicKeyOf(peer), 1, 0, 0, 0, 0]) },
+    "a missing term": { transit: true, links: [[key, 1, 0, 0, 0]] },
     "no mapping": [1],
   })) {
     it(`counts for nothing with ${what}`, () => assert.equal(readAdvertisement(value), undefined));

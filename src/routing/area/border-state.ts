@@ -1,6 +1,6 @@
-import { hasNodeIdForm, type NodeId } from "#identity";
+import { type NodeId, publicKeyOf } from "#identity";
 import { z } from "zod";
-import { type Advertisement, LinksWire, linksFromWire, writeLinks } from "../link-state.ts";
+import { type Advertisement, LinksWire, linksFromWire, NodeWire, writeLinks } from "../link-state.ts";
 
 /** Topic of the statements in which borders tell the fleet of their links to other sites, and of their ways to other borders of their own. */
 export const BORDERS_TOPIC = "borders";
@@ -13,12 +13,11 @@ export const MAX_LISTED = 400;
 /** Dearest way inside a site: some thousand links. */
 const MAX_COST = 2 ** 32;
 
-const Node = z.string().refine(hasNodeIdForm, "not a node id");
-const Nodes = z.array(Node).max(MAX_LISTED);
+const Nodes = z.array(NodeWire).max(MAX_LISTED);
 const Border = z.object({
   transit: z.boolean(),
   links: LinksWire,
-  inside: z.array(z.tuple([Node, z.int().min(0).max(MAX_COST)]).rest(z.unknown())).max(MAX_INSIDE),
+  inside: z.array(z.tuple([NodeWire, z.int().min(0).max(MAX_COST)]).rest(z.unknown())).max(MAX_INSIDE),
 });
 const Behind = z.union([z.object({ absent: Nodes }), z.object({ present: Nodes })]);
 
@@ -40,7 +39,7 @@ export function leadsTo(behind: Behind, node: NodeId): boolean {
 /** The value of the statement on links. */
 export function writeBorder({ transit, links, inside }: BorderAdvertisement): unknown {
   const nearest = [...inside].toSorted(([, a], [, b]) => a - b).slice(0, MAX_INSIDE);
-  return { transit, links: writeLinks(links), inside: nearest };
+  return { transit, links: writeLinks(links), inside: nearest.map(([peer, cost]) => [publicKeyOf(peer), cost]) };
 }
 
 /**
@@ -61,7 +60,7 @@ export function readBorder(value: unknown, isNear: (node: NodeId) => boolean): B
 /** The value of the statement on members. Of a list that is too long the rest is left out: those nodes count as reached, or not, wrongly. */
 export function writeBehind(behind: Behind): unknown {
   const [name, nodes] = "only" in behind ? ["present", behind.only] : ["absent", behind.except];
-  return { [name]: [...nodes].toSorted().slice(0, MAX_LISTED) };
+  return { [name]: [...nodes].toSorted().slice(0, MAX_LISTED).map(publicKeyOf) };
 }
 
 /** Whom a border said that it reaches; `undefined`: it makes no sense. */

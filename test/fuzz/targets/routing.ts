@@ -1,5 +1,5 @@
 import { decodeCbor, encodeCbor } from "#core";
-import { nodeIdOf } from "../../../src/identity/node-id.ts";
+import { nodeIdOf, publicKeyOf } from "../../../src/identity/node-id.ts";
 import { totalOf } from "../../../src/routing/link-cost.ts";
 import {
   leadsTo,
@@ -17,8 +17,9 @@ import { testKey } from "../../support/fleet.ts";
 import { type FuzzTarget, mustHold } from "../target.ts";
 
 const NODES = [60, 61, 62, 63].map((seed) => nodeIdOf(testKey(seed).publicKey));
-const [A, B, C, D] = NODES;
-const link = (peer: string | undefined, latency: number): unknown[] => [peer, latency, 0, 0, 420, 25];
+const [A, B] = NODES;
+const KEYS = NODES.map(publicKeyOf);
+const link = (node: number, latency: number): unknown[] => [KEYS[node], latency, 0, 0, 420, 25];
 
 /** What four nodes tell of their links, one after the other: `[which of them, what]…`. */
 export const ROUTING_TARGET: FuzzTarget = {
@@ -29,13 +30,13 @@ export const ROUTING_TARGET: FuzzTarget = {
   seeds: () =>
     [
       [
-        [0, { transit: true, links: [link(B, 5), link(C, 90)] }],
-        [1, { transit: true, links: [link(A, 5), link(C, 7)] }],
-        [2, { transit: false, links: [link(A, 90), link(B, 7)] }],
+        [0, { transit: true, links: [link(1, 5), link(2, 90)] }],
+        [1, { transit: true, links: [link(0, 5), link(2, 7)] }],
+        [2, { transit: false, links: [link(0, 90), link(1, 7)] }],
       ],
       [
-        [3, { transit: true, links: [link(D, 0), link(A, 1)] }],
-        [0, { transit: true, links: [[...link(D, 1), "later"]], area: "later" }],
+        [3, { transit: true, links: [link(3, 0), link(0, 1)] }],
+        [0, { transit: true, links: [[...link(3, 1), "later"]], area: "later" }],
         [3, { transit: true, links: [] }],
       ],
     ].map(encodeCbor),
@@ -75,8 +76,11 @@ export const BORDERS_TARGET: FuzzTarget = {
   maxBytes: 8 * 1024,
   seeds: () =>
     [
-      [{ transit: true, links: [link(C, 5), link(D, 90)], inside: [[B, 11]] }, { absent: [] }],
-      [{ transit: false, links: [link(B, 1), link(C, 0)], inside: [[C, 4, "later"]], area: "later" }, { present: [B] }],
+      [{ transit: true, links: [link(2, 5), link(3, 90)], inside: [[KEYS[1], 11]] }, { absent: [] }],
+      [
+        { transit: false, links: [link(1, 1), link(2, 0)], inside: [[KEYS[2], 4, "later"]], area: "later" },
+        { present: [KEYS[1]] },
+      ],
     ].map(encodeCbor),
   refuses: ["core.cbor"],
   prepare: () => (input) => {
