@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { atLeast, atMost, type Bar, type BenchContext, defineBench, median, numberFlag, type Sample } from "./bench.ts";
-import { Child, labNeeds, onPath, startLab } from "./lab/index.ts";
+import { Child, type LabHost, labNeeds, onPath, startLab } from "./lab/index.ts";
 import { CLIENTS, ECHO_ROUNDS, FLOWS, measure, rate } from "./tunnel-load.ts";
 import {
   firstAnswerMs,
@@ -12,6 +12,7 @@ import {
   startTarget,
 } from "./tunnel-paths.ts";
 import type { Ports } from "./tunnel-part.ts";
+import { VPNS } from "./tunnel-vpns.ts";
 
 const GATEWAYS = [1, 3];
 /** One way over each of the two access links: 100 ms there and back. */
@@ -32,6 +33,7 @@ export const tunnel = defineBench({
     samples: numberFlag(3, 1, 99, "samples of each kind"),
     gateways: z.boolean().default(true).describe("also through one and three gateways"),
     wan: z.boolean().default(true).describe("also at a round trip of 100 ms, with root"),
+    beside: z.boolean().default(true).describe("also between two hosts of the lab, beside Nebula and WireGuard"),
   }),
   missing: async () => {
     for (const program of ["stunnel4", "openssl", "setpriv"]) {
@@ -40,10 +42,15 @@ export const tunnel = defineBench({
     }
     return undefined;
   },
-  run: async (context, { mib, seconds, samples, gateways, wan }) => {
+  run: async (context, { mib, seconds, samples, gateways, wan, beside }) => {
     const work: Work = { samples, bytes: mib * 2 ** 20, seconds };
     const runs = [await runLoopback(context, work, gateways ? GATEWAYS : [])];
-    if (wan) runs.push(await runWan(context, samples));
+    const cause = wan || beside ? await labNeeds() : undefined;
+    if (cause !== undefined) context.progress(`skipped what needs the lab: ${cause}`);
+    else {
+      if (wan) runs.push(await runWan(context, samples));
+      if (beside) runs.push(await runBeside(context, work));
+    }
     return {
       conditions: { mib, seconds, clients: CLIENTS, flows: FLOWS, echoRounds: ECHO_ROUNDS, wanMib: WAN_MIB },
       setupSeconds: {},
@@ -76,6 +83,8 @@ async function runLoopback({ clock, directory, progress }: BenchContext, work: W
     const firstPort = FIRST_PORT + index * PORTS_OF_CHAIN;
     chains.set(kindOf("stunnel", count), await stunnel.start(machines(count), direct, firstPort));
   }
+  progress("what each of them carries at first is not counted");
+  for (const ports of chains.values()) await rate(clock, ports.sink, 1, work.bytes);
   const samples: Sample[] = [];
   for (let round = 0; round < work.samples; round++) {
     for (const [kind, ports] of chains) {
@@ -108,11 +117,6 @@ function loopbackBars(samples: readonly Sample[], gateways: readonly number[]): 
 
 /** Two sites, 50 ms apart; the service in one, its user in the other, and where there is a gateway, it is in the user's. */
 async function runWan({ clock, directory, progress }: BenchContext, samples: number): Promise<Run> {
-  const cause = await labNeeds();
-  if (cause !== undefined) {
-    progress(`skipped 100 ms: ${cause}`);
-    return { samples: [], bars: [] };
-  }
   const wan = { rateBps: 0, delayMs: WAN_DELAY_MS, jitterMs: 0, queueBytes: 64 * 2 ** 20, lossRatio: 0 };
   await using lab = await startLab(clock, { sites: 2, hostsPerSite: 2, wan });
   const [near, gateway, far] = lab.hosts.map(
@@ -146,6 +150,42 @@ async function runWan({ clock, directory, progress }: BenchContext, samples: num
     return atLeast(`one flow at 100 ms round trip${over}, Mbit/s`, 200, mbitPerSecond);
   });
   return { samples: results, bars };
+}
+
+/** Two hosts of one site: the tunnel, stunnel, and networks that carry all of IP. Figures only. */
+async function runBeside({ clock, directory, progress }: BenchContext, { samples, bytes }: Work): Promise<Run> {
+  await using lab = await startLab(clock);
+  const [near, far] = lab.hosts;
+  if (near === undefined || far === undefined) return { samples: [], bars: [] };
+  const machine = ({ netns, address }: LabHost, ip = address): Machine => ({
+    ip,
+    start: (argv, env = {}) => lab.start(netns, argv, { env }),
+  });
+  const machines: Machines = { near: machine(near), gateways: [], far: machine(far) };
+  const target = await startTarget(machines.far);
+  const stunnel = new StunnelChain(clock, directory);
+  const paths: [string, string, Ports][] = [
+    ["direct, lab", far.address, target],
+    ["portolan, lab", near.address, await startPortolan(machines, target)],
+    ["stunnel, lab", near.address, await stunnel.start(machines, target, FIRST_PORT)],
+  ];
+  for (const vpn of VPNS) {
+    const pair = { clock, lab, near, far, directory };
+    const missing = await vpn.missing(pair);
+    if (missing !== undefined) progress(`skipped ${vpn.name}: ${missing}`);
+    else {
+      const inside = await vpn.start(pair);
+      paths.push([`${vpn.name}, lab`, inside, await startTarget(machine(far, inside))]);
+    }
+  }
+  const results: Sample[] = [];
+  for (let round = -1; round < samples; round++) {
+    for (const [kind, ip, ports] of paths) {
+      const oneFlowMbPerSecond = await oneFlow(machines.near, ip, ports, bytes);
+      if (round >= 0) results.push({ kind, round, oneFlowMbPerSecond }); // the first one is not counted
+    }
+  }
+  return { samples: results, bars: [] };
 }
 
 function medianOf(samples: readonly Sample[], kind: string, key: string): number {
