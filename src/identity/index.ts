@@ -32,6 +32,7 @@ export {
   type Spec,
 } from "./kinds.ts";
 export { hasNodeIdForm, isNodeId, keyHash, type NodeId, nodeIdOf, publicKeyOf, shortId } from "./node-id.ts";
+export { NodeWire } from "./node-wire.ts";
 export { openStateDatabase } from "./state-database.ts";
 export { type MemberInfo, Membership } from "./membership.ts";
 export { type ClaimRow, readClaims } from "./claims-csv.ts";

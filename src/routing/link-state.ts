@@ -1,5 +1,4 @@
-import { isEd25519PublicKey } from "#core";
-import { type NodeId, nodeIdOf, publicKeyOf } from "#identity";
+import { type NodeId, NodeWire, publicKeyOf } from "#identity";
 import { z } from "zod";
 import { type LinkTerms, totalOf } from "./link-cost.ts";
 
@@ -11,8 +10,6 @@ export const MAX_LINKS = 128;
 const MAX_TERM = 1_000_000;
 
 const Term = z.int().min(0).max(MAX_TERM);
-/** A node, by the 32 bytes of its key: two thirds of the length of its id. */
-export const NodeWire = z.instanceof(Uint8Array).refine(isEd25519PublicKey, "not a node's key").transform(nodeIdOf);
 /** Later versions may say more of a link. */
 export const LinksWire = z.array(z.tuple([NodeWire, Term, Term, Term, Term, Term]).rest(z.unknown())).max(MAX_LINKS);
 /** And of the node. */

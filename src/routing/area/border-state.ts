@@ -1,6 +1,6 @@
-import { type NodeId, publicKeyOf } from "#identity";
+import { type NodeId, NodeWire, publicKeyOf } from "#identity";
 import { z } from "zod";
-import { type Advertisement, LinksWire, linksFromWire, NodeWire, writeLinks } from "../link-state.ts";
+import { type Advertisement, LinksWire, linksFromWire, writeLinks } from "../link-state.ts";
 
 /** Topic of the statements in which borders tell the fleet of their links to other sites, and of their ways to other borders of their own. */
 export const BORDERS_TOPIC = "borders";

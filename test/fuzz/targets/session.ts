@@ -6,7 +6,7 @@ import type { NodeState } from "../../../src/daemon/node-state.ts";
 import { Provisional } from "../../../src/daemon/provisional.ts";
 import { Contact } from "../../../src/identity/contact.ts";
 import { Membership } from "../../../src/identity/membership.ts";
-import { nodeIdOf } from "../../../src/identity/node-id.ts";
+import { nodeIdOf, publicKeyOf } from "../../../src/identity/node-id.ts";
 import { openStateDatabase } from "../../../src/identity/state-database.ts";
 import { Gossip } from "../../../src/mesh/gossip.ts";
 import { type Greeting, MAX_MESSAGE_BYTES, startHello } from "../../../src/mesh/hello-exchange.ts";
@@ -97,16 +97,22 @@ const sessionMessages: FuzzTarget = {
   grammar: "cbor",
   maxBytes: MAX_BYTES,
   seeds: () => {
-    const statement = { topic: "copies", origin: PEER, boot: 1, seq: 1, value: encodeCbor({ a: [1, "x"] }) };
+    const statement = (topic = "copies", value: unknown = { a: [1, "x"] }): unknown[] => [
+      topic,
+      publicKeyOf(PEER),
+      1,
+      1,
+      encodeCbor(value),
+    ];
     return [
-      ["gossip", statement],
-      ["gossip", { ...statement, sig: new Uint8Array(64) }],
-      ["gossip", { ...statement, topic: "clone", value: encodeCbor({ sinceMs: NOW_MS }) }],
+      ["gossip", statement()],
+      ["gossip", [...statement(), new Uint8Array(64)]],
+      ["gossip", statement("clone", { sinceMs: NOW_MS })],
       ["gossip-digest", { buckets: new Uint8Array(512) }],
       ["gossip-versions", { buckets: [0, 63], versions: [["copies", PEER, 2, 1]] }],
       ["gossip-versions", { buckets: Array.from({ length: 64 }, (_, i) => i), versions: [] }],
       ["gossip-want", { keys: [["copies", PEER]] }],
-      ["gossip-statements", { statements: [statement, { ...statement, sig: new Uint8Array(64) }] }],
+      ["gossip-statements", { statements: [statement(), [...statement(), new Uint8Array(64)]] }],
       ["gossip-unfeed", null],
       ["docs", { digest: new Uint8Array(32) }],
       ["provisional", { is: true }],
@@ -164,19 +170,15 @@ const sessionMessages: FuzzTarget = {
   },
 };
 
+/** Statements are lists of five here, which the peer signs and sends as bytes, or six. */
 function onTheWire(body: unknown): unknown {
-  if (typeof body !== "object" || body === null) return body;
-  if ("statements" in body && Array.isArray(body.statements)) {
-    return { ...body, statements: body.statements.map(onTheWire) };
+  if (Array.isArray(body) && (body.length === 5 || body.length === 6) && typeof body[0] === "string") {
+    const said: unknown[] = body;
+    const bytes = encodeCbor(["portolan-gossip-v1", fleet.id, ...said.slice(0, 5)]);
+    return encodeCbor(said.length === 6 ? said : [...said, peer.sign(bytes)]);
   }
-  return "topic" in body ? encodeCbor(signed(body)) : body;
-}
-
-function signed(body: object): object {
-  if ("sig" in body) return body;
-  const { topic, origin, boot, seq, value } = body as Record<string, unknown>;
-  const bytes = encodeCbor(["portolan-gossip-v1", fleet.id, topic ?? 0, origin ?? 0, boot ?? 0, seq ?? 0, value ?? 0]);
-  return { ...body, sig: peer.sign(bytes) };
+  if (typeof body !== "object" || body === null || !("statements" in body)) return body;
+  return Array.isArray(body.statements) ? { ...body, statements: body.statements.map(onTheWire) } : body;
 }
 
 /** Both ends of the documents' protocol: the peer asks, and it answers, with these messages. */
