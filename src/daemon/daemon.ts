@@ -3,7 +3,7 @@ import { SOCKET_NAME } from "#api";
 import { createLog, Fault, SystemClock, SystemRandom } from "#core";
 import type { NodeId } from "#identity";
 import { type Host, LazyDht, type Rendezvous, startRendezvous } from "#mesh";
-import { type MeshNames, type Router, ServiceLookup, type Services } from "#routing";
+import { type MeshNames, type Reach, type Router, ServiceLookup, type Services } from "#routing";
 import { ArtifactKeeper } from "./artifact-keeper.ts";
 import { type ConfigInput, type DaemonConfig, loadConfig } from "./config.ts";
 import { artifactHandlers } from "./control/artifacts.ts";
@@ -84,6 +84,8 @@ export class Daemon {
   readonly #stop = new AbortController();
   readonly #otherFleets: OtherFleets;
   readonly #stopped = Promise.withResolvers<void>();
+  /** Once there are ways. */
+  #reach: Reach | undefined;
 
   constructor(node: OpenNode, config: DaemonConfig, stack: AsyncDisposableStack) {
     this.#node = node;
@@ -103,6 +105,7 @@ export class Daemon {
     const life = await this.live(host, (finding) => this.#stack.use(new LazyDht({ host, clock, log, ...finding })));
     const { transit } = this.#config;
     const ways = this.#stack.use(startWays(state, { host, ...life, transit }));
+    this.#reach = ways.reach;
     const names = this.#stack.use(await startNames(state, { ...life, ...ways }, this.#config));
     await this.#serveControl(host, life, ways, names);
     this.#stack.use(startMemoryKeeper(clock));
@@ -236,6 +239,10 @@ export class Daemon {
       host,
       facts: rememberedFacts(state.settings),
       candidates: () => rendezvous.candidates(),
+      reach: (member, protocol, signal) => {
+        if (this.#reach !== undefined) return this.#reach.open(member, protocol, signal);
+        throw new Fault("routing.no-route", "this node has only just started", { exit: "offline" });
+      },
       joined: (registrarMs, registrar) => {
         const verdict = state.time.observe(
           { timeMs: registrarMs, registrar, fresh: true },

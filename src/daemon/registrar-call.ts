@@ -1,4 +1,4 @@
-import { errorMessage, Fault, FrameStream, withDeadline } from "#core";
+import { type ByteStream, errorMessage, Fault, FrameStream, withDeadline } from "#core";
 import {
   type BootstrapToken,
   type DeviceFacts,
@@ -25,7 +25,12 @@ export type RegistrarCallDeps = {
   facts: DeviceFacts;
   /** Addresses at which a registrar may be, best first: multicast, remembered peers. The token's come before them. */
   candidates: () => string[];
+  /** Opens a stream to a member over links of others, too; throws Fault where there is no way, or none yet. */
+  reach: (member: NodeId, protocol: string, signal: AbortSignal) => Promise<ByteStream>;
 };
+
+/** A registrar that was found: who it is, and how to open a stream to it. */
+type Line = Pick<StrangerConnection, "nodeId" | "open">;
 
 /** Asks the fleet's registrars to admit this node, or to renew its membership. */
 export class RegistrarCall {
@@ -39,76 +44,106 @@ export class RegistrarCall {
     this.#deps = deps;
   }
 
-  /** Asks one node after the other, and whom they send us to, until somebody decides. Throws why nobody did. */
+  /**
+   * Asks one node after the other, and whom they send us to, until somebody decides; then, as a member, those registrars that answer at no address,
+   * the way that anything goes to them. Throws why nobody did.
+   */
   async round(token: BootstrapToken, signal: AbortSignal): Promise<Decided> {
     const addresses = [...token.rendezvous, ...this.#deps.candidates()];
-    if (addresses.length === 0) {
+    const registrars = this.#registrars();
+    if (addresses.length === 0 && registrars.size === 0) {
       throw new Fault("daemon.no-rendezvous", "no address of the fleet is known", {
         fix: "Use a token that names one: `portolan token` on a node that others can reach.",
       });
     }
     const round = new JoinRound(addresses);
     for (let next = round.next(); next !== undefined; next = round.next()) {
-      try {
-        const outcome = await this.#ask(next, token, signal);
-        if (outcome.outcome === "denied" && outcome.code === "identity.not-registrar") {
-          round.failed(new Fault(outcome.code, outcome.reason, { fix: outcome.fix })); // another address may be a registrar's
-          continue;
-        }
-        if (outcome.outcome !== "redirect") return outcome;
-        round.redirected(outcome);
-      } catch (error) {
-        signal.throwIfAborted();
-        round.failed(error);
-      }
+      const outcome = await this.#tryOne(round, () => this.#ask(next, token, registrars, signal), signal);
+      if (outcome !== undefined) return outcome;
+    }
+    for (const registrar of registrars) {
+      const line: Line = { nodeId: registrar, open: (protocol, inner) => this.#deps.reach(registrar, protocol, inner) };
+      const outcome = await this.#tryOne(round, () => this.#talk(line, token, signal), signal);
+      if (outcome !== undefined) return outcome;
     }
     throw round.failure();
   }
 
+  /** Those of others that documents here tell of, each time in another order, so that not all nodes of a fleet ask the same one first. */
+  #registrars(): Set<NodeId> {
+    const { members, data, random } = this.#state;
+    const others = members.all().filter(({ node, registrar }) => registrar && node !== data.key.nodeId);
+    const drawn = others.map(({ node }) => ({ node, place: random.unit() })).toSorted((a, b) => a.place - b.place);
+    return new Set(drawn.map(({ node }) => node));
+  }
+
+  /** `undefined`: it did not decide. */
+  async #tryOne(
+    round: JoinRound,
+    ask: () => Promise<DeviceOutcome & { from: NodeId }>,
+    signal: AbortSignal,
+  ): Promise<Decided | undefined> {
+    try {
+      const outcome = await ask();
+      if (outcome.outcome === "redirect") round.redirected(outcome);
+      else if (outcome.outcome !== "denied" || outcome.code !== "identity.not-registrar") return outcome;
+      else round.failed(new Fault(outcome.code, outcome.reason, { fix: outcome.fix })); // another address may be a registrar's
+    } catch (error) {
+      signal.throwIfAborted();
+      round.failed(error);
+    }
+    return undefined;
+  }
+
+  /** Takes whom it found off the list of registrars that are left. */
   async #ask(
     addresses: readonly string[],
     token: BootstrapToken,
+    left: Set<NodeId>,
     signal: AbortSignal,
   ): Promise<DeviceOutcome & { from: NodeId }> {
-    const { host, facts } = this.#deps;
+    const connection = await this.#dial(addresses, signal);
+    left.delete(connection.nodeId);
+    try {
+      return await this.#talk(connection, token, signal);
+    } finally {
+      if (this.#deps.host.session(connection.nodeId) === undefined) connection.close();
+    }
+  }
+
+  async #talk(
+    { nodeId, open }: Line,
+    token: BootstrapToken,
+    signal: AbortSignal,
+  ): Promise<DeviceOutcome & { from: NodeId }> {
     const { clock, random, data, store, settings, time, marks, trustedMs } = this.#state;
     const before = marks.floorIn(token.fleet);
     const pass = settings.get("pass");
-    const connection = await this.#dial(addresses, signal);
-    try {
-      const stream = await withDeadline(
+    const opening = (inner: AbortSignal): Promise<ByteStream> => open(JOIN_PROTOCOL, inner);
+    const stream = await withDeadline(clock, JOIN_TIMEOUT_MS, "opening the join stream", opening, signal);
+    const ticket = this.#tickets.get(nodeId);
+    const outcome = await runDeviceJoin(
+      new FrameStream(stream, FROM_REGISTRAR),
+      {
         clock,
-        JOIN_TIMEOUT_MS,
-        "opening the join stream",
-        (s) => connection.open(JOIN_PROTOCOL, s),
-        signal,
-      );
-      const ticket = this.#tickets.get(connection.nodeId);
-      const outcome = await runDeviceJoin(
-        new FrameStream(stream, FROM_REGISTRAR),
-        {
-          clock,
-          random,
-          nowMs: trustedMs,
-          node: data.key,
-          token,
-          floor: {
-            charter: Math.max(store.charter?.body.version ?? 0, before.charter),
-            revocation: Math.max(revocationVersion(store), before.revocation),
-            ...(store.charter === undefined || time.confirmed ? {} : { timeMs: time.floorMs() }),
-          },
-          facts,
-          registrar: connection.nodeId,
-          ...(ticket === undefined ? {} : { ticket }),
-          ...(pass === undefined ? {} : { pass }),
+        random,
+        nowMs: trustedMs,
+        node: data.key,
+        token,
+        floor: {
+          charter: Math.max(store.charter?.body.version ?? 0, before.charter),
+          revocation: Math.max(revocationVersion(store), before.revocation),
+          ...(store.charter === undefined || time.confirmed ? {} : { timeMs: time.floorMs() }),
         },
-        signal,
-      );
-      if (outcome.outcome === "pending") this.#tickets.set(connection.nodeId, outcome.ticket);
-      return { ...outcome, from: connection.nodeId };
-    } finally {
-      if (host.session(connection.nodeId) === undefined) connection.close();
-    }
+        facts: this.#deps.facts,
+        registrar: nodeId,
+        ...(ticket === undefined ? {} : { ticket }),
+        ...(pass === undefined ? {} : { pass }),
+      },
+      signal,
+    );
+    if (outcome.outcome === "pending") this.#tickets.set(nodeId, outcome.ticket);
+    return { ...outcome, from: nodeId };
   }
 
   async #dial(addresses: readonly string[], signal: AbortSignal): Promise<StrangerConnection> {

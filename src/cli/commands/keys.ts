@@ -93,6 +93,10 @@ async function removeRegistrar(session: Session<RemoveOptions>, node: string): P
     });
     const names = members.map(({ documentName }) => documentName).join(", ") || "nobody";
     session.say(`${kept.length > 0 ? "stay members, and renew with another registrar" : "must join again"}: ${names}`);
+    if (!items.some(({ documentName }) => documentName === name))
+      session.say(
+        `${name} was never admitted itself, and has left the fleet: portolan approve ${name} lets it in again`,
+      );
   });
 }
 
