@@ -355,6 +355,16 @@ describe("routing: whether a path still leads anywhere", () => {
     );
   });
 
+  it("is asked when a flow pauses, unless something came again, and not again and again", () => {
+    const watch = new PathWatch(0);
+    watch.heard(1_000);
+    assert.equal(watch.checkPause(1_010), false);
+    assert.equal(watch.checkPause(1_020), true);
+    assert.equal(watch.checkPause(1_040), false);
+    watch.heard(1_130);
+    assert.deepEqual([watch.checkPause(1_140), watch.checkPause(1_150)], [false, true]);
+  });
+
   it("is asked seldom while nobody uses it", () => {
     const idle = doubtfulMs((nowMs) => nowMs <= 30_000, { usedUntilMs: 1_000 }) ?? 0;
     assert.ok(idle > 35_000 && idle < 36_500, `${idle}`);

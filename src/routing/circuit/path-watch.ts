@@ -5,6 +5,9 @@ const IN_USE_MS = 10_000;
 const IDLE_PING_MS = 5_000;
 /** So many pings without any answer, and four round trips, make a path doubtful. */
 const DOUBTFUL_PINGS = 3;
+/** A flow that pauses for so long is asked about at once, though not again and again: a link that was reset shows it only to who sends. */
+export const PAUSE_MS = 20;
+const PAUSE_PING_MS = 100;
 /** A check that comes so much late was held up by this process; nobody is blamed for that. */
 const LATE_MS = 50;
 
@@ -32,6 +35,13 @@ export class PathWatch {
   /** A user's bytes went or came. */
   used(nowMs: number): void {
     this.#usedMs = nowMs;
+  }
+
+  /** To be called `PAUSE_MS` after something came: whether to ping, because nothing did since. */
+  checkPause(nowMs: number): boolean {
+    const ping = nowMs - this.#heardMs >= PAUSE_MS * 0.9 && nowMs - this.#pingedMs >= PAUSE_PING_MS;
+    if (ping) this.#pingedMs = nowMs;
+    return ping;
   }
 
   /** To be called every `PING_MS`. `waits`: the peer owes an acknowledgement. */

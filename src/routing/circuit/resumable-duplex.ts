@@ -4,7 +4,7 @@ import type { NodeId } from "#identity";
 import type { Carrier, CarrierSecret } from "#mesh";
 import type { Role } from "./circuit-frame.ts";
 import { HandshakePipe } from "./handshake-pipe.ts";
-import { PathWatch, type PathVerdict } from "./path-watch.ts";
+import { PathWatch, type PathVerdict, PAUSE_MS } from "./path-watch.ts";
 import { ReliableLine } from "./reliable-line.ts";
 
 /** What was taken is acknowledged after so long, if there is not enough of it for an acknowledgement of its own. */
@@ -28,6 +28,7 @@ type Path = { stream: ByteStream; watch: PathWatch; blocked: boolean };
  * called.
  */
 export class ResumableDuplex extends Duplex {
+  readonly #role: Role;
   readonly #handshake: HandshakePipe;
   readonly #clock: Clock;
   readonly #hooks: DuplexHooks;
@@ -44,6 +45,7 @@ export class ResumableDuplex extends Duplex {
   constructor(role: Role, clock: Clock, hooks: DuplexHooks) {
     super({ highWaterMark: HIGH_WATER_BYTES, allowHalfOpen: false });
     this.on("error", () => undefined); // its owner hears of it through `over`; without a listener it would end the process
+    this.#role = role;
     this.#clock = clock;
     this.#hooks = hooks;
     this.#line = new ReliableLine(role, {
@@ -243,6 +245,20 @@ export class ResumableDuplex extends Duplex {
       () => {
         this.#ackIsDue = false;
         this.#line.acknowledge();
+        this.#askWhenQuiet();
+        return undefined;
+      },
+      () => undefined,
+    );
+  }
+
+  /** The source finds other ways, so it is the one to ask. */
+  #askWhenQuiet(): void {
+    const path = this.#path;
+    if (this.#role !== "source" || path === undefined) return;
+    this.#clock.sleep(PAUSE_MS).then(
+      () => {
+        if (this.#path === path && path.watch.checkPause(this.#clock.nowMs())) this.#line.ping();
         return undefined;
       },
       () => undefined,
