@@ -85,6 +85,23 @@ export class Daemons<Name extends string> implements AsyncDisposable {
     await clock.sleep(TOLD_MS);
   }
 
+  /** Resolves with the seconds until those that run had, for so long, at most a share of one processor all together; or until it was waited for long enough. */
+  async untilCalm({ share, forMs, atMostMs }: { share: number; forMs: number; atMostMs: number }): Promise<number> {
+    const { clock } = this.#deps;
+    const used = async (): Promise<number> => {
+      const each = await Promise.all([...this.#nodes.values()].map(({ process }) => process.cpuSeconds()));
+      return each.reduce((sum, seconds) => sum + seconds, 0);
+    };
+    const startMs = clock.nowMs();
+    for (let before = await used(); clock.nowMs() - startMs < atMostMs; ) {
+      await clock.sleep(forMs);
+      const now = await used();
+      if (now - before <= (share * forMs) / 1_000) break;
+      before = now;
+    }
+    return (clock.nowMs() - startMs) / 1_000;
+  }
+
   /** Resolves when a daemon knows a healthy instance of a service. */
   async untilServed(name: Name, service: string): Promise<void> {
     await until(this.#deps.clock, `${name} to know a healthy ${service}`, async () => {
