@@ -63,6 +63,8 @@ export async function killInstances(world: World, stack: AsyncDisposableStack, k
         .join("\n"),
     );
   }
+  stop.abort();
+  for (const host of hosts) await daemons.client(host).call("unpublishService", { name: SERVICE });
   return samples;
 }
 
