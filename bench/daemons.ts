@@ -7,6 +7,9 @@ import { command, joinOthers, type Node, startNode, until } from "./portolan.ts"
 /** A new link is told of within 2 s (docs/spec/link-state.md), and worked in when that comes. */
 const TOLD_MS = 3_000;
 
+/** All of them together take at most a share of one processor, for so long; or it was waited for long enough. */
+export type Calm = { share: number; forMs: number; atMostMs: number };
+
 /** Real daemons by name, each at its place: one demo fleet, in which they are killed, stopped, and started again. Disposing of it ends them. */
 export class Daemons<Name extends string> implements AsyncDisposable {
   readonly #deps: FleetDeps;
@@ -85,8 +88,8 @@ export class Daemons<Name extends string> implements AsyncDisposable {
     await clock.sleep(TOLD_MS);
   }
 
-  /** Resolves with the seconds until those that run had, for so long, at most a share of one processor all together; or until it was waited for long enough. */
-  async untilCalm({ share, forMs, atMostMs }: { share: number; forMs: number; atMostMs: number }): Promise<number> {
+  /** Resolves with the seconds that it took. */
+  async untilCalm({ share, forMs, atMostMs }: Calm): Promise<number> {
     const { clock } = this.#deps;
     const used = async (): Promise<number> => {
       const each = await Promise.all([...this.#nodes.values()].map(({ process }) => process.cpuSeconds()));
