@@ -34,8 +34,9 @@ assert.match(result.refused[0].code, /^[a-z]+\.[a-z-]+$/u);
 assert.equal(result.links.length, result.sites);
 for (const { site, bytesIn } of result.links.slice(1)) assert.ok(bytesIn >= file.length, site);
 const sum = (key) => result.links.reduce((total, link) => total + link[key], 0);
-// What leaves one link enters another; the last of it may be under way.
-assert.ok(Math.abs(sum("bytesIn") - sum("bytesOut")) < 1_000_000, `${sum("bytesIn")} in, ${sum("bytesOut")} out`);
+// What leaves one link enters another, but for what a full queue between them drops; the last of it may be under way.
+const [bytesIn, bytesOut] = [sum("bytesIn"), sum("bytesOut")];
+assert.ok(bytesIn - bytesOut < 1_000_000 && bytesOut - bytesIn < 0.02 * bytesOut, `${bytesIn} in, ${bytesOut} out`);
 if (result.nodes / result.sites >= 3 && result.sites >= 3) {
   const { session, killed, via, leader } = result.plug;
   assert.ok(session.equal && session.bytes > 0, "the download went on, byte by byte the same");
