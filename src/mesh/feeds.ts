@@ -33,6 +33,10 @@ export class Feeds {
     return this.#picked.union(this.#pickedUs);
   }
 
+  hasPicked(peer: NodeId): boolean {
+    return this.#picked.has(peer);
+  }
+
   /** A neighbour picked this node, or did so no longer. */
   pickedBy(peer: NodeId, feed: boolean): void {
     if (feed) this.#pickedUs.add(peer);

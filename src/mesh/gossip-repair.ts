@@ -60,6 +60,10 @@ type Deps = {
   take: (encoded: Uint8Array, from: Session) => StatementVersion | undefined;
   /** A neighbour compares with this node. */
   asked: (peer: NodeId) => void;
+  /** This node compares with a neighbour. */
+  asking: (peer: NodeId) => void;
+  /** Whoever compared with this node before its first comparison was over, when it had little to tell. */
+  feeds: () => Iterable<NodeId>;
 };
 
 /** The comparison that this node has under way. `wanted`: what is still to come, by key; undefined until the peer has told its versions. */
@@ -139,6 +143,7 @@ export class GossipRepair {
     for (const peer of this.#due) {
       this.#due.delete(peer);
       if (!this.#say(host.session(peer), "digest", { buckets: table.digest() })) continue;
+      this.#deps.asking(peer);
       const done = new AbortController();
       this.#current = { peer, wanted: undefined, requests: 0, done };
       clock.sleep(ANSWER_MS, done.signal).then(
@@ -155,7 +160,7 @@ export class GossipRepair {
     this.#current = undefined;
     if (ended?.wanted !== undefined && this.#isFirst) {
       this.#isFirst = false;
-      this.#due.add(ended.peer); // what others brought meanwhile was no news either, and may be news to it
+      for (const peer of this.#deps.feeds()) this.#due.add(peer); // what came meanwhile was no news, and may be news to them
     }
     this.#next();
   }

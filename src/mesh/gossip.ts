@@ -95,6 +95,8 @@ export class Gossip {
       take: (encoded, from) =>
         this.#limit(from.nodeId).take() ? this.#take(encoded, from, !this.#repair.isFirst) : undefined,
       asked: (peer) => this.#feeds.pickedBy(peer, true),
+      asking: (peer) => this.#pickOnly(peer),
+      feeds: () => this.#feeds.all(),
     });
     host.onMessage(this.#newsMessage, (session, body) => {
       if (body instanceof Uint8Array) this.#takeNew(body, session, true);
@@ -178,6 +180,11 @@ export class Gossip {
       this.#deps.host.session(peer)?.send(this.#unfeedMessage, undefined);
     }
     for (const peer of picked) this.#repair.compareWith(peer);
+  }
+
+  /** A digest makes its receiver a feed, which it is to be only if it was picked. */
+  #pickOnly(peer: NodeId): void {
+    if (!this.#feeds.hasPicked(peer)) this.#deps.host.session(peer)?.send(this.#unfeedMessage, undefined);
   }
 
   async #takeTurns(): Promise<void> {
