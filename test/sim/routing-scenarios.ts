@@ -211,11 +211,16 @@ function sharedBackups(mesh: FaultyMesh, random: SeededRandom): number {
     const isApart = (a: number, b: number): boolean =>
       !between.has(b) &&
       !(way.length === 1 && Math.min(a, b) === Math.min(from, to) && Math.max(a, b) === Math.max(from, to));
-    const reached = new Set([from]);
-    for (const at of reached) {
-      for (const peer of nodesOf(mesh)) if (mesh.carries(at, peer) && isApart(at, peer)) reached.add(peer);
-    }
-    if (reached.has(to) && (backup === undefined || backup.some((node) => between.has(node)))) shared += 1;
+    const isReached = (isUsable: (a: number, b: number) => boolean): boolean => {
+      const reached = new Set([from]);
+      for (const at of reached)
+        for (const peer of nodesOf(mesh)) if (isApart(at, peer) && isUsable(at, peer)) reached.add(peer);
+      return reached.has(to);
+    };
+    if (backup?.some((node) => between.has(node)) === false) continue;
+    // a new link that nobody needs may be told of half a minute later (docs/spec/link-state.md, rule 1)
+    const isTold = (a: number, b: number): boolean => mesh.carries(a, b) && mesh.tells(a, b) && mesh.tells(b, a);
+    if (isReached((a, b) => mesh.carries(a, b)) && isReached(isTold)) shared += 1;
   }
   return shared;
 }

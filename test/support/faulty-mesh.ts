@@ -78,6 +78,11 @@ export class FaultyMesh implements Disposable {
     return this.#of(a).life?.host.session(this.idOf(b))?.suspect() !== false;
   }
 
+  /** Whether a node has told of its link to another one. */
+  tells(node: number, peer: number): boolean {
+    return this.#hasWord(this.#of(node).life, node, this.idOf(peer));
+  }
+
   wire(a: number, b: number): ProbedWire | undefined {
     return this.#wires.get(this.#between(a, b));
   }

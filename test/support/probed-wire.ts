@@ -135,7 +135,9 @@ export class ProbedWire {
   }
 
   #lookNow(): void {
-    if (this.#probing !== undefined) for (const end of [0, 1] as const) this.#look(end, this.#probing);
+    const ends = this.#probing;
+    if (ends === undefined) return;
+    for (const end of [0, 1] as const) if (this.#probing === ends) this.#look(end, ends);
   }
 
   #redial(): void {
