@@ -170,6 +170,32 @@ describe("gossip with a neighbour that", () => {
     assert.deepEqual([world.inbox.get("gossip-want")?.length, asked.length], [1, 1]);
   });
 
+  it("compared with it before it had compared with anybody is compared with after that, though it was not picked", async () => {
+    const { clock, honest } = scene();
+    const [asked, dropped]: [MemoryHost[], MemoryHost[]] = [[], []];
+    let isAnswering = false;
+    const none = { buckets: [], versions: [] };
+    const others = Array.from({ length: 8 }, (_, i) => new MemoryHost(nodeIdOf(testKey(210 + i).publicKey)));
+    for (const other of others) {
+      other.onMessage("gossip-digest", (session) => {
+        asked.push(other);
+        if (isAnswering) session.send("gossip-versions", none);
+      });
+      other.onMessage("gossip-unfeed", () => dropped.push(other));
+      MemoryHost.link(honest, other);
+    }
+    await turn(clock);
+    assert.equal(asked.length, 1);
+    for (const other of others) other.session(honest.nodeId)?.send("gossip-digest", { buckets: new Uint8Array(512) });
+    await turn(clock);
+    isAnswering = true;
+    dropped.length = 0; // as the eighth came, some were given up
+    asked[0]?.session(honest.nodeId)?.send("gossip-versions", none);
+    for (let i = 0; i < 10; i++) await turn(clock);
+    assert.deepEqual(new Set(asked), new Set(others));
+    assert.deepEqual([asked.length, dropped.length, new Set(dropped).size], [9, 5, 5]);
+  });
+
   it("never answers a comparison keeps the others waiting for 5 s", async () => {
     const { world, asked } = sceneWithAnother();
     await world.clock.advanceMs(4_900);
