@@ -53,6 +53,10 @@ export function leaderOf(
   return most === undefined || most.bytes === 0 ? undefined : most.node;
 }
 
+function isWhole(detail: Progress["detail"]): boolean {
+  return detail !== undefined && detail.local.bytes >= detail.sizeBytes;
+}
+
 /** How much of the file the nodes have in the mean, but for the publisher. */
 export function shareOf(latest: readonly Progress[]): number {
   const shares = latest.flatMap(({ detail }) =>
@@ -179,8 +183,12 @@ export class Plug {
     return withDeadline(clock, MOVE_MS, "looking for who carries the session", look, signal);
   }
 
+  /** One that is still to get some of the file, if there is one. */
   async #killOne(random: Random): Promise<void> {
-    const victims = this.victims();
+    const lacking = new Set(this.#flow.latest().flatMap(({ node, detail }) => (isWhole(detail) ? [] : [node])));
+    const all = this.victims();
+    const lackingVictims = all.filter(({ plan }) => lacking.has(plan.serial));
+    const victims = lackingVictims.length > 0 ? lackingVictims : all;
     const victim = victims[random.below(victims.length)];
     if (victim === undefined) return;
     await this.kill(victim, "was picked by chance");

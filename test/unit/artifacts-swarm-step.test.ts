@@ -141,6 +141,18 @@ describe("swarm: what a leecher makes of its peers", () => {
     assert.equal(me.said("far", "accept"), 2);
   });
 
+  it("tells that a chunk no longer comes, even to one that knows only by a refusal that it came", () => {
+    const me = new Node();
+    for (const near of ["giver", "other"]) me.meet(near);
+    me.wait(100);
+    me.hear("giver", { type: "offer", chunk: 0 });
+    me.hear("other", { type: "offer", chunk: 0 });
+    assert.equal(me.said("other", "decline"), 1, "it has it as good as, which the other takes note of");
+    me.step({ type: "peer-down", peer: "giver" });
+    me.wait(100);
+    assert.equal(me.said("other", "unclaim"), 1);
+  });
+
   it("accepts no more than its own limit, and says when there is room again", () => {
     const me = new Node({ lanInBytes: 300 * 1024 });
     me.meet("fast");

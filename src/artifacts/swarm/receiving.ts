@@ -121,7 +121,8 @@ export function releaseArrival(state: SwarmState, arrival: Arrival, cancel: bool
   state.unlist(chunk);
   state.arrivingBytes[state.lane(from)] -= arrival.bytesLeft;
   from.arriving -= 1;
-  if (!forgetClaim(state, chunk)) state.newUnclaims.add(chunk);
+  forgetClaim(state, chunk);
+  state.newUnclaims.add(chunk); // to all: who offered it too, or passed it on to me, knows of it without having been told
   if (cancel) state.say(from, { type: "cancel", chunk });
   state.effects.push({ type: "drop", chunk });
   abortOutgoing(state, chunk);
