@@ -7,7 +7,7 @@ import { command, joinOthers, type Node, startNode, until } from "./portolan.ts"
 /** A new link is told of within 2 s (docs/spec/link-state.md), and worked in when that comes. */
 const TOLD_MS = 3_000;
 
-/** All of them together take at most a share of one processor, for so long; or it was waited for long enough. */
+/** Daemons are calm when all of them together took at most `share` of one processor for `forMs`; nobody waits longer than `atMostMs` for that. */
 export type Calm = { share: number; forMs: number; atMostMs: number };
 
 /** Real daemons by name, each at its place: one demo fleet, in which they are killed, stopped, and started again. Disposing of it ends them. */
@@ -88,7 +88,7 @@ export class Daemons<Name extends string> implements AsyncDisposable {
     await clock.sleep(TOLD_MS);
   }
 
-  /** Resolves with the seconds that it took. */
+  /** Resolves when they are calm, or after the longest wait, with the seconds that it took. */
   async untilCalm({ share, forMs, atMostMs }: Calm): Promise<number> {
     const { clock } = this.#deps;
     const used = async (): Promise<number> => {

@@ -64,7 +64,8 @@ const wireguard: Vpn = {
   name: "wireguard",
   missing: async ({ lab, near }) => {
     if (!(await onPath("wg"))) return "wg is not installed (Debian: apt-get install wireguard-tools)";
-    const made = lab.run(near.netns, ["ip", "link", "add", "wg-try", "type", "wireguard"], COMMAND_MS);
+    const link = (...words: string[]): Promise<string> => lab.run(near.netns, ["ip", "link", ...words], COMMAND_MS);
+    const made = link("add", "wg-try", "type", "wireguard").then(() => link("delete", "wg-try"));
     return made.then(
       () => undefined,
       (error: unknown) => errorMessage(error),

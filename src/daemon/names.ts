@@ -33,7 +33,7 @@ export async function startNames(
     opener: tunnels.opener,
     self: data.key.nodeId,
     memberOf: (node: string) => members.of(node),
-    members: () => members.nodes(),
+    groups: () => members.groups(),
   };
   if (wanted === undefined) return await startMeshNames(deps, DEFAULT_SERVERS);
   if (wanted.host.startsWith("127.")) return await startMeshNames(deps, [wanted]);

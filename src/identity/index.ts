@@ -34,7 +34,7 @@ export {
 export { hasNodeIdForm, isNodeId, keyHash, type NodeId, nodeIdOf, publicKeyOf, shortId } from "./node-id.ts";
 export { NodeWire } from "./node-wire.ts";
 export { openStateDatabase } from "./state-database.ts";
-export { type MemberInfo, Membership } from "./membership.ts";
+export { type Groups, type MemberInfo, Membership } from "./membership.ts";
 export { type ClaimRow, readClaims } from "./claims-csv.ts";
 export { createPrivateFile, writeDurably } from "./durable-file.ts";
 export { ipInCidr, isCidr } from "./ip-range.ts";

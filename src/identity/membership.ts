@@ -25,6 +25,9 @@ export type MemberInfo = {
   document: SignedDocument<"Member" | "Registrar">;
 };
 
+/** What groups of members are called. */
+export type Groups = { tenants: ReadonlySet<string>; sites: ReadonlySet<string> };
+
 /** Who belongs to the fleet, worked out from the documents in force and from the memberships that have ended. */
 export class Membership {
   readonly #store: DocumentStore;
@@ -33,6 +36,8 @@ export class Membership {
   /** The node that each member document is about. */
   #nodeOf = new Map<string, NodeId>();
   #revoked = new Map<NodeId, number>();
+  /** `undefined`: to be worked out anew. */
+  #groups: Groups | undefined;
 
   constructor(store: DocumentStore) {
     this.#store = store;
@@ -61,6 +66,13 @@ export class Membership {
     return this.#byNode.keys();
   }
 
+  /** Every tenant and site that has a member. */
+  groups(): Groups {
+    this.#refresh();
+    this.#groups ??= groupsOf(this.#byNode.values());
+    return this.#groups;
+  }
+
   /** By name, node id, serial, or an unambiguous beginning of the id or key hash. */
   find(text: string): MemberInfo | undefined {
     const all = this.all();
@@ -87,6 +99,7 @@ export class Membership {
     if (revision === this.#revision) return;
     const changes = this.#store.changesSince(this.#revision);
     this.#revision = revision;
+    this.#groups = undefined;
     if (changes?.every((document) => this.#add(document)) !== true) this.#rebuild();
   }
 
@@ -134,6 +147,15 @@ export class Membership {
     this.#nodeOf.set(info.document.id, info.node);
     if ((this.#revoked.get(info.node) ?? -1) < info.generation) this.#byNode.set(info.node, info);
   }
+}
+
+function groupsOf(members: Iterable<MemberInfo>): Groups {
+  const [tenants, sites] = [new Set<string>(), new Set<string>()];
+  for (const { tenant, site } of members) {
+    tenants.add(tenant);
+    sites.add(site);
+  }
+  return { tenants, sites };
 }
 
 function rankOf({ name, tenant, node }: MemberInfo): string {

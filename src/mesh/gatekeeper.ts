@@ -1,8 +1,10 @@
 import type { Connection, Stream } from "@libp2p/interface";
-import { asError, type ByteStream, type Clock, encodeFrame, Fault, type Log, type Random, withDeadline } from "#core";
+import { asError, type ByteStream, type Clock, Fault, type Log, type Random, withDeadline } from "#core";
 import { isNodeId, type NodeId } from "#identity";
+import { CloneChallenge } from "./clone-challenge.ts";
 import { agreementOn, openEagerly } from "./eager-stream.ts";
 import { type GateVerdict, HELLO_PROTOCOL, type HelloHooks, type SessionLine, startHello } from "./hello-exchange.ts";
+import { IDLE_LOOK_MS, untilIdle } from "./idle-connection.ts";
 import { Libp2pByteStream } from "./libp2p-byte-stream.ts";
 import type { MuxGuard, MuxGuards, StrangerLimits } from "./mux-guard.ts";
 import { drawProbeKey } from "./probe-sockets.ts";
@@ -20,11 +22,10 @@ export const STRANGER_LIMITS: StrangerLimits = { maxBytes: 64 * 1024, maxStreams
 const DIALLED_LIMITS: StrangerLimits = { maxBytes: 2 * 1024 * 1024, maxStreams: 2 };
 /** How long a refused or retired connection may take to close in good order. */
 const CLOSE_TIMEOUT_MS = 1_000;
-/** A link that lost against another one of the same peer waits this long for its streams, looking this often. */
-const RETIRE_TIMEOUT_MS = 60_000;
-const RETIRE_LOOK_MS = 1_000;
+/** A link that lost against another one of the same peer waits at most this long for its streams. */
+const RETIRE = { forMs: IDLE_LOOK_MS, atMostMs: 60_000 };
 /** A carried connection without streams for this long is closed, by whichever end sees it first. */
-const CARRIED_IDLE_MS = 60_000;
+const CARRIED_IDLE = { forMs: 60_000 };
 
 /** Sessions at most, whoever wants them. Far above the neighbours that a node keeps: a gateway may be all that a few hundred have. */
 const MAX_SESSIONS = 512;
@@ -60,9 +61,6 @@ export type GatekeeperDeps = {
 /** Hears what still comes on a connection that is gone. */
 const NOBODY: SessionLine = { message: () => undefined, ended: () => undefined };
 
-/** Numbers of the probes that look for a clone; far from those that a session counts. */
-const CHALLENGES_FROM = 2 ** 40;
-
 type Guest = { guard: MuxGuard; deadline: AbortController; saidHello: boolean; link: Link | undefined; why?: string };
 
 /** Lets connections in: no handler of ours runs for one that has not passed the hello. Keeps one session per peer. */
@@ -71,9 +69,7 @@ export class Gatekeeper {
   readonly #guests = new Map<Connection, Guest>();
   readonly #sessions = new Map<NodeId, LiveSession>();
   readonly #carried = new Map<NodeId, LiveSession>();
-  /** Old connections of peers that seem to have restarted, and the probe that must stay unanswered. */
-  readonly #challenges = new Map<Connection, number>();
-  #challenged = CHALLENGES_FROM;
+  readonly #challenge = new CloneChallenge();
 
   constructor(deps: GatekeeperDeps) {
     this.#deps = deps;
@@ -121,7 +117,7 @@ export class Gatekeeper {
   closed(connection: Connection): boolean {
     const guest = this.#guests.get(connection);
     this.#guests.delete(connection);
-    this.#challenges.delete(connection);
+    this.#challenge.forget(connection);
     guest?.deadline.abort();
     if (guest?.link === undefined) return false;
     this.#linkEnded(connection, guest.link, guest.why);
@@ -241,7 +237,7 @@ export class Gatekeeper {
         greeting.settled?.catch((error: unknown) => this.end(connection, asError(error)));
         this.#deps.releaseStranger(connection);
         const session = this.#adopt(peer, guest.link);
-        if (!connection.direct) this.#closeIdle(connection).catch(() => undefined); // the host stops
+        if (!connection.direct) this.#closeOnceIdle(connection, CARRIED_IDLE);
         done(session);
         return this.#line(session, connection);
       },
@@ -266,7 +262,7 @@ export class Gatekeeper {
   #line(session: LiveSession, connection: Connection): SessionLine {
     return {
       message: (kind, body) => {
-        if (kind === "pong" && this.#isChallenge(connection, body)) this.#deps.gate.cloned?.(session.nodeId);
+        if (kind === "pong" && this.#challenge.isMetBy(connection, body)) this.#deps.gate.cloned?.(session.nodeId);
         else if (!session.receive(kind, body) && connection.direct) this.#deps.message(session, kind, body);
       },
       ended: (error) => this.end(connection, error ?? new Fault("mesh.closed", "the peer ended the session")),
@@ -284,51 +280,26 @@ export class Gatekeeper {
     }
     const old = current.link;
     if (old.greeting.boot !== link.greeting.boot) {
-      this.#challenge(old);
+      this.#challenge.pose(old);
       this.#end(current, "the peer restarted");
-      this.#retire(old).catch(() => undefined);
+      this.#retire(old);
       return this.#adopt(peer, link);
     }
     const kept = preferredLink(this.#deps.self, peer, old, link);
     if (kept === link) current.move(link);
-    this.#retire(kept === link ? old : link).catch(() => undefined);
+    this.#retire(kept === link ? old : link);
     return current;
   }
 
-  /** A peer that restarted is dead at the other end of its old connection. If it answers there still, its key is in use twice. */
-  #challenge({ connection, stream }: Link): void {
-    this.#challenged += 1;
-    this.#challenges.set(connection, this.#challenged);
-    try {
-      stream.send(...encodeFrame({ k: "ping", b: { n: this.#challenged } }));
-    } catch {
-      // dead, as it should be
-    }
+  #retire({ connection }: Link): void {
+    if (connection.direct) this.#closeOnceIdle(connection, RETIRE); // a carried one closes when it is idle anyway
   }
 
-  #isChallenge(connection: Connection, body: unknown): boolean {
-    const challenge = this.#challenges.get(connection);
-    return challenge !== undefined && typeof body === "object" && body !== null && "n" in body && body.n === challenge;
-  }
-
-  async #closeIdle(connection: Connection): Promise<void> {
-    const { clock, stop } = this.#deps;
-    for (let idleMs = 0; idleMs < CARRIED_IDLE_MS && connection.status === "open"; idleMs += RETIRE_LOOK_MS) {
-      await clock.sleep(RETIRE_LOOK_MS, stop);
-      if (connection.streams.length > 1) idleMs = 0; // the hello's own stream stays
-    }
-    this.close(connection);
-  }
-
-  async #retire({ connection }: Link): Promise<void> {
-    if (!connection.direct) return; // it closes when it is idle
-    const { clock, stop } = this.#deps;
-    for (let waitedMs = 0; waitedMs < RETIRE_TIMEOUT_MS; waitedMs += RETIRE_LOOK_MS) {
-      await clock.sleep(RETIRE_LOOK_MS, stop);
-      const inUse = connection.streams.length > 1; // the hello's own stream stays
-      if (!inUse || connection.status !== "open") break;
-    }
-    this.close(connection);
+  #closeOnceIdle(connection: Connection, idle: { forMs: number; atMostMs?: number }): void {
+    untilIdle(this.#deps, connection, idle).then(
+      () => this.close(connection),
+      () => undefined, // the host stops
+    );
   }
 
   #linkEnded(connection: Connection, link: Link, why = "the peer closed the connection"): void {

@@ -62,7 +62,7 @@ type Deps = {
   asked: (peer: NodeId) => void;
   /** This node compares with a neighbour. */
   asking: (peer: NodeId) => void;
-  /** Whoever compared with this node before its first comparison was over, when it had little to tell. */
+  /** Whom this node compares with once its first comparison is over: what came with that may be news to them, and they may have asked before. */
   feeds: () => Iterable<NodeId>;
 };
 

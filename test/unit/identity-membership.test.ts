@@ -157,6 +157,8 @@ describe("membership", () => {
               view.all().map(({ document: _document, ...info }) => info),
             );
             assert.deepEqual(now, anew);
+            const groups = { tenants: new Set(now?.map((m) => m.tenant)), sites: new Set(now?.map((m) => m.site)) };
+            assert.deepEqual(members.groups(), groups);
           }
         }),
         { numRuns: 60 },

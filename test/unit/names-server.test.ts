@@ -14,6 +14,7 @@ import {
   VirtualClock,
   withDeadline,
 } from "#core";
+import type { Groups } from "#identity";
 import { openStateDatabase } from "../../src/identity/state-database.ts";
 import { Forwarder } from "../../src/routing/names/dns-forward.ts";
 import { readQuery } from "../../src/routing/names/dns-message.ts";
@@ -29,6 +30,11 @@ const clock = new SystemClock();
 const random = new SystemRandom();
 const HAS_DIG = spawnSync("dig", ["-v"]).error === undefined;
 const HOST = "127.79.0.1";
+
+function groupsOf(members: Iterable<{ tenant: string; site: string }>): Groups {
+  const all = [...members];
+  return { tenants: new Set(all.map(({ tenant }) => tenant)), sites: new Set(all.map(({ site }) => site)) };
+}
 
 /** A node that publishes services to itself: real sockets, real tunnels, a directory in memory. */
 class Names implements AsyncDisposable {
@@ -74,7 +80,7 @@ class Names implements AsyncDisposable {
           opener: new TunnelOpener({ clock, open }),
           self: "self",
           memberOf: (node) => members.get(node),
-          members: () => members.keys(),
+          groups: () => groupsOf(members.values()),
         },
         [{ host: HOST, port: 0 }],
       ),
@@ -389,7 +395,7 @@ describe("the DNS server of a node", function () {
       directory: { instances: () => [] },
       lookup: { find: async () => [] },
       memberOf: () => undefined,
-      members: () => [],
+      groups: () => groupsOf([]),
     };
     const taken = { host: HOST, port: names.port };
     await using second = await startMeshNames(deps, [taken, { host: "127.79.0.2", port: 0 }]);

@@ -1,5 +1,5 @@
 import { type Clock, faultCode, type Random, withDeadline } from "#core";
-import type { MemberInfo, NodeId } from "#identity";
+import type { Groups, MemberInfo, NodeId } from "#identity";
 import { type Choice, chooseInstances } from "../service/choose-instances.ts";
 import { sharedLabels, transportsOf } from "../service/service.ts";
 import type { KnownInstance, ServiceDirectory } from "../service/service-directory.ts";
@@ -26,8 +26,8 @@ export type ServiceNamesDeps = {
   opener: Pick<TunnelOpener, "openOf">;
   self: NodeId;
   memberOf: (node: NodeId) => Member | undefined;
-  /** Every member, in no order. */
-  members: () => Iterable<NodeId>;
+  /** Tenants and sites that have members. */
+  groups: () => Groups;
 };
 
 /** What a scope is: a tenant, or the nodes of a site among those of this node's tenant. */
@@ -89,26 +89,18 @@ export class ServiceNames {
 
   /** A tenant goes before a site of the same name. */
   #scopeOf(text: string): Scope | undefined {
-    const { self, memberOf, members } = this.#deps;
+    const { self, memberOf, groups } = this.#deps;
+    const { tenants, sites } = groups();
+    if (tenants.has(text)) return { tenant: text, site: undefined };
     const own = memberOf(self)?.tenant;
-    let scope: Scope | undefined;
-    for (const node of members()) {
-      const member = memberOf(node);
-      if (member?.tenant === text) return { tenant: text, site: undefined };
-      if (member?.site === text && own !== undefined) scope = { tenant: own, site: text };
-    }
-    return scope;
+    return own !== undefined && sites.has(text) ? { tenant: own, site: text } : undefined;
   }
 
   /** Whether a scope is called so, or ends so: what has names below it is there (RFC 8020). */
   #isPart(text: string): boolean {
-    const { memberOf, members } = this.#deps;
-    for (const node of members()) {
-      const member = memberOf(node);
-      for (const scope of [member?.tenant, member?.site])
-        if (scope === text || scope?.endsWith(`.${text}`)) return true;
-    }
-    return false;
+    const { tenants, sites } = this.#deps.groups();
+    const isAtOrBelow = (scope: string): boolean => scope === text || scope.endsWith(`.${text}`);
+    return tenants.values().some(isAtOrBelow) || sites.values().some(isAtOrBelow);
   }
 
   /** Looks for a service of which nobody told. `false`: it is not known yet whether there is one. */

@@ -29,6 +29,8 @@ export class ServiceDirectory implements Disposable {
   /** What came and nobody asked about yet: reading it takes longer than saying it again and again does. */
   readonly #news = new Map<NodeId, unknown>();
   readonly #heard = new Map<NodeId, ReadonlyMap<string, InstanceRecord>>();
+  /** The nodes of which a service of that name was heard. */
+  readonly #hosts = new Map<string, Set<NodeId>>();
   readonly #listeners = new Set<() => void>();
   readonly #stops: readonly (() => void)[];
 
@@ -54,15 +56,22 @@ export class ServiceDirectory implements Disposable {
 
   /** The instances of a service, healthy or not; of this node's tenant unless another is named. */
   instances(name: string, tenant = this.#tenantOf(this.#deps.self)): KnownInstance[] {
-    return this.#nodes().flatMap(([node, records]) => {
-      const record = records.get(name);
+    this.#read();
+    this.#dropStrangers(this.#hosts.get(name) ?? []);
+    const { self, own } = this.#deps;
+    return [self, ...(this.#hosts.get(name) ?? [])].flatMap((node) => {
+      const record = (node === self ? own() : this.#heard.get(node))?.get(name);
       return record === undefined || this.#tenantOf(node) !== tenant ? [] : this.#known(node, [record]);
     });
   }
 
   /** All instances of all services, of all tenants. */
   all(): KnownInstance[] {
-    return this.#nodes().flatMap(([node, records]) => this.#known(node, [...records.values()]));
+    this.#read();
+    this.#dropStrangers(this.#heard.keys());
+    const { self, own } = this.#deps;
+    const nodes: [NodeId, ReadonlyMap<string, InstanceRecord>][] = [[self, own()], ...this.#heard];
+    return nodes.flatMap(([node, records]) => this.#known(node, [...records.values()]));
   }
 
   /** Calls back when instances may have come, gone or changed. Returns how to stop. */
@@ -82,13 +91,31 @@ export class ServiceDirectory implements Disposable {
     return memberOf(node)?.tenant ?? (node === self ? DEFAULT_TENANT : undefined);
   }
 
-  /** What every member tells, read when somebody asks; those that are none any more are forgotten. */
-  #nodes(): [NodeId, ReadonlyMap<string, InstanceRecord>][] {
-    const { memberOf, self, own } = this.#deps;
-    for (const [origin, value] of this.#news) this.#heard.set(origin, readInstances(value) ?? NOTHING);
+  /** What came is read when somebody asks. */
+  #read(): void {
+    if (this.#news.size === 0) return;
+    for (const [origin, value] of this.#news) this.#keep(origin, readInstances(value) ?? NOTHING);
     this.#news.clear();
-    for (const node of this.#heard.keys()) if (memberOf(node) === undefined) this.#heard.delete(node);
-    return [[self, own()], ...this.#heard];
+    this.#dropStrangers(this.#heard.keys());
+  }
+
+  /** Forgets what those said that are no members any more. */
+  #dropStrangers(nodes: Iterable<NodeId>): void {
+    for (const node of nodes) if (this.#deps.memberOf(node) === undefined) this.#keep(node, NOTHING);
+  }
+
+  #keep(node: NodeId, records: ReadonlyMap<string, InstanceRecord>): void {
+    for (const name of this.#heard.get(node)?.keys() ?? []) {
+      const hosts = this.#hosts.get(name);
+      hosts?.delete(node);
+      if (hosts?.size === 0) this.#hosts.delete(name);
+    }
+    for (const name of records.keys()) {
+      const hosts = this.#hosts.get(name) ?? new Set();
+      this.#hosts.set(name, hosts.add(node));
+    }
+    if (records.size === 0) this.#heard.delete(node);
+    else this.#heard.set(node, records);
   }
 
   #known(node: NodeId, records: readonly InstanceRecord[]): KnownInstance[] {
