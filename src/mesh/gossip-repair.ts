@@ -2,7 +2,7 @@ import { type Clock, RateLimit } from "#core";
 import type { NodeId } from "#identity";
 import { z } from "zod";
 import type { Host, Session } from "./host.ts";
-import { Count, MAX_STATEMENT_BYTES, Origin, statementKey, type StatementVersion, Topic } from "./statement.ts";
+import { Count, MAX_STATEMENT_BYTES, Origin, statementKey, type StatementVersion, Tag, Topic } from "./statement.ts";
 import { BUCKET_BYTES, BUCKETS, type HeldStatement, lackedBy, type StatementTable } from "./statement-table.ts";
 
 /** Whom statements are for: the names of all session messages about them begin with it (docs/spec/gossip.md). */
@@ -40,7 +40,7 @@ const Versions = z.strictObject({
         .max(BUCKETS - 1),
     )
     .max(BUCKETS),
-  versions: z.array(z.tuple([Topic, Origin, Count, Count])).max(MAX_VERSIONS),
+  versions: z.array(z.tuple([Topic, Origin, Count, Count, Tag])).max(MAX_VERSIONS),
 });
 const Want = z.strictObject({ keys: z.array(z.tuple([Topic, Origin])).max(MAX_WANTED) });
 const Statements = z.strictObject({
@@ -174,7 +174,7 @@ export class GossipRepair {
       const held = table.inBuckets([index]);
       if (told.versions.length + held.length > MAX_VERSIONS) break; // what is left differs still, and comes with the next
       told.buckets.push(index);
-      for (const { topic, origin, boot, seq } of held) told.versions.push([topic, origin, boot, seq]);
+      for (const { topic, origin, boot, seq, tag } of held) told.versions.push([topic, origin, boot, seq, tag]);
     }
     this.#say(session, "versions", told);
   }
@@ -183,7 +183,7 @@ export class GossipRepair {
     const { table, isWanted } = this.#deps;
     const comparison = this.#current;
     if (comparison?.peer !== session.nodeId || comparison.wanted !== undefined) return; // it comes too late
-    const theirs = versions.map(([topic, origin, boot, seq]) => ({ topic, origin, boot, seq }));
+    const theirs = versions.map(([topic, origin, boot, seq, tag]) => ({ topic, origin, boot, seq, tag }));
     const lacked = lackedBy(theirs, table.inBuckets(buckets));
     if (lacked.length > 0) this.#send(session, lacked);
     comparison.wanted = new Map(theirs.filter(isWanted).map((version) => [statementKey(version), version]));

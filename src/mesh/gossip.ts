@@ -12,6 +12,7 @@ import {
   statementId,
   type Statement,
   type StatementVersion,
+  tagOf,
 } from "./statement.ts";
 import { type HeldStatement, StatementTable } from "./statement-table.ts";
 
@@ -116,7 +117,8 @@ export class Gossip {
     }
     const statement = { topic, origin: this.#self, boot: this.#boot, seq: ++this.#seq, value: encodeCbor(value) };
     const encoded = signStatement(this.#deps.key, fleet, statement);
-    this.#keep({ ...statement, encoded, id: statementId(encoded) }, value, undefined, true);
+    const id = statementId(encoded);
+    this.#keep({ ...statement, tag: tagOf(id), encoded, id }, value, undefined, true);
   }
 
   /** Newest statements on a topic, by origin. */
@@ -211,19 +213,20 @@ export class Gossip {
       host.disconnect(from.nodeId, "sent a malformed statement");
       return undefined;
     }
-    if (!this.#isNewer(statement)) return statement;
-    if (!isMember(statement.origin)) {
+    const { topic, origin, boot, seq, value } = statement;
+    const version = { topic, origin, boot, seq, tag: tagOf(id) };
+    if (!this.#isNewer(version)) return version;
+    if (!isMember(origin)) {
       if (isNews) this.#catchUpSoon();
-      return statement;
+      return version;
     }
     if (!isSigned(fleet() ?? "", statement)) {
       host.disconnect(from.nodeId, "passed on a statement with a wrong signature");
-      return statement;
+      return version;
     }
-    const { topic, origin, boot, seq, value } = statement;
-    if (origin === this.#self) this.#hearOwn(statement);
-    else this.#hear({ topic, origin, boot, seq, encoded, id }, value, from.nodeId, isNews);
-    return statement;
+    if (origin === this.#self) this.#hearOwn(version);
+    else this.#hear({ ...version, encoded, id }, value, from.nodeId, isNews);
+    return version;
   }
 
   /** Compares with a feed a little later: it may have what had to be dropped here. */
@@ -240,9 +243,14 @@ export class Gossip {
     );
   }
 
-  #hearOwn(statement: Statement): void {
-    if (isLater(statement, { boot: this.#boot, seq: this.#seq })) this.#outbid(statement.boot);
-    else this.#past.get(statement.topic)?.();
+  #hearOwn(version: StatementVersion): void {
+    if (isLater(version, this.#said(version))) this.#outbid(version.boot);
+    else this.#past.get(version.topic)?.();
+  }
+
+  /** What this node said last on a topic; where it said nothing, the last that it said at all, which is as good as any of the same number. */
+  #said(version: StatementVersion): Omit<StatementVersion, "topic" | "origin"> {
+    return this.#table.get(version) ?? { boot: this.#boot, seq: this.#seq, tag: version.tag };
   }
 
   /** Somebody said in this node's name what it did not say. */
@@ -260,7 +268,7 @@ export class Gossip {
 
   #isNewer(version: StatementVersion): boolean {
     if (version.origin === this.#self && this.#isPast(version)) return true;
-    const known = version.origin === this.#self ? { boot: this.#boot, seq: this.#seq } : this.#table.get(version);
+    const known = version.origin === this.#self ? this.#said(version) : this.#table.get(version);
     return known === undefined || isLater(version, known);
   }
 

@@ -40,8 +40,8 @@ export class StatementTable {
   }
 
   /** Takes the place of what the origin said before on this topic, with its bytes in memory of their own. `false`: there is no room for another one. */
-  put({ topic, origin, boot, seq, encoded, id }: HeldStatement): boolean {
-    const statement = { topic, origin, boot, seq, encoded: new Uint8Array(encoded), id };
+  put({ topic, origin, boot, seq, tag, encoded, id }: HeldStatement): boolean {
+    const statement = { topic, origin, boot, seq, tag, encoded: new Uint8Array(encoded), id };
     const name = statementKey(statement);
     const before = this.#places.get(name);
     if (before === undefined && !this.#admit(statement.origin)) return false;
@@ -112,7 +112,7 @@ export class StatementTable {
 function digestOf({ held }: Bucket): Uint8Array {
   const versions = [...held]
     .toSorted(([a], [b]) => (a < b ? -1 : 1))
-    .map(([, { topic, origin, boot, seq }]) => [topic, origin, boot, seq]);
+    .map(([, { topic, origin, boot, seq, tag }]) => [topic, origin, boot, seq, tag]);
   return hash("sha256", encodeCbor(versions), "buffer").subarray(0, BUCKET_BYTES);
 }
 

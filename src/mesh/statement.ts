@@ -12,6 +12,8 @@ const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array);
 export const Topic = z.string().min(1).max(32);
 export const Origin = z.string().max(64);
 export const Count = z.int().min(0);
+const TAG_LENGTH = 11;
+export const Tag = z.string().length(TAG_LENGTH);
 
 const Wire = z.tuple([
   Topic,
@@ -31,8 +33,8 @@ export type Statement = {
   sig: Uint8Array;
 };
 
-/** Which of an origin's statements on a topic. */
-export type StatementVersion = Pick<Statement, "topic" | "origin" | "boot" | "seq">;
+/** Which of an origin's statements on a topic. A data directory that was put back says a number again: `tag` tells the two apart. */
+export type StatementVersion = Pick<Statement, "topic" | "origin" | "boot" | "seq"> & { tag: string };
 
 /** Throws Fault `core.cbor` or a ZodError. What it says of its origin is not proved: ask `isSigned`. */
 export function readStatement(encoded: Uint8Array): Statement {
@@ -58,9 +60,13 @@ function wordsOf({ topic, origin, boot, seq, value }: Omit<Statement, "sig">): u
   return [topic, publicKeyOf(origin), boot, seq, value];
 }
 
-/** Whether `a` was said after `b`, by the same origin. */
-export function isLater(a: Pick<Statement, "boot" | "seq">, b: Pick<Statement, "boot" | "seq">): boolean {
-  return a.boot > b.boot || (a.boot === b.boot && a.seq > b.seq);
+/** Whether `a` was said after `b`, by the same origin; of two with the same number, everybody takes the same one for the later. */
+export function isLater(
+  a: Omit<StatementVersion, "topic" | "origin">,
+  b: Omit<StatementVersion, "topic" | "origin">,
+): boolean {
+  if (a.boot !== b.boot) return a.boot > b.boot;
+  return a.seq === b.seq ? a.tag > b.tag : a.seq > b.seq;
 }
 
 /** One name for a topic and an origin. A node id holds no line break. */
@@ -71,4 +77,9 @@ export function statementKey({ topic, origin }: { topic: string; origin: NodeId 
 /** Tells statements apart by their bytes. */
 export function statementId(encoded: Uint8Array): string {
   return hash("sha256", encoded, "base64");
+}
+
+/** The beginning of a statement's id, 66 bits of it. */
+export function tagOf(id: string): string {
+  return id.slice(0, TAG_LENGTH);
 }

@@ -4,7 +4,7 @@ import { Gossip, SiteNeighbours } from "#mesh";
 import { type NodeId, nodeIdOf } from "#identity";
 import { totalOf } from "../../src/routing/link-cost.ts";
 import { LINKS_TOPIC, readAdvertisement, writeAdvertisement } from "../../src/routing/link-state.ts";
-import { isLater, MAX_VALUE_BYTES, readStatement } from "../../src/mesh/statement.ts";
+import { isLater, MAX_VALUE_BYTES, readStatement, statementId, tagOf } from "../../src/mesh/statement.ts";
 import { NO_POLICY, Router } from "#routing";
 import { NOW_MS } from "./fleet.ts";
 import { MemoryHost } from "./memory-mesh.ts";
@@ -154,7 +154,7 @@ export class FaultyMesh implements Disposable {
     for (const { id, recorded } of this.#nodes) {
       const known = liar?.said(LINKS_TOPIC, id);
       if (known === undefined) continue;
-      const old = recorded.filter((encoded) => !isLater(readStatement(encoded), readStatement(known)));
+      const old = recorded.filter((encoded) => !isLater(versionOf(encoded), versionOf(known)));
       for (const encoded of old)
         life.host.receive(session.nodeId, this.areas === "one" ? "gossip" : "site-gossip", encodeCbor(encoded));
     }
@@ -212,5 +212,6 @@ export class FaultyMesh implements Disposable {
   }
 }
 
+const versionOf = (encoded: Uint8Array) => ({ ...readStatement(encoded), tag: tagOf(statementId(encoded)) });
 /** Which end of the wire between two nodes the first one has. */
 const endOf = (node: number, peer: number): 0 | 1 => (node < peer ? 0 : 1);

@@ -1,14 +1,15 @@
 import assert from "node:assert/strict";
-import { encodeCbor, Ed25519Key, SeededRandom, VirtualClock } from "#core";
+import { decodeCbor, encodeCbor, Ed25519Key, SeededRandom, VirtualClock } from "#core";
 import { nodeIdOf } from "#identity";
 import { Gossip } from "#mesh";
-import { signStatement } from "../../src/mesh/statement.ts";
+import { isLater, readStatement, signStatement, statementId, tagOf } from "../../src/mesh/statement.ts";
 import { BUCKET_BYTES, BUCKETS } from "../../src/mesh/statement-table.ts";
 import { NOW_MS, testKey } from "../support/fleet.ts";
 import { MemoryHost } from "../support/memory-mesh.ts";
 
 const FLEET = "fleet";
 const KIB = 1024;
+const TAG = "A".repeat(11);
 const NOTHING = { buckets: new Uint8Array(BUCKETS * BUCKET_BYTES) };
 const ALL_BUCKETS = Array.from({ length: BUCKETS }, (_, i) => i);
 
@@ -73,6 +74,10 @@ async function turn(clock: VirtualClock): Promise<void> {
   await clock.advanceMs(1);
 }
 
+function wordOf(encoded: Uint8Array = new Uint8Array()) {
+  return { ...readStatement(encoded), tag: tagOf(statementId(encoded)) };
+}
+
 const latest = ({ gossip }: Scene): string[] => gossip.latest("copies").map(({ origin }) => origin);
 
 describe("gossip with a neighbour that", () => {
@@ -108,7 +113,7 @@ describe("gossip with a neighbour that", () => {
     await world.clock.advanceMs(2_000);
     await turn(world.clock);
     assert.equal(asked(), before + 1);
-    await said(world, "gossip-versions", { buckets: ALL_BUCKETS, versions: [["copies", origin, 1, 1]] });
+    await said(world, "gossip-versions", { buckets: ALL_BUCKETS, versions: [["copies", origin, 1, 1, TAG]] });
     await said(world, "gossip-statements", { statements: [encoded] });
     assert.deepEqual(latest(world), [origin]);
   });
@@ -163,7 +168,7 @@ describe("gossip with a neighbour that", () => {
     const { world, asked } = sceneWithAnother();
     await turn(world.clock);
     assert.equal(asked.length, 0, "one comparison at a time");
-    const versions = Array.from({ length: 2_000 }, (_, i) => [`t${i}`, PEER, 9, 9]);
+    const versions = Array.from({ length: 2_000 }, (_, i) => [`t${i}`, PEER, 9, 9, TAG]);
     await said(world, "gossip-versions", { buckets: ALL_BUCKETS, versions });
     assert.equal(world.inbox.get("gossip-want")?.length, 1);
     await said(world, "gossip-statements", { statements: [] });
@@ -217,7 +222,7 @@ describe("gossip with a neighbour that", () => {
     await turn(world.clock);
     assert.deepEqual(latest(world), []);
     const wanted = world.inbox.get("gossip-want")?.length ?? 0;
-    await said(world, "gossip-versions", { buckets: ALL_BUCKETS, versions: [["copies", origin, 1, 1]] });
+    await said(world, "gossip-versions", { buckets: ALL_BUCKETS, versions: [["copies", origin, 1, 1, TAG]] });
     await said(world, "gossip-statements", { statements: [encoded] });
     assert.deepEqual([latest(world), world.inbox.get("gossip-want")?.length ?? 0], [[], wanted]);
   });
@@ -246,12 +251,49 @@ describe("gossip with a neighbour that", () => {
     MemoryHost.link(world.honest, world.peer);
     await turn(world.clock);
     const { nodeId } = world.honest;
-    await said(world, "gossip-versions", { buckets: ALL_BUCKETS, versions: [["copies", nodeId, 9, 1]] });
+    await said(world, "gossip-versions", { buckets: ALL_BUCKETS, versions: [["copies", nodeId, 9, 1, TAG]] });
     assert.deepEqual(world.inbox.get("gossip-want"), [{ keys: [["copies", nodeId]] }]);
     const content = { topic: "copies", origin: nodeId, boot: 9, seq: 1, value: encodeCbor(["then"]) };
     await said(world, "gossip-statements", { statements: [signStatement(testKey(200), FLEET, content)] });
     const [word] = world.inbox.get("gossip") ?? [];
     assert.ok(word instanceof Uint8Array, "it says everything again");
     assert.deepEqual(world.gossip.latest("copies")[0]?.value, ["now"]);
+  });
+
+  for (const [what, seq] of [
+    ["another word of its own with the number of one that it said", 1],
+    ["a word of its own with a number that it used on another topic", 2],
+  ] as const) {
+    it(`tells a node of ${what} makes it go above that`, async () => {
+      const world = scene();
+      world.gossip.publish("copies", ["now"]);
+      world.gossip.publish("links", []);
+      world.gossip.publish("links", [1]);
+      MemoryHost.link(world.honest, world.peer);
+      await turn(world.clock);
+      const mine = wordOf(world.gossip.said("copies", world.honest.nodeId));
+      const others = Array.from({ length: 64 }, (_, i) =>
+        signStatement(testKey(200), FLEET, { ...mine, seq, value: encodeCbor([`then ${i}`]) }),
+      );
+      const winner = others.find((encoded) => isLater(wordOf(encoded), mine)) ?? assert.fail();
+      await said(world, "gossip", winner);
+      const now = wordOf(world.gossip.said("copies", world.honest.nodeId));
+      assert.ok(isLater(now, wordOf(winner)));
+      assert.deepEqual(decodeCbor(now.value, KIB), ["now"]);
+    });
+  }
+
+  it("says another thing under the number of what is here replaces it where everybody would", async () => {
+    const world = scene();
+    MemoryHost.link(world.honest, world.peer);
+    await said(world, "gossip-versions", { buckets: [], versions: [] });
+    const { origin, encoded } = statement(world.members, 1);
+    const key = new Ed25519Key(Buffer.alloc(32, "statement 1"));
+    const another = Array.from({ length: 64 }, (_, i) =>
+      signStatement(key, FLEET, { topic: "copies", origin, boot: 1, seq: 1, value: encodeCbor(i) }),
+    );
+    for (const one of [encoded, ...another]) await said(world, "gossip", one);
+    const [last] = [encoded, ...another].toSorted((a, b) => (isLater(wordOf(a), wordOf(b)) ? -1 : 1));
+    assert.deepEqual(world.gossip.said("copies", origin), last);
   });
 });

@@ -1,20 +1,29 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { encodeCbor } from "#core";
-import { statementId } from "../../src/mesh/statement.ts";
+import { statementId, tagOf } from "../../src/mesh/statement.ts";
 import { type HeldStatement, lackedBy, StatementTable } from "../../src/mesh/statement-table.ts";
 
-const held = (topic: string, origin: string, boot: number, seq: number): HeldStatement => {
-  const encoded = encodeCbor([topic, origin, boot, seq]);
-  return { topic, origin, boot, seq, encoded, id: statementId(encoded) };
+const held = (topic: string, origin: string, boot: number, seq: number, text = ""): HeldStatement => {
+  const encoded = encodeCbor([topic, origin, boot, seq, text]);
+  const id = statementId(encoded);
+  return { topic, origin, boot, seq, tag: tagOf(id), encoded, id };
 };
 const statements = fc.uniqueArray(
-  fc.record({ topic: fc.constantFrom("a", "b"), origin: fc.nat(40), boot: fc.nat(2), seq: fc.nat(2) }),
+  fc.record({
+    topic: fc.constantFrom("a", "b"),
+    origin: fc.nat(40),
+    boot: fc.nat(2),
+    seq: fc.nat(2),
+    text: fc.constantFrom("", "other"),
+  }),
   { selector: ({ topic, origin }) => `${topic} ${origin}`, maxLength: 60 },
 );
-const fill = (all: readonly { topic: string; origin: number; boot: number; seq: number }[]): StatementTable => {
+const fill = (
+  all: readonly { topic: string; origin: number; boot: number; seq: number; text: string }[],
+): StatementTable => {
   const table = new StatementTable();
-  for (const { topic, origin, boot, seq } of all) table.put(held(topic, `n${origin}`, boot, seq));
+  for (const { topic, origin, boot, seq, text } of all) table.put(held(topic, `n${origin}`, boot, seq, text));
   return table;
 };
 
@@ -27,6 +36,8 @@ describe("a table of statements", () => {
         for (const [i, one] of all.entries()) {
           const others = fill(all.with(i, { ...one, seq: one.seq + 1 }));
           assert.equal(table.differing(others.digest()).length, 1);
+          const other = fill(all.map((each) => (each === one ? { ...one, text: "third" } : each)));
+          assert.equal(table.differing(other.digest()).length, 1, "the same number, another word");
         }
       }),
       { numRuns: 30 },
