@@ -17,7 +17,9 @@ const PATIENCE_MS = 60_000;
 /** Pair-seconds of wrong ways after which a world is not followed any further. */
 const HOPELESS = 100;
 
-/** News reaches everybody within this time: 20 ms until a node tells, and up to 75 ms a hop. */
+/** One way over a link, at most. */
+const HOP_MS = 75;
+/** News reaches everybody up to seven hops away within this time: 20 ms until a node tells, and what the hops take. */
 const SPREAD_MS = 600;
 /** From the moment that a wire carries: the dial, and 2 s between two tellings (docs/spec/link-state.md, rule 1). */
 const UP_MS = 100 + 2_200 + SPREAD_MS;
@@ -43,7 +45,7 @@ function layOut(random: SeededRandom, areas: "one" | "site"): FaultyMesh {
   }
   const links = [...chosen].map((pair) => {
     const [a = 0, b = 0] = pair.split(",").map(Number);
-    return [a, b, 1 + random.below(75)] as const;
+    return [a, b, 1 + random.below(HOP_MS)] as const;
   });
   return new FaultyMesh(sites, links, random.below(2 ** 31), areas);
 }
@@ -121,7 +123,7 @@ const FAULTS = {
     return UP_MS;
   },
   cost: (mesh, random) => {
-    wireOf(mesh, random)?.delay(random.below(2) === 0 ? 0 : 1, 1 + random.below(75));
+    wireOf(mesh, random)?.delay(random.below(2) === 0 ? 0 : 1, 1 + random.below(HOP_MS));
     return 0;
   },
   replay: (mesh, random) => {
@@ -163,6 +165,18 @@ function reachedFrom(mesh: FaultyMesh, from: number, neighbours: readonly number
     for (const to of neighbours[at] ?? []) if (mesh.carries(at, to)) reached.add(to);
   }
   return reached;
+}
+
+/** Hops between the two that are farthest from each other, of those that reach each other. */
+function farthest(mesh: FaultyMesh, neighbours: readonly number[][]): number {
+  let most = 0;
+  for (const from of nodesOf(mesh)) {
+    const hops = new Map([[from, 0]]);
+    for (const [at, count] of hops)
+      for (const to of neighbours[at] ?? []) if (!hops.has(to) && mesh.carries(at, to)) hops.set(to, count + 1);
+    most = Math.max(most, ...hops.values());
+  }
+  return most;
 }
 
 /** Pairs between which a way is missing though there is one, and those whose way leads over what carries nothing. */
@@ -243,6 +257,7 @@ async function faults(seed: number, events: number, areas: "one" | "site" = "one
       rightMs = Math.max(rightMs, mesh.clock.nowMs() + onMs(settleMs));
       await mesh.clock.advanceMs(random.below(BURST_MS / burst));
     }
+    rightMs += Math.max(0, 20 + farthest(mesh, neighbours) * HOP_MS - SPREAD_MS);
     await mesh.clock.advanceMs(Math.max(0, rightMs - mesh.clock.nowMs()));
     for (let lateMs = 0; ; lateMs += STEP_MS) {
       const { missing, stale } = wrongPairs(mesh, neighbours);
