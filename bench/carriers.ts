@@ -119,7 +119,8 @@ export const portolanOver: StartCarrier = async ({ clock, directory }, stack, gr
 const kernelOver =
   (routing: KernelRouting): StartCarrier =>
   async ({ clock, directory }, _stack, graph, where) => {
-    await routeInKernel(clock, graph, routing, join(directory, where.name));
+    const own = join(directory, where.name);
+    await routeInKernel(clock, graph, routing, own);
     const to = [loopbackOf(graph, where.reader), String(PORT)];
     graph.start(where.host, [process.execPath, FLOW, "send-udp", ...to]);
     const reader = await startReader(graph, where.reader, ["read-udp", String(PORT)]);
@@ -127,7 +128,7 @@ const kernelOver =
       name: routing.name,
       clean: "down",
       path: () => kernelPath(graph, where.host, where.reader),
-      settled: () => untilRouted(clock, graph),
+      settled: () => untilRouted(clock, graph, routing, own),
       reader,
     };
   };

@@ -6,10 +6,16 @@ import { type Clock, withDeadline } from "#core";
 import { type Graph, onPath } from "./lab/index.ts";
 
 /** What routes in the kernel: FRR's OSPF with BFD, or babeld with a hello interval in seconds. */
-export type KernelRouting = { name: string; missing: () => Promise<string | undefined>; start: Start };
+export type KernelRouting = {
+  name: string;
+  missing: () => Promise<string | undefined>;
+  start: Start;
+  /** Whether it would notice at once that a link of the node falls silent, where that is more than that there are routes. */
+  isWatching?: (graph: Graph, node: string, directory: string) => Promise<boolean>;
+};
 type Start = (graph: Graph, node: string, directory: string) => Promise<void>;
 
-const SETTLE_MS = 60_000;
+const SETTLE_MS = 120_000; // babeld with hellos every 4 s takes up to 80
 const POLL_MS = 100;
 const COMMAND_MS = 10_000;
 const FRR = "/usr/lib/frr";
@@ -21,6 +27,7 @@ export const frr: KernelRouting = {
   name: "frr",
   missing: async () => (existsSync(FRR) ? undefined : "FRR is not installed (Debian: apt-get install frr)"),
   start: startFrr,
+  isWatching: frrIsWatching,
 };
 
 export const babel = (helloSeconds: number): KernelRouting => ({
@@ -30,6 +37,9 @@ export const babel = (helloSeconds: number): KernelRouting => ({
   start: (graph, node, directory) => startBabel(graph, node, directory, helloSeconds),
 });
 
+const directoryOf = (directory: string, { name }: KernelRouting, node: string): string =>
+  join(directory, `${name}-${node}`);
+
 /** Starts a routing daemon on all nodes; resolves when every link is in use. They end with the graph. */
 export async function routeInKernel(
   clock: Clock,
@@ -38,7 +48,7 @@ export async function routeInKernel(
   directory: string,
 ): Promise<void> {
   for (const node of graph.nodes) {
-    const own = join(directory, `${routing.name}-${node}`);
+    const own = directoryOf(directory, routing, node);
     await mkdir(own, { recursive: true });
     const inside = `ip netns exec ${node}`;
     await graph.shell([
@@ -48,11 +58,16 @@ export async function routeInKernel(
     ]);
     await routing.start(graph, node, own);
   }
-  await untilRouted(clock, graph);
+  await untilRouted(clock, graph, routing, directory);
 }
 
-/** Resolves when each node routes to each neighbour over the link between them, and to all others. */
-export async function untilRouted(clock: Clock, graph: Graph): Promise<void> {
+/** Resolves when each node routes to each neighbour over the link between them, and to all others, and watches its links. */
+export async function untilRouted(
+  clock: Clock,
+  graph: Graph,
+  routing: KernelRouting,
+  directory: string,
+): Promise<void> {
   await withDeadline(clock, SETTLE_MS, "routes over all links", async (signal) => {
     const isRouted = async (node: string): Promise<boolean> => {
       const peers = graph.devicesOf(node);
@@ -61,7 +76,7 @@ export async function untilRouted(clock: Clock, graph: Graph): Promise<void> {
         const direct = peers.find(({ peer }) => peer === to);
         if (device === undefined || (direct !== undefined && device !== direct.device)) return false;
       }
-      return true;
+      return (await routing.isWatching?.(graph, node, directoryOf(directory, routing, node))) ?? true;
     };
     for (const node of graph.nodes) while (!(await isRouted(node))) await clock.sleep(POLL_MS, signal);
   });
@@ -135,4 +150,13 @@ async function startFrr(graph: Graph, node: string, directory: string): Promise<
     const control = daemon === "bfdd" ? ["--bfdctl", join(directory, "bfdd.sock")] : [];
     graph.start(node, [`${FRR}/${daemon}`, ...sockets, ...control, "-f", file, "-i", join(directory, `${daemon}.pid`)]);
   }
+}
+
+const BfdPeers = z.array(z.object({ status: z.string() }));
+
+/** Whether BFD is up with each neighbour: OSPF is so seconds before it on a link that was mended. */
+async function frrIsWatching(graph: Graph, node: string, directory: string): Promise<boolean> {
+  const asked = ["vtysh", "--vty_socket", directory, "-d", "bfdd", "-c", "show bfd peers json"];
+  const peers = BfdPeers.parse(JSON.parse(await graph.run(node, asked, COMMAND_MS)));
+  return peers.length === graph.devicesOf(node).length && peers.every(({ status }) => status === "up");
 }
